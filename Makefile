@@ -1,0 +1,41 @@
+# `make demo` and `make test` need only python3 >= 3.11 and make: the virtual environment is a file target.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test check format bench picture clean
+.DEFAULT_GOAL := test
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claude-batch needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
+	touch $@
+
+demo: $(READY)              ## sixty prompts against the sandbox; the answers through jq
+	@BIN=$(BIN) sh samples/demo.sh
+
+test: $(READY)              ## every test
+	$(BIN)/python -m pytest
+
+check: $(READY)             ## format, lint, import contracts, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(READY)            ## put the code into its standard form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)             ## the numbers of docs/benchmarks.md, measured on this machine
+	$(BIN)/python -m benchmarks
+
+picture: $(READY)           ## the dashboard's picture in the README, from a real run
+	$(BIN)/python docs/picture.py
+
+clean:                      ## forget the virtual environment and every cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

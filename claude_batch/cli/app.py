@@ -1,0 +1,86 @@
+"""The commands by name. A command's module is imported only when that command is called."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from claude_batch import __version__
+from claude_batch.cli.exits import reported
+
+COMMANDS = {
+    "run": "Start, or go on with, a run.",
+    "resume": "Go on with an interrupted run.",
+    "status": "Show where runs stand.",
+    "results": "Print the results of a run.",
+    "check": "Validate a file of prompts; send nothing.",
+    "sandbox": "Serve the pretend Claude API on a loopback port.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands without importing them; reports every error in one place."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # its base is private
+        """Return the commands in the order of a user's day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        """Import a command's module and return the command, or None if there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"claude_batch.cli.{cmd_name}")
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name, no_args_is_help=False)(getattr(module, cmd_name))
+        return typer.main.get_command(single)
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        """Find the command, or name the nearest one."""
+        if args and args[0] not in COMMANDS:
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            nearest = f" Did you mean {close[0]!r}?" if close else ""
+            raise typer.BadParameter(f"there is no command {args[0]!r}.{nearest}")
+        return super().resolve_command(ctx, args)  # type: ignore[arg-type]
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Write the list of commands from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command; what goes wrong becomes a message and an exit code."""
+        with reported():
+            return super().invoke(ctx)  # type: ignore[arg-type]
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"claude-batch {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def claude_batch(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Give it a file of prompts; get every answer from Claude, exactly once.
+
+    Stop it, crash it, pull the plug: the same command goes on where it was.
+    """

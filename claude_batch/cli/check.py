@@ -1,0 +1,24 @@
+"""`claude-batch check`: validate a file of prompts; send nothing."""
+
+from __future__ import annotations
+
+import typer
+
+from claude_batch.cli import options as opt
+
+
+def check(
+    prompts: opt.Prompts,
+    model: opt.Model = None,
+    max_tokens: opt.MaxTokens = None,
+    system: opt.System = None,
+    config: opt.Config = None,
+    progress: opt.ProgressOption = None,
+    quiet: opt.Quiet = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Validate a file of prompts; send nothing."""
+    settings = opt.settings_from(locals())
+    from claude_batch.compose import check_prompts  # noqa: PLC0415  # only when really run
+
+    raise typer.Exit(check_prompts(prompts, settings, as_json=as_json))

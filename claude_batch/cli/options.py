@@ -1,0 +1,94 @@
+"""The options that several commands share; their names are fixed, scripts rely on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from claude_batch.config import Options, Settings, read_settings
+
+Prompts = Annotated[
+    str, typer.Argument(metavar="PROMPTS", help="A JSONL file of prompts, or - for stdin.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="FILE", help="Results file.", show_default=False),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="ID", help="Model for lines that name none.")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, help="max_tokens for lines that say none.")
+]
+System = Annotated[
+    str | None, typer.Option("--system", metavar="TEXT", help="System prompt for lines without.")
+]
+Rpm = Annotated[
+    float | None, typer.Option("--rpm", metavar="N", help="Never more requests a minute.")
+]
+Itpm = Annotated[
+    float | None, typer.Option("--itpm", metavar="N", help="Never more input tokens a minute.")
+]
+Otpm = Annotated[
+    float | None, typer.Option("--otpm", metavar="N", help="Never more output tokens a minute.")
+]
+Tier = Annotated[
+    str | None,
+    typer.Option(
+        "--tier", metavar="start|build|scale", help="First guess of the limits, until told."
+    ),
+]
+Share = Annotated[
+    float | None, typer.Option("--share", metavar="0..1", help="Use at most this share of them.")
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", metavar="N", help="At most N in flight [found by itself]."),
+]
+MaxAttempts = Annotated[
+    int | None, typer.Option("--max-attempts", metavar="N", help="Per request [6].")
+]
+Patience = Annotated[
+    str | None,
+    typer.Option(
+        "--patience", metavar="TIME", help="Give up after this long without a success [1h]."
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings [./claude-batch.toml]."),
+]
+ProgressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--progress", metavar="auto|live|plain|json|none", help="How progress is shown [auto]."
+    ),
+]
+Quiet = Annotated[
+    bool | None, typer.Option("--quiet", help="Nothing but errors on stderr.", show_default=False)
+]
+Stdout = Annotated[
+    bool | None,
+    typer.Option("--stdout/--no-stdout", help="Results also to stdout [if it is no terminal]."),
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", metavar="full|text", help="What goes to stdout [full]."),
+]
+NewOnly = Annotated[
+    bool, typer.Option("--new-only", help="To stdout only what this command finishes.")
+]
+RetryErrored = Annotated[
+    bool, typer.Option("--retry-errored", help="Try what did not succeed again.")
+]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+
+
+def settings_from(arguments: Mapping[str, Any]) -> Settings:
+    """Return the settings for a command's arguments (None: not given)."""
+    flags = {name: arguments.get(name) for name in Options.model_fields}
+    return read_settings(flags, os.environ, config=arguments.get("config"))

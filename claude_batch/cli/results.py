@@ -1,0 +1,48 @@
+"""`claude-batch results`: print the results of a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from claude_batch.core.model import ResultType
+from claude_batch.errors import UsageError
+from claude_batch.storage.output import as_is, as_text, print_results
+
+
+def results(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="A results file.")],
+    format_: Annotated[
+        Literal["full", "text"],
+        typer.Option("--format", metavar="full|text", help="Whole lines, or id and text."),
+    ] = "full",
+    ordered: Annotated[
+        bool, typer.Option("--ordered", help="In the order of the prompts.")
+    ] = False,
+    only: Annotated[
+        list[ResultType] | None,
+        typer.Option(
+            "--only", metavar="TYPE", help="succeeded|errored|canceled|expired; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Print the results of a run.
+
+    Takes no lock and changes nothing: a run may go on meanwhile.
+    """
+    if not results.is_file():
+        raise UsageError(
+            f"{results}: no such results file",
+            hint="claude-batch status lists the runs in and below this folder",
+        )
+    wanted = set(only or ResultType)
+    print_results(
+        results,
+        sys.stdout.fileno(),
+        form=as_text if format_ == "text" else as_is,
+        wanted=lambda entry: entry.type in wanted,
+        ordered=ordered,
+    )

@@ -1,0 +1,47 @@
+"""`claude-batch resume`: go on with an interrupted run, its options read from its journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from claude_batch.cli import options as opt
+
+
+def resume(
+    results: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RESULTS]", help="Default: the newest unfinished run in or below this folder."
+        ),
+    ] = None,
+    rpm: opt.Rpm = None,
+    itpm: opt.Itpm = None,
+    otpm: opt.Otpm = None,
+    tier: opt.Tier = None,
+    share: opt.Share = None,
+    concurrency: opt.Concurrency = None,
+    max_attempts: opt.MaxAttempts = None,
+    patience: opt.Patience = None,
+    config: opt.Config = None,
+    progress: opt.ProgressOption = None,
+    quiet: opt.Quiet = None,
+    stdout: opt.Stdout = None,
+    format: opt.Format = None,
+    new_only: opt.NewOnly = False,
+    retry_errored: opt.RetryErrored = False,
+) -> None:
+    """Go on with an interrupted run.
+
+    What shapes the results (prompts, model, max_tokens, system) is read from
+    the run's journal.
+    """
+    settings = opt.settings_from(locals())
+    from claude_batch.compose import ResumeOrder, resume  # noqa: PLC0415  # only when really run
+
+    order = ResumeOrder(
+        results=results, settings=settings, new_only=new_only, retry_errored=retry_errored
+    )
+    raise typer.Exit(resume(order))

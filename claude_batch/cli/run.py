@@ -1,0 +1,68 @@
+"""`claude-batch run`: start, or go on with, a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from claude_batch.cli import options as opt
+
+
+def run(
+    prompts: opt.Prompts,
+    out: opt.Out = None,
+    model: opt.Model = None,
+    max_tokens: opt.MaxTokens = None,
+    system: opt.System = None,
+    rpm: opt.Rpm = None,
+    itpm: opt.Itpm = None,
+    otpm: opt.Otpm = None,
+    tier: opt.Tier = None,
+    share: opt.Share = None,
+    concurrency: opt.Concurrency = None,
+    max_attempts: opt.MaxAttempts = None,
+    patience: opt.Patience = None,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Send the good lines of a file with bad ones.")
+    ] = False,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Against the built-in pretend API: no key, no cost.")
+    ] = False,
+    scenario: Annotated[
+        Path | None,
+        typer.Option("--scenario", metavar="FILE", help="How the sandbox should behave."),
+    ] = None,
+    config: opt.Config = None,
+    progress: opt.ProgressOption = None,
+    quiet: opt.Quiet = None,
+    stdout: opt.Stdout = None,
+    format: opt.Format = None,
+    new_only: opt.NewOnly = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set an existing run aside and start over.")
+    ] = False,
+    retry_errored: opt.RetryErrored = False,
+) -> None:
+    """Start, or go on with, a run.
+
+    The same command goes on where an interrupted run was. Results are in
+    PROMPTS.results.jsonl beside the prompts, and on stdout when it is no
+    terminal.
+    """
+    settings = opt.settings_from(locals())
+    from claude_batch.compose import RunOrder, run  # noqa: PLC0415  # only when really run
+
+    order = RunOrder(
+        prompts=prompts,
+        out=out,
+        settings=settings,
+        sandbox=sandbox or scenario is not None,
+        scenario=scenario,
+        skip_invalid=skip_invalid,
+        new_only=new_only,
+        fresh=fresh,
+        retry_errored=retry_errored,
+    )
+    raise typer.Exit(run(order))

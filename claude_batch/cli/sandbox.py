@@ -1,0 +1,24 @@
+"""`claude-batch sandbox`: serve the pretend Claude API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sandbox(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 8787,
+    scenario: Annotated[
+        Path | None, typer.Option("--scenario", metavar="FILE", help="How it should behave.")
+    ] = None,
+) -> None:
+    """Serve the pretend Claude API on a loopback port.
+
+    Point any client at it with ANTHROPIC_BASE_URL and any key.
+    GET /sandbox/stats tells what it has seen.
+    """
+    from claude_batch.compose import serve_sandbox  # noqa: PLC0415  # only when really run
+
+    serve_sandbox(port=port, scenario=scenario)

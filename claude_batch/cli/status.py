@@ -1,0 +1,23 @@
+"""`claude-batch status`: where runs stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from claude_batch.cli import options as opt
+
+
+def status(
+    results: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RESULTS]", help="Default: all runs in or below this folder."),
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Show where runs stand. Takes no lock and changes nothing."""
+    from claude_batch.compose import show_status  # noqa: PLC0415  # only when really run
+
+    show_status(results, as_json=as_json)

@@ -1,0 +1,1 @@
+"""Decisions without the world: no clock, no I/O, no randomness, no logging."""

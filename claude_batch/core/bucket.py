@@ -1,0 +1,51 @@
+"""A token bucket: our local model of one limit.
+
+Continuous refill, as the API describes its own limits (API-FACTS 1.1). Rate and capacity are
+apart, and the level may be negative: a debt, when a reply used more than was expected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SECONDS_PER_MINUTE = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Bucket:
+    """A limit per minute and how much of it is left; `level` was true at time `at` (seconds)."""
+
+    limit_per_minute: float
+    capacity: float
+    level: float
+    at: float
+
+    def level_at(self, now: float) -> float:
+        """Return what is left at `now`; negative means a debt."""
+        refilled = self.level + (now - self.at) * self.limit_per_minute / SECONDS_PER_MINUTE
+        return min(self.capacity, refilled)
+
+    def spend(self, amount: float, now: float) -> None:
+        """Take `amount`, into debt if need be; a negative amount gives back."""
+        self.level = min(self.capacity, self.level_at(now) - amount)
+        self.at = max(now, self.at)
+
+    def lower_to(self, level: float, now: float) -> None:
+        """Believe the lower of our own level and `level`."""
+        self.level = min(self.level_at(now), level)
+        self.at = max(now, self.at)
+
+    def ready_at(self, amount: float, now: float) -> float:
+        """Return the earliest time `amount` can be borne.
+
+        More than the capacity is borne by a full bucket: late rather than never.
+        """
+        missing = min(amount, self.capacity) - self.level_at(now)
+        if missing <= 0:
+            return now
+        return now + missing * SECONDS_PER_MINUTE / self.limit_per_minute
+
+    def full_in_s(self, now: float) -> float:
+        """Return the seconds until nothing more is refilled."""
+        missing = self.capacity - self.level_at(now)
+        return missing * SECONDS_PER_MINUTE / self.limit_per_minute

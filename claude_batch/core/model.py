@@ -1,0 +1,180 @@
+"""The nouns: requests, what one attempt brings back, and what a request ends as.
+
+JSON that belongs to the user or to the API stays bytes, exactly as it was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+API_VERSION = "2026-10-21"
+"""The `anthropic-version` that requests are sent under."""
+
+SAMPLING_API_VERSION = "2023-06-01"
+"""The older version, for requests that set temperature, top_p or top_k (API-FACTS 0)."""
+
+
+class LimitKind(StrEnum):
+    """The three dimensions the API limits, each per minute."""
+
+    REQUESTS = "requests"
+    INPUT_TOKENS = "input_tokens"
+    OUTPUT_TOKENS = "output_tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One prompt line, ready to be sent.
+
+    `body` is the Messages API params as compact JSON, without `stream`; `meta` is the user's own
+    JSON value, echoed in the result. `input_tokens` estimates what the model will read, before
+    any calibration.
+    """
+
+    custom_id: str
+    line: int
+    model: str
+    max_tokens: int
+    body: bytes
+    input_tokens: int
+    api_version: str = API_VERSION
+    meta: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one reply, as the API counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+
+    @property
+    def limited_input_tokens(self) -> int:
+        """Input tokens that count against ITPM: all but cache reads (API-FACTS 1.1)."""
+        return self.input_tokens + self.cache_creation_input_tokens
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The whole prompt, cached or not."""
+        return self.limited_input_tokens + self.cache_read_input_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitReading:
+    """One limit as response headers tell it. `full_at` is wall time, in seconds since 1970."""
+
+    kind: LimitKind
+    limit_per_minute: int | None
+    remaining: int | None
+    full_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseHeaders:
+    """What `anthropic-*` and a few other response headers say; absent ones are None or empty.
+
+    `server_time` is the Date header in seconds since 1970. `retry_after_s` is a wait from now.
+    """
+
+    limits: tuple[LimitReading, ...] = ()
+    retry_after_s: float | None = None
+    organization_id: str | None = None
+    request_id: str | None = None
+    server_time: float | None = None
+
+
+NO_HEADERS = ResponseHeaders()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A finished message: `message` is the API's own JSON on one line, otherwise untouched."""
+
+    message: bytes
+    usage: Usage
+    stop_reason: str | None
+    headers: ResponseHeaders = NO_HEADERS
+
+
+class FailureKind(StrEnum):
+    """What a failed attempt means for what happens next.
+
+    | kind              | example                 | an attempt? | what follows            |
+    |-------------------|-------------------------|-------------|-------------------------|
+    | RATE_LIMITED      | 429                     | no          | its lane waits          |
+    | RAMP_LIMITED      | 429 ramp_limit_exceeded | no          | its lane waits, shrinks |
+    | OVERLOADED        | 529, 503                | no          | an episode: back off    |
+    | UNREACHABLE       | refused, reset, no DNS  | no          | an episode: back off    |
+    | SERVER_ERROR      | 500, 502, 504, 408, 409 | yes         | retried with backoff    |
+    | TIMED_OUT         | no answer in time       | yes         | retried with backoff    |
+    | INVALID_RESPONSE  | cut body, 200 with HTML | yes         | retried with backoff    |
+    | REQUEST_REJECTED  | 400, 404, 413, 422      | -           | that request is errored |
+    | MODEL_FORBIDDEN   | 403                     | no          | model out at endpoint   |
+    | ENDPOINT_REJECTED | 401, no credential      | no          | endpoint out            |
+    | RUN_REFUSED       | spend limit, no credit  | no          | the run ends            |
+    """
+
+    RATE_LIMITED = "rate_limited"
+    RAMP_LIMITED = "ramp_limited"
+    OVERLOADED = "overloaded"
+    UNREACHABLE = "unreachable"
+    SERVER_ERROR = "server_error"
+    TIMED_OUT = "timed_out"
+    INVALID_RESPONSE = "invalid_response"
+    REQUEST_REJECTED = "request_rejected"
+    MODEL_FORBIDDEN = "model_forbidden"
+    ENDPOINT_REJECTED = "endpoint_rejected"
+    RUN_REFUSED = "run_refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A failed attempt.
+
+    `error` is the JSON object that a result carries: `{"type":"error","error":{"type":...,
+    "message":...},"request_id":...}`, the API's own where it sent one. `error_type` and
+    `error_code` are taken from it. `limit` names the limiter a 429 spoke of, if it said.
+    """
+
+    kind: FailureKind
+    error: bytes
+    error_type: str
+    message: str
+    status: int | None = None
+    error_code: str | None = None
+    limit: LimitKind | None = None
+    headers: ResponseHeaders = NO_HEADERS
+
+
+class ResultType(StrEnum):
+    """How a request can end: the four of the Message Batches API."""
+
+    SUCCEEDED = "succeeded"
+    ERRORED = "errored"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A request's final state. `payload` is the message, or the error object, as bytes of JSON.
+
+    `started_at` is wall time of the first attempt in this process; `latency_s` is the last
+    attempt's.
+    """
+
+    custom_id: str
+    line: int
+    type: ResultType
+    payload: bytes
+    attempts: int
+    endpoint: str
+    started_at: float
+    latency_s: float
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = None
+    cached: bool = False
+    meta: bytes | None = None

@@ -1,0 +1,193 @@
+"""The one fold from events to figures: dashboard, status and summary read what stands here."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
+
+from claude_batch.core.events import Failed, Minute, Recorded
+from claude_batch.core.lane import Lane
+from claude_batch.core.model import FailureKind, ResultType, Usage
+from claude_batch.core.snapshot import FailureView, Phase, Snapshot
+
+RATE_WINDOW_S = 60
+LATEST_FAILURES = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Results counted: how many ended how, what they used and cost."""
+
+    ended: Counter[ResultType] = field(default_factory=Counter)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+
+    @property
+    def done(self) -> int:
+        """Requests with a result."""
+        return self.ended.total()
+
+    def add(self, kind: ResultType, usage: Usage, cost_usd: float | None) -> None:
+        """Count one more result."""
+        self.ended[kind] += 1
+        self.input_tokens += usage.prompt_tokens
+        self.output_tokens += usage.output_tokens
+        if cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + cost_usd
+
+    def copy(self) -> Tally:
+        """Return the figures as they are now."""
+        return replace(self, ended=Counter(self.ended))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Results and their tokens per minute."""
+
+    requests: float
+    input_tokens: float
+    output_tokens: float
+
+
+@dataclass(slots=True)
+class _Second:
+    second: int
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """Figures of a run as it goes on; `tally` begins with what an earlier run left on disk."""
+
+    started_at: float
+    tally: Tally = field(default_factory=Tally)
+    attempts: int = 0
+    rate_limited: int = 0
+    failures: deque[FailureView] = field(default_factory=lambda: deque(maxlen=LATEST_FAILURES))
+    _seconds: deque[_Second] = field(default_factory=deque)
+    _minute: Counter[str] = field(default_factory=Counter)
+    _minute_began: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self._minute_began = self.tally.copy()
+
+    def attempted(self) -> None:
+        """Count an attempt that has ended."""
+        self.attempts += 1
+        self._minute["attempts"] += 1
+
+    def apply(self, event: Failed | Recorded) -> None:
+        """Take in one event."""
+        match event:
+            case Recorded():
+                self._record(event)
+            case Failed():
+                self._minute[event.kind] += 1
+                if event.kind in {FailureKind.RATE_LIMITED, FailureKind.RAMP_LIMITED}:
+                    self.rate_limited += 1
+                self.failures.append(
+                    FailureView(
+                        at=event.at,
+                        custom_id=event.custom_id,
+                        line=event.line,
+                        what=event.what,
+                        retry_in_s=event.retry_in_s,
+                    )
+                )
+
+    def _record(self, event: Recorded) -> None:
+        self.tally.add(event.type, event.usage, event.cost_usd)
+        second = int(event.at)
+        if not self._seconds or self._seconds[-1].second != second:
+            self._seconds.append(_Second(second))
+        now = self._seconds[-1]
+        now.requests += 1
+        now.input_tokens += event.usage.prompt_tokens
+        now.output_tokens += event.usage.output_tokens
+
+    def rates(self, now: float) -> Rates:
+        """Return rates over the last minute, or since the start while that is shorter."""
+        while self._seconds and self._seconds[0].second < now - RATE_WINDOW_S:
+            self._seconds.popleft()
+        per_minute = 60.0 / min(RATE_WINDOW_S, max(now - self.started_at, 1.0))
+        return Rates(
+            requests=sum(s.requests for s in self._seconds) * per_minute,
+            input_tokens=sum(s.input_tokens for s in self._seconds) * per_minute,
+            output_tokens=sum(s.output_tokens for s in self._seconds) * per_minute,
+        )
+
+    def eta_s(self, total: int, now: float) -> float | None:
+        """Return the seconds to the end at the present rate; None while there is none."""
+        per_minute = self.rates(now).requests
+        if per_minute <= 0:
+            return None
+        return (total - self.tally.done) * 60.0 / per_minute
+
+    def close_minute(self, wall: float) -> Minute:
+        """Return what has come in since the last call, for the journal."""
+        counted, before, after = self._minute, self._minute_began, self.tally.copy()
+        self._minute, self._minute_began = Counter(), after
+        succeeded = after.ended[ResultType.SUCCEEDED] - before.ended[ResultType.SUCCEEDED]
+        return Minute(
+            at=wall,
+            attempts=counted.pop("attempts", 0),
+            succeeded=succeeded,
+            failed=after.done - before.done - succeeded,
+            failures=dict(counted),
+            input_tokens=after.input_tokens - before.input_tokens,
+            output_tokens=after.output_tokens - before.output_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What does not change while a run goes on. `resumed` results were there at the start."""
+
+    run_id: str
+    prompts: str
+    results: str
+    sandbox: bool
+    host: str
+    total: int
+    resumed: int = 0
+    notice: str | None = None
+
+
+def view(
+    facts: RunFacts, progress: Progress, lanes: tuple[Lane, ...], *, phase: Phase, now: float
+) -> Snapshot:
+    """Return the figures of a run at `now`, for a screen."""
+    rates = progress.rates(now)
+    tally = progress.tally
+    return Snapshot(
+        run_id=facts.run_id,
+        prompts=facts.prompts,
+        results=facts.results,
+        phase=phase,
+        sandbox=facts.sandbox,
+        host=facts.host,
+        total=facts.total,
+        resumed=facts.resumed,
+        succeeded=tally.ended[ResultType.SUCCEEDED],
+        errored=tally.ended[ResultType.ERRORED],
+        canceled=tally.ended[ResultType.CANCELED],
+        expired=tally.ended[ResultType.EXPIRED],
+        retrying=sum(lane.retrying for lane in lanes),
+        in_flight=sum(lane.in_flight for lane in lanes),
+        attempts=progress.attempts,
+        rate_limited=progress.rate_limited,
+        elapsed_s=now - progress.started_at,
+        eta_s=progress.eta_s(facts.total, now) if phase is Phase.RUNNING else None,
+        input_tokens=tally.input_tokens,
+        output_tokens=tally.output_tokens,
+        requests_per_minute=rates.requests,
+        input_tokens_per_minute=rates.input_tokens,
+        output_tokens_per_minute=rates.output_tokens,
+        cost_usd=tally.cost_usd,
+        lanes=tuple(lane.view(now) for lane in lanes),
+        failures=tuple(progress.failures),
+        notice=facts.notice,
+    )

@@ -1,0 +1,39 @@
+"""When to try again, and whether a failure speaks against the request at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from claude_batch.core.model import FailureKind
+
+COUNTED = frozenset({FailureKind.SERVER_ERROR, FailureKind.TIMED_OUT, FailureKind.INVALID_RESPONSE})
+"""Failures that speak against the request itself: they use up `--max-attempts`."""
+
+EPISODES = frozenset({FailureKind.OVERLOADED, FailureKind.UNREACHABLE})
+"""Failures that hit everything at once: they do not count, `--patience` bounds them."""
+
+LIMITED = frozenset({FailureKind.RATE_LIMITED, FailureKind.RAMP_LIMITED})
+"""The lane has spent what it may: it waits, the request is as good as new."""
+
+FIRST_BACKOFF_S = 0.5
+MAX_BACKOFF_S = 30.0
+PROBE_BACKOFF_S = 4.0
+"""The cap while an outage lasts, so that its end is noticed within seconds."""
+
+
+def full_jitter(attempt: int, *, base_s: float, cap_s: float, draw: Callable[[], float]) -> float:
+    """Return a wait in seconds, uniform between 0 and min(cap, base * 2^(attempt - 1)).
+
+    `attempt` counts from 1, `draw` gives numbers in [0, 1).
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    return draw() * min(cap_s, base_s * 2.0 ** min(attempt - 1, 30))
+
+
+def total_deadline_s(*, max_tokens: int, input_tokens: int) -> float:
+    """Return how long one attempt may take as a whole before it counts as hung, in seconds.
+
+    The SDK expects 3600 s for 128,000 output tokens (API-FACTS 2.3); we allow twice that,
+    half a minute to begin with, and a second for every 5,000 tokens to be read.
+    """
+    return 30.0 + 2 * 3600.0 * max_tokens / 128_000 + input_tokens / 5_000

@@ -1,0 +1,41 @@
+"""Ctrl-C and its kin: the first asks the run to stop, the second cuts it off."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(slots=True)
+class Interruption:
+    """Whether, and by which signal, the run was asked to stop; `cut` when asked twice."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
+    signal_number: int | None = None
+
+    def ask(self, signal_number: int) -> None:
+        """Ask for a stop; asked again, cut the run off. The first signal is the one reported."""
+        if self.asked.is_set():
+            self.cut.set()
+            return
+        self.signal_number = signal_number
+        self.asked.set()
+
+
+@contextmanager
+def signals_ask(interruption: Interruption) -> Iterator[None]:
+    """Turn signals into requests to stop while the block runs."""
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, interruption.ask, number)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,72 @@
+"""Every exception of the project, each with its exit code and its remedy.
+
+    ClaudeBatchError
+    ├── UsageError             exit 2   the command, its files or its settings need changing
+    │   ├── InvalidPromptsError         lines of the prompts file are wrong
+    │   ├── SettingsError               claude-batch.toml or the environment
+    │   └── CredentialsMissingError     no key found
+    ├── RunStoppedError        exit 4   the API will not serve this run
+    └── CheckpointError        exit 5   results or journal do not fit, or cannot be written
+        ├── CheckpointMismatchError     they belong to another input or to other options
+        ├── CheckpointLockedError       another process is writing them
+        └── CheckpointWriteError        disk full, file too large, device gone
+
+What the API may answer is no exception: it is returned as a `Reply` or a `Failure` (core.model).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ClaudeBatchError(Exception):
+    """Something the user can act on: what happened, where, and (in `hint`) what to do next."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(ClaudeBatchError):
+    """The command, its files or its settings need changing."""
+
+    exit_code = 2
+
+
+class InvalidPromptsError(UsageError):
+    """Lines of the prompts file cannot be sent; they have been reported one by one."""
+
+
+class SettingsError(UsageError):
+    """A settings file or variable says something that cannot be followed."""
+
+
+class CredentialsMissingError(UsageError):
+    """No key, token or profile was found for the endpoint."""
+
+
+class RunStoppedError(ClaudeBatchError):
+    """The API will not serve this run; what is done is kept and the run can be resumed."""
+
+    exit_code = 4
+
+
+class CheckpointError(ClaudeBatchError):
+    """The results file or its journal cannot be used as it is."""
+
+    exit_code = 5
+
+
+class CheckpointMismatchError(CheckpointError):
+    """The files on disk belong to another input, other options, or another kind of run."""
+
+
+class CheckpointLockedError(CheckpointError):
+    """Another process is writing the same results file."""
+
+
+class CheckpointWriteError(CheckpointError):
+    """Results cannot be made durable: disk full, file-size limit, failed fsync."""

@@ -1,0 +1,127 @@
+"""The files of one run: where they lie, whether they fit together, and setting them aside."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from claude_batch.errors import CheckpointMismatchError, CheckpointWriteError, UsageError
+from claude_batch.storage.files import beside, open_private, sync_directory
+from claude_batch.storage.journal import RunIdentity, journal_path
+
+STDIN = "-"
+_COPY_CHUNK = 1 << 20
+_SUFFIXES = {".jsonl", ".json", ".ndjson", ".txt"}
+_FAMILY = (".journal", ".prompts", ".invalid.jsonl", ".damaged", ".retried")
+
+
+def default_results(prompts: Path, *, sandbox: bool) -> Path:
+    """Return prompts.results.jsonl, or prompts.sandbox.results.jsonl, beside the prompts."""
+    stem = prompts.stem if prompts.suffix in _SUFFIXES else prompts.name
+    return prompts.with_name(f"{stem}{'.sandbox' if sandbox else ''}.results.jsonl")
+
+
+def copied_prompts(results: Path) -> Path:
+    """Return where prompts that cannot be read twice are copied to."""
+    return beside(results, ".prompts")
+
+
+def is_regular(prompts: str) -> bool:
+    """Tell whether prompts can be read again and again: not stdin, a pipe or a device."""
+    if prompts == STDIN:
+        return False
+    try:
+        mode = Path(prompts).stat().st_mode
+    except OSError:
+        return True  # whoever opens it will say what is wrong
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def copy_prompts(source: BinaryIO, results: Path) -> Path:
+    """Copy prompts that can be read only once; return the copy, not yet in its place."""
+    part = beside(copied_prompts(results), ".part")
+    try:
+        with open_private(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+            while chunk := source.read(_COPY_CHUNK):
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CheckpointWriteError(
+            f"{part}: cannot copy the prompts: {error.strerror}",
+            hint="make room, or write the prompts to a file yourself",
+        ) from error
+    return part
+
+
+def keep_copy(part: Path, results: Path) -> Path:
+    """Put a copy into its place; return that place."""
+    kept = copied_prompts(results)
+    part.replace(kept)
+    sync_directory(kept.parent)
+    return kept
+
+
+def set_aside(results: Path, stamp: str) -> list[Path]:
+    """Rename all files of a run but its lock, so that a fresh one can begin; return new names."""
+    renamed = []
+    for path in [results, *(beside(results, suffix) for suffix in _FAMILY)]:
+        if path.exists():
+            aside = beside(path, f".{stamp}")
+            path.rename(aside)
+            renamed.append(aside)
+    sync_directory(results.parent)
+    return renamed
+
+
+def refuse_foreign_results(results: Path) -> None:
+    """Refuse to append to a file that no journal says is ours."""
+    if results.exists() and results.stat().st_size:
+        raise CheckpointMismatchError(
+            f"{results} exists, but {journal_path(results).name} does not: "
+            "whose results these are cannot be told",
+            hint="put the journal back, choose another file with --out, or start over with "
+            "--fresh (which sets the old results aside)",
+        )
+
+
+def refuse_mismatch(old: RunIdentity, new: RunIdentity) -> None:
+    """Raise CheckpointMismatchError, naming what differs, unless `new` goes on with `old`."""
+    differences = list(_differences(old, new))
+    if not differences:
+        return
+    raise CheckpointMismatchError(
+        f"{old.results} belongs to a run with {'; '.join(differences)}",
+        hint="use the same prompts and options to go on with it, --out FILE for another run, or "
+        "--fresh to start over (the old results are set aside)",
+    )
+
+
+def _differences(old: RunIdentity, new: RunIdentity) -> Iterator[str]:
+    if old.sandbox != new.sandbox:
+        kinds = {True: "the sandbox", False: "the real API"}
+        yield f"{kinds[old.sandbox]}, not {kinds[new.sandbox]}"
+    if (old.size, old.sha256) != (new.size, new.sha256):
+        yield f"other prompts ({old.prompts}: {old.size:,} bytes then, {new.size:,} now)"
+    for name in ("model", "max_tokens", "system", "skip_invalid"):
+        was, now = getattr(old, name), getattr(new, name)
+        if was != now:
+            yield f"--{name.replace('_', '-')} {was!r}, not {now!r}"
+
+
+def refuse_as_stdout(fd: int, *paths: Path) -> None:
+    """Refuse to print results into a file that is being read or written by the run itself."""
+    try:
+        target = os.fstat(fd)
+    except OSError:
+        return
+    for path in paths:
+        if path.exists() and os.path.samestat(path.stat(), target):
+            raise UsageError(
+                f"stdout is {path} itself",
+                hint="results are written there anyway: leave the redirection out, or name "
+                "another file",
+            )

@@ -1,0 +1,1 @@
+"""The only door to the Anthropic SDK: bytes out, bytes in, failures named in one table."""

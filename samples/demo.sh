@@ -1,0 +1,25 @@
+#!/bin/sh
+# `make demo`: sixty prompts against the sandbox, then the answers through jq (or Python without it).
+set -eu
+here=$(dirname "$0")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cp "$here/prompts.jsonl" "$folder/prompts.jsonl"
+run="${BIN:-.venv/bin}/claude-batch run $folder/prompts.jsonl --sandbox --format text"
+
+if command -v jq >/dev/null 2>&1; then
+    $run | jq -r '"\(.custom_id): \(.text // .error)"' >"$folder/answers.txt"
+else
+    $run | "${BIN:-.venv/bin}/python" -c '
+import json, sys
+for line in sys.stdin:
+    result = json.loads(line)
+    text = result["text"] or result.get("error") or ""
+    print(result["custom_id"] + ": " + text)' >"$folder/answers.txt"
+fi
+
+answers=$(wc -l <"$folder/answers.txt")
+prompts=$(wc -l <"$folder/prompts.jsonl")
+cut -c1-100 "$folder/answers.txt" | head -12
+echo "... $answers lines of answers to $prompts prompts; no key was needed and nothing was spent."
+[ "$answers" -ge "$prompts" ]

@@ -1,0 +1,74 @@
+"""A token bucket never gives more than its capacity and what has dripped in."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_batch.core.bucket import Bucket
+
+
+def a_bucket(level: float = 60.0) -> Bucket:
+    """Return a bucket of one a second that holds a minute's worth."""
+    return Bucket(limit_per_minute=60.0, capacity=60.0, level=level, at=0.0)
+
+
+def test_an_empty_bucket_is_ready_once_the_cost_has_dripped_in() -> None:
+    assert a_bucket(level=0).ready_at(5, 0.0) == 5.0
+
+
+def test_a_bucket_never_holds_more_than_its_capacity() -> None:
+    assert a_bucket().level_at(1e6) == 60.0
+
+
+def test_a_debt_delays_what_follows() -> None:
+    bucket = a_bucket(level=0)
+    bucket.spend(30, 0.0)
+    assert bucket.ready_at(1, 0.0) == 31.0
+
+
+def test_a_cost_above_the_capacity_waits_for_a_full_bucket() -> None:
+    assert a_bucket(level=0).ready_at(1_000, 0.0) == 60.0
+
+
+def test_giving_back_fills_at_most_to_the_brim() -> None:
+    bucket = a_bucket()
+    bucket.spend(-10, 0.0)
+    assert bucket.level == 60.0
+
+
+def test_a_lower_level_is_believed_and_a_higher_one_is_not() -> None:
+    bucket = a_bucket(level=30)
+    bucket.lower_to(40, 0.0)
+    bucket.lower_to(10, 0.0)
+    assert bucket.level == 10.0
+
+
+spends = st.lists(st.tuples(st.floats(0, 5), st.floats(0.1, 80)), max_size=50)
+
+
+@given(spends)
+def test_waiting_until_ready_never_spends_more_than_the_limit_allows(
+    steps: list[tuple[float, float]],
+) -> None:
+    bucket = a_bucket()
+    now = spent = 0.0
+    for pause, amount in steps:
+        now = bucket.ready_at(amount, now + pause)
+        bucket.spend(min(amount, bucket.capacity), now)
+        spent += min(amount, bucket.capacity)
+    assert spent <= 60.0 + now + 1e-6
+
+
+@given(spends)
+def test_a_ready_bucket_can_bear_the_cost(steps: list[tuple[float, float]]) -> None:
+    bucket = a_bucket()
+    for now, amount in steps:
+        bucket.spend(amount, now)
+    ready = bucket.ready_at(50, 5.0)
+    assert bucket.level_at(ready) >= 50 - 1e-6
+
+
+def test_the_time_to_full_is_what_is_missing_over_the_rate() -> None:
+    assert a_bucket(level=45).full_in_s(0.0) == pytest.approx(15.0)

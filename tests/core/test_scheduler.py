@@ -1,0 +1,151 @@
+"""The scheduler as a machine: whatever happens, each request ends once and bounds are kept."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from claude_batch.core.lane import Attempt
+from claude_batch.core.limits import Limits
+from claude_batch.core.model import Failure, FailureKind, Reply
+from claude_batch.core.scheduler import Finished, Idle, Scheduler, SchedulerSettings, Send, Sleep
+from tests.support.fakes import a_failure, a_reply, a_request, steady_draw
+
+CONCURRENCY = 12
+MAX_ATTEMPTS = 3
+PASSING = [
+    FailureKind.RATE_LIMITED,
+    FailureKind.RAMP_LIMITED,
+    FailureKind.OVERLOADED,
+    FailureKind.UNREACHABLE,
+    FailureKind.SERVER_ERROR,
+    FailureKind.TIMED_OUT,
+    FailureKind.INVALID_RESPONSE,
+]
+
+
+def a_scheduler(**changes: object) -> Scheduler:
+    base: dict[str, object] = {
+        "lane_of": lambda model: model,
+        "draw": steady_draw,
+        "concurrency": CONCURRENCY,
+        "max_attempts": MAX_ATTEMPTS,
+    }
+    return Scheduler(SchedulerSettings(**(base | changes)), now=0.0)  # type: ignore[arg-type]
+
+
+def sent(scheduler: Scheduler, now: float) -> Attempt:
+    decision = scheduler.next(now)
+    assert isinstance(decision, Send)
+    return decision.attempt
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Adds, launches, answers and waits in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.added = 0
+        self.flying: list[Attempt] = []
+        self.ended: list[str] = []
+        self.scheduler = a_scheduler(ceilings=Limits(requests=600, input_tokens=50_000))
+
+    @rule(model=st.sampled_from(["a", "b"]), count=st.integers(1, 10))
+    def add(self, model: str, count: int) -> None:
+        for _ in range(count):
+            self.added += 1
+            self.scheduler.add(a_request(self.added, model=model), self.now)
+
+    @rule()
+    def step(self) -> None:
+        match self.scheduler.next(self.now):
+            case Send(attempt):
+                self.scheduler.launched(attempt, self.now)
+                self.flying.append(attempt)
+            case Sleep(until):
+                assert until > self.now
+                self.now = min(until, self.now + 100)
+            case Idle():
+                self.now += 0.1
+            case Finished():
+                raise AssertionError("more may come")
+
+    @precondition(lambda self: self.flying)
+    @rule(pick=st.integers(0, 100), kind=st.sampled_from([None, *PASSING]))
+    def answer(self, pick: int, kind: FailureKind | None) -> None:
+        attempt = self.flying.pop(pick % len(self.flying))
+        outcome: Reply | Failure = a_reply() if kind is None else a_failure(kind)
+        self._settle(attempt, outcome)
+
+    @precondition(lambda self: self.flying)
+    @rule()
+    def take_back(self) -> None:
+        self.scheduler.take_back(self.flying.pop(), self.now)
+
+    def _settle(self, attempt: Attempt, outcome: Reply | Failure) -> None:
+        ruling = self.scheduler.finished(attempt, outcome, self.now)
+        self.ended += [ending.job.request.custom_id for ending in ruling.endings]
+
+    @invariant()
+    def no_request_ends_twice(self) -> None:
+        assert len(self.ended) == len(set(self.ended))
+
+    @invariant()
+    def the_number_in_flight_is_bounded_and_true(self) -> None:
+        assert self.scheduler.in_flight == len(self.flying) <= CONCURRENCY
+
+    def teardown(self) -> None:
+        self.scheduler.no_more()
+        for _ in range(100_000):
+            match self.scheduler.next(self.now):
+                case Send(attempt):
+                    self.flying.append(attempt)
+                case Sleep(until):
+                    self.now = until
+                case Idle():
+                    for attempt in self.flying:
+                        self._settle(attempt, a_reply())
+                    self.flying.clear()
+                case Finished(stop):
+                    assert stop is None
+                    break
+        assert len(self.ended) == self.added
+
+
+SchedulerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
+TestScheduler = SchedulerMachine.TestCase
+
+
+def test_requests_go_in_file_order() -> None:
+    scheduler = a_scheduler()
+    for line in (1, 2, 3):
+        scheduler.add(a_request(line), 0.0)
+    assert [sent(scheduler, 0.0).job.request.line for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_retry_goes_before_new_requests() -> None:
+    scheduler = a_scheduler(concurrency=1)
+    scheduler.add(a_request(1), 0.0)
+    scheduler.add(a_request(2), 0.0)
+    attempt = sent(scheduler, 0.0)
+    scheduler.finished(attempt, a_failure(FailureKind.SERVER_ERROR), 1.0)
+    assert sent(scheduler, 60.0).job.request.line == 1
+
+
+def test_a_mixed_file_uses_its_lanes_in_turn() -> None:
+    scheduler = a_scheduler()
+    for line in range(1, 9):
+        scheduler.add(a_request(line, model="a" if line <= 4 else "b"), 0.0)
+    assert [sent(scheduler, 0.0).lane for _ in range(4)] == ["a", "b", "a", "b"]
+
+
+def test_a_finished_scheduler_has_nothing_left() -> None:
+    scheduler = a_scheduler()
+    scheduler.no_more()
+    assert scheduler.next(0.0) == Finished()
+
+
+def test_an_empty_scheduler_waits_for_input() -> None:
+    assert a_scheduler().next(0.0) == Idle()

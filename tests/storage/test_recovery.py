@@ -1,0 +1,114 @@
+"""Recovery: every valid line is kept, whatever happened to the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claude_batch.core.model import ResultType
+from claude_batch.storage.entries import parse_entry, read_checkpoint, read_lines
+from claude_batch.storage.files import beside
+from claude_batch.storage.recovery import recover, take_out_unsuccessful
+from claude_batch.storage.results import encode_result
+from tests.storage.test_results import a_result
+
+LINES = [encode_result(a_result(line)) for line in range(1, 5)]
+WHOLE = b"".join(LINES)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "r.jsonl"
+
+
+def test_a_file_cut_at_any_byte_keeps_every_whole_line(results: Path) -> None:
+    for cut in range(len(WHOLE) + 1):
+        results.write_bytes(WHOLE[:cut])
+        recover(results)
+        kept = results.read_bytes()
+        whole = [line for line in LINES if WHOLE.index(line) + len(line) - 1 <= cut]
+        assert kept == b"".join(whole), f"cut at {cut}"
+
+
+def test_a_file_in_order_is_left_alone(results: Path) -> None:
+    results.write_bytes(WHOLE)
+    before = results.stat().st_mtime_ns
+    checkpoint = recover(results)
+    assert results.stat().st_mtime_ns == before
+    assert checkpoint.tally.ended == {ResultType.SUCCEEDED: 4}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LINES[0] + b"\0" * 100 + LINES[1] + LINES[2],
+        LINES[0] + b"\0" * 100 + b"\n" + LINES[1] + LINES[2],
+        LINES[0] + LINES[3][:50] + LINES[1] + LINES[2],
+        LINES[0] + b"\xff\xfe junk\n" + LINES[1] + LINES[2],
+        b"[1, 2]\n" + LINES[0] + LINES[1] + LINES[2],
+        LINES[0] + LINES[1] + LINES[0] + LINES[2],
+    ],
+    ids=["NULs", "a line of NULs", "torn in the middle", "junk", "other JSON", "a second line"],
+)
+def test_damage_before_intact_lines_costs_no_line(results: Path, content: bytes) -> None:
+    results.write_bytes(content)
+    checkpoint = recover(results)
+    assert results.read_bytes() == LINES[0] + LINES[1] + LINES[2]
+    assert checkpoint.damaged == 1
+    assert beside(results, ".damaged").stat().st_size > 0
+
+
+def test_nuls_behind_the_last_line_are_cut(results: Path) -> None:
+    results.write_bytes(WHOLE + b"\0" * 4096)
+    recover(results)
+    assert results.read_bytes() == WHOLE
+
+
+def test_reading_a_checkpoint_changes_nothing(results: Path) -> None:
+    results.write_bytes(WHOLE[:-20])
+    checkpoint = read_checkpoint(results)
+    assert results.read_bytes() == WHOLE[:-20]
+    assert checkpoint.torn_bytes > 0
+    assert checkpoint.tally.done == 3
+
+
+def test_done_lines_are_known_by_their_number(results: Path) -> None:
+    results.write_bytes(LINES[0] + LINES[2])
+    done = recover(results).done
+    assert [line in done for line in range(6)] == [False, True, False, True, False, False]
+
+
+def test_a_result_without_a_line_number_is_known_by_its_id(results: Path) -> None:
+    results.write_bytes(b'{"custom_id":"x","result":{"type":"canceled"}}\n')
+    assert recover(results).done.ids == {"x"}
+
+
+def test_unsuccessful_lines_are_taken_out_and_kept_beside(results: Path) -> None:
+    errored = encode_result(a_result(9, ResultType.ERRORED))
+    results.write_bytes(LINES[0] + errored + LINES[1])
+    take_out_unsuccessful(results)
+    assert results.read_bytes() == LINES[0] + LINES[1]
+    assert beside(results, ".retried").read_bytes() == errored
+
+
+@given(st.binary())
+def test_no_bytes_make_parsing_fail(raw: bytes) -> None:
+    assert parse_entry(raw) is None or raw.startswith((b"{", b" ", b"\n", b"\t", b"\r"))
+
+
+@settings(max_examples=50)
+@given(st.lists(st.one_of(st.sampled_from(LINES), st.binary(max_size=40)), max_size=8))
+def test_recovery_is_done_after_one_pass(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
+) -> None:
+    results = tmp_path_factory.mktemp("r") / "r.jsonl"
+    results.write_bytes(b"".join(parts))
+    recover(results)
+    once = results.read_bytes()
+    second = recover(results)
+    assert results.read_bytes() == once
+    assert (second.damaged, second.torn_bytes) == (0, 0)
+    assert all(entry is not None for _, entry in read_lines(results))

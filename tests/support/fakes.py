@@ -1,0 +1,138 @@
+"""Stand-ins for what the engine needs from outside: in memory, on the loop's clock, exact."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from claude_batch.core.events import Event
+from claude_batch.core.model import (
+    Failure,
+    FailureKind,
+    LimitKind,
+    Reply,
+    Request,
+    ResponseHeaders,
+    Result,
+    Usage,
+)
+
+
+def a_request(line: int = 1, *, model: str = "claude-haiku-5-5", max_tokens: int = 100) -> Request:
+    """Return a request that says nothing special."""
+    return Request(
+        custom_id=f"line-{line}",
+        line=line,
+        model=model,
+        max_tokens=max_tokens,
+        body=orjson.dumps({"model": model, "line": line}),
+        input_tokens=20,
+    )
+
+
+def a_reply(*, input_tokens: int = 20, output_tokens: int = 10) -> Reply:
+    """Return a plain answer."""
+    return Reply(
+        message=b'{"type":"message","content":[]}',
+        usage=Usage(input_tokens=input_tokens, output_tokens=output_tokens),
+        stop_reason="end_turn",
+    )
+
+
+def a_failure(
+    kind: FailureKind,
+    *,
+    message: str = "no",
+    retry_after_s: float | None = None,
+    limit: LimitKind | None = None,
+) -> Failure:
+    """Return a failure of one kind."""
+    return Failure(
+        kind=kind,
+        error=b'{"type":"error","error":{"type":"x","message":"no"}}',
+        error_type=kind.value,
+        message=message,
+        limit=limit,
+        headers=ResponseHeaders(retry_after_s=retry_after_s),
+    )
+
+
+Script = Callable[[Request, int], Reply | Failure]
+"""What the n-th try (from 1) at a request brings."""
+
+
+@dataclass
+class ScriptedTransport:
+    """Answers by script after `latency_s`; remembers when each try began."""
+
+    script: Script = lambda _request, _try: a_reply()
+    latency_s: float = 1.0
+    name: str = "fake"
+    tries: Counter[str] = field(default_factory=Counter)
+    began: list[float] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    async def send(self, request: Request, *, timeout_s: float) -> Reply | Failure:
+        loop = asyncio.get_running_loop()
+        self.began.append(loop.time())
+        self.tries[request.custom_id] += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(min(self.latency_s, timeout_s))
+            return self.script(request, self.tries[request.custom_id])
+        finally:
+            self.in_flight -= 1
+
+
+@dataclass
+class ListedSource:
+    """Requests from a list, a few at a time."""
+
+    requests: list[Request]
+    at_once: int = 100
+
+    async def read(self) -> Sequence[Request]:
+        await asyncio.sleep(0)
+        chunk, self.requests = self.requests[: self.at_once], self.requests[self.at_once :]
+        return chunk
+
+
+@dataclass
+class MemoryStore:
+    """Results kept in memory; each commit takes `sync_s`."""
+
+    results: list[Result] = field(default_factory=list)
+    commits: int = 0
+    sync_s: float = 0.005
+
+    async def commit(self, results: Sequence[Result]) -> None:
+        await asyncio.sleep(self.sync_s)
+        self.results.extend(results)
+        self.commits += 1
+
+
+@dataclass
+class MemoryLog:
+    """Events kept in memory."""
+
+    events: list[Event] = field(default_factory=list)
+
+    async def note(self, events: Sequence[Event]) -> None:
+        self.events.extend(events)
+
+
+def steady_draw() -> float:
+    """Chance that is none: the middle of its range."""
+    return 0.5
+
+
+def noisy(text: str) -> float:
+    """Return a number in [0, 1) that only depends on `text`."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) / (1 << 56)
