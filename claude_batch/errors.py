@@ -16,13 +16,28 @@ What the API may answer is no exception: it is returned as a `Reply` or a `Failu
 
 from __future__ import annotations
 
+import signal
+from enum import IntEnum
 from typing import ClassVar
+
+
+class Exit(IntEnum):
+    """What the exit codes mean; scripts rely on them (DESIGN 3)."""
+
+    SUCCEEDED = 0
+    BUG = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    STOPPED = 4
+    CHECKPOINT = 5
+    INTERRUPTED = 128 + signal.SIGINT
+    READER_GONE = 128 + signal.SIGPIPE
 
 
 class ClaudeBatchError(Exception):
     """Something the user can act on: what happened, where, and (in `hint`) what to do next."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[Exit] = Exit.BUG
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -33,7 +48,7 @@ class ClaudeBatchError(Exception):
 class UsageError(ClaudeBatchError):
     """The command, its files or its settings need changing."""
 
-    exit_code = 2
+    exit_code = Exit.USAGE
 
 
 class InvalidPromptsError(UsageError):
@@ -51,13 +66,13 @@ class CredentialsMissingError(UsageError):
 class RunStoppedError(ClaudeBatchError):
     """The API will not serve this run; what is done is kept and the run can be resumed."""
 
-    exit_code = 4
+    exit_code = Exit.STOPPED
 
 
 class CheckpointError(ClaudeBatchError):
     """The results file or its journal cannot be used as it is."""
 
-    exit_code = 5
+    exit_code = Exit.CHECKPOINT
 
 
 class CheckpointMismatchError(CheckpointError):

@@ -29,7 +29,7 @@ class LazyGroup(TyperGroup):
         """Return the commands in the order of a user's day."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # its base is private
         """Import a command's module and return the command, or None if there is none."""
         if cmd_name not in COMMANDS:
             return None
@@ -38,23 +38,23 @@ class LazyGroup(TyperGroup):
         single.command(cmd_name, no_args_is_help=False)(getattr(module, cmd_name))
         return typer.main.get_command(single)
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]  # its base is private
         """Find the command, or name the nearest one."""
         if args and args[0] not in COMMANDS:
             close = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
             nearest = f" Did you mean {close[0]!r}?" if close else ""
             raise typer.BadParameter(f"there is no command {args[0]!r}.{nearest}")
-        return super().resolve_command(ctx, args)  # type: ignore[arg-type]
+        return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # its base is private
         """Write the list of commands from the table above."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # its base is private
         """Run the command; what goes wrong becomes a message and an exit code."""
         with reported():
-            return super().invoke(ctx)  # type: ignore[arg-type]
+            return super().invoke(ctx)
 
 
 def _print_version(value: bool) -> None:

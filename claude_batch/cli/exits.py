@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from pathlib import Path
 
 import typer
 
-from claude_batch.errors import ClaudeBatchError
-
-
-class Exit(IntEnum):
-    """What the exit codes mean; scripts rely on them."""
-
-    SUCCEEDED = 0
-    BUG = 1
-    USAGE = 2
-    SOME_FAILED = 3
-    STOPPED = 4
-    CHECKPOINT = 5
-    BOUND = 6
-    INTERRUPTED = 128 + signal.SIGINT
-    READER_GONE = 128 + signal.SIGPIPE
+from claude_batch.errors import ClaudeBatchError, Exit
 
 
 @contextmanager

@@ -28,6 +28,11 @@ class Tally:
         """Requests with a result."""
         return self.ended.total()
 
+    @property
+    def failed(self) -> int:
+        """Requests whose result is not a success."""
+        return self.done - self.ended[ResultType.SUCCEEDED]
+
     def add(self, kind: ResultType, usage: Usage, cost_usd: float | None) -> None:
         """Count one more result."""
         self.ended[kind] += 1

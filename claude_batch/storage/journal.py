@@ -70,9 +70,10 @@ class Closed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """A journal read back: who the run is, and how its last process left it, if it did."""
+    """A journal read back: who the run is, its last process, and how that left it, if it did."""
 
     identity: RunIdentity
+    opened: Opened | None
     closed: Closed | None
 
 
@@ -96,18 +97,21 @@ def create_journal(results: Path, identity: RunIdentity) -> None:
 def read_journal(results: Path) -> Journal | None:
     """Return what the journal says, or None without one (or with a first line torn by a crash)."""
     identity: RunIdentity | None = None
+    opened: Opened | None = None
     closed: Closed | None = None
     for record in _records(journal_path(results)):
         match record.get("type"):
             case "run":
                 identity = _parse(RunIdentity, record)
             case "opened":
-                closed = None
+                opened, closed = _parse(Opened, record), None
             case "closed":
                 closed = _parse(Closed, record)
             case _:  # what happened in between is for the report
                 pass
-    return None if identity is None else Journal(identity=identity, closed=closed)
+    if identity is None:
+        return None
+    return Journal(identity=identity, opened=opened, closed=closed)
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

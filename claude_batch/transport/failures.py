@@ -1,0 +1,265 @@
+"""What went wrong, in the core's words: one table from foreign errors to failures.
+
+Read in this order: what the error code says, what the message says, what the error type says,
+and at last the class that the SDK made of the status, nearest ancestor first.
+Sources: API-FACTS 1.3 and 2.1, and the SDK's exceptions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anthropic
+import httpx2
+import orjson
+
+from claude_batch.core.model import NO_HEADERS, Failure, FailureKind, LimitKind, ResponseHeaders
+
+BY_CODE = {
+    "ramp_limit_exceeded": FailureKind.RAMP_LIMITED,
+    "enforced_spend_limit_reached": FailureKind.RUN_REFUSED,
+    "contract_spend_limit_reached": FailureKind.RUN_REFUSED,
+    "linked_organization_spend_limit_reached": FailureKind.RUN_REFUSED,
+    "linked_organization_billing_unavailable": FailureKind.RUN_REFUSED,
+    "organization_on_hold": FailureKind.RUN_REFUSED,
+    "cmek_key_disabled": FailureKind.RUN_REFUSED,
+    "cmek_key_network_blocked": FailureKind.RUN_REFUSED,
+}
+
+BY_MESSAGE = (
+    (
+        re.compile(r"you have reached your specified .*usage limits", re.IGNORECASE),
+        FailureKind.RUN_REFUSED,
+    ),
+    (re.compile(r"credit balance is too low", re.IGNORECASE), FailureKind.RUN_REFUSED),
+)
+
+BY_TYPE = {
+    "authentication_error": FailureKind.ENDPOINT_REJECTED,
+    "billing_error": FailureKind.RUN_REFUSED,
+    "permission_error": FailureKind.MODEL_FORBIDDEN,
+    "rate_limit_error": FailureKind.RATE_LIMITED,
+    "overloaded_error": FailureKind.OVERLOADED,
+    "timeout_error": FailureKind.SERVER_ERROR,
+    "api_error": FailureKind.SERVER_ERROR,
+    "request_too_large": FailureKind.REQUEST_REJECTED,
+}
+"""Types that say more than a status that does not fit them (an SSE error has no status at all).
+invalid_request_error and not_found_error are not among them: a relay's 500 of that type is no
+verdict on the request."""
+
+BY_CLASS: dict[type[BaseException], FailureKind] = {
+    anthropic.BadRequestError: FailureKind.REQUEST_REJECTED,
+    anthropic.AuthenticationError: FailureKind.ENDPOINT_REJECTED,
+    anthropic.PaymentRequiredError: FailureKind.RUN_REFUSED,
+    anthropic.PermissionDeniedError: FailureKind.MODEL_FORBIDDEN,
+    anthropic.NotFoundError: FailureKind.REQUEST_REJECTED,
+    anthropic.RequestTimeoutError: FailureKind.SERVER_ERROR,
+    anthropic.ConflictError: FailureKind.SERVER_ERROR,
+    anthropic.PreconditionFailedError: FailureKind.REQUEST_REJECTED,
+    anthropic.ContentTooLargeError: FailureKind.REQUEST_REJECTED,
+    anthropic.UnprocessableEntityError: FailureKind.REQUEST_REJECTED,
+    anthropic.RateLimitError: FailureKind.RATE_LIMITED,
+    anthropic.RampLimitExceededError: FailureKind.RAMP_LIMITED,
+    anthropic.EnforcedSpendLimitReachedError: FailureKind.RUN_REFUSED,
+    anthropic.ContractSpendLimitReachedError: FailureKind.RUN_REFUSED,
+    anthropic.OrganizationOnHoldError: FailureKind.RUN_REFUSED,
+    anthropic.CMEKKeyDisabledError: FailureKind.RUN_REFUSED,
+    anthropic.CMEKKeyNetworkBlockedError: FailureKind.RUN_REFUSED,
+    anthropic.RequestHeaderFieldsTooLargeError: FailureKind.REQUEST_REJECTED,
+    anthropic.ClientClosedRequestError: FailureKind.SERVER_ERROR,
+    anthropic.InternalServerError: FailureKind.SERVER_ERROR,
+    anthropic.ServiceUnavailableError: FailureKind.OVERLOADED,
+    anthropic.OverloadedError: FailureKind.OVERLOADED,
+    anthropic.APIStatusError: FailureKind.REQUEST_REJECTED,
+    anthropic.APITimeoutError: FailureKind.TIMED_OUT,
+    anthropic.APIConnectionError: FailureKind.UNREACHABLE,
+    anthropic.APIResponseValidationError: FailureKind.INVALID_RESPONSE,
+    anthropic.RetryableError: FailureKind.SERVER_ERROR,
+    anthropic.CredentialsError: FailureKind.ENDPOINT_REJECTED,
+    anthropic.WorkloadIdentityError: FailureKind.ENDPOINT_REJECTED,
+    anthropic.AnthropicError: FailureKind.INVALID_RESPONSE,
+    httpx2.TimeoutException: FailureKind.TIMED_OUT,
+    httpx2.ConnectTimeout: FailureKind.UNREACHABLE,
+    httpx2.PoolTimeout: FailureKind.UNREACHABLE,
+    httpx2.HTTPError: FailureKind.INVALID_RESPONSE,
+    httpx2.StreamError: FailureKind.INVALID_RESPONSE,
+    TypeError: FailureKind.ENDPOINT_REJECTED,  # how the SDK says that it has no credential
+}
+
+FOREIGN = (anthropic.AnthropicError, httpx2.HTTPError, httpx2.StreamError)
+"""What an attempt may raise that is no bug of ours."""
+
+OUR_TYPES = {
+    FailureKind.UNREACHABLE: "connection_error",
+    FailureKind.TIMED_OUT: "timeout_error",
+    FailureKind.ENDPOINT_REJECTED: "authentication_error",
+}
+"""The error types of failures that are ours to name; all others are invalid_response_error."""
+
+LONGEST_MESSAGE = 500
+_FIRST_REDIRECT, _LAST_REDIRECT = 300, 399
+
+_LIMITERS = (
+    (re.compile(r"output tokens? per minute", re.IGNORECASE), LimitKind.OUTPUT_TOKENS),
+    (re.compile(r"input tokens? per minute", re.IGNORECASE), LimitKind.INPUT_TOKENS),
+    (re.compile(r"requests? per minute", re.IGNORECASE), LimitKind.REQUESTS),
+)
+
+Scrub = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What an error body says, as far as it has the API's shape."""
+
+    type: str | None = None
+    code: str | None = None
+    message: str | None = None
+
+
+def status_failure(
+    error: anthropic.APIStatusError, headers: ResponseHeaders, scrub: Scrub
+) -> Failure:
+    """Return the failure that an answer with an error status is."""
+    status = error.status_code
+    if _FIRST_REDIRECT <= status <= _LAST_REDIRECT:
+        return _redirected(error, headers)
+    said = _said(error.body)
+    kind = _kind(said, type(error))
+    return _failure(kind, said, error.body, status, headers, scrub)
+
+
+def event_failure(body: Any, headers: ResponseHeaders, scrub: Scrub) -> Failure:
+    """Return the failure that an `error` event in a stream is (it has no status of its own)."""
+    said = _said(body)
+    kind = _kind(said, anthropic.InternalServerError)
+    return _failure(kind, said, body, None, headers, scrub)
+
+
+def raised_failure(error: Exception, *, scrub: Scrub) -> Failure:
+    """Return the failure that an attempt without an answer is."""
+    cause = error.__cause__
+    timed_out_connecting = isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout)
+    kind = _nearest(type(cause if timed_out_connecting and cause else error))
+    detail = str(cause or error).strip() or type(cause or error).__name__
+    return own_failure(kind, scrub(detail))
+
+
+def own_failure(
+    kind: FailureKind,
+    message: str,
+    *,
+    status: int | None = None,
+    headers: ResponseHeaders = NO_HEADERS,
+) -> Failure:
+    """Return a failure that is ours to name, in the API's error shape."""
+    error_type = OUR_TYPES.get(kind, "invalid_response_error")
+    return Failure(
+        kind=kind,
+        error=_in_shape(error_type, message, headers.request_id),
+        error_type=error_type,
+        message=message,
+        status=status,
+        headers=headers,
+    )
+
+
+def _kind(said: _Said, error_class: type[BaseException]) -> FailureKind:
+    if said.code in BY_CODE:
+        return BY_CODE[said.code]
+    for pattern, kind in BY_MESSAGE:
+        if said.message and pattern.search(said.message):
+            return kind
+    if said.type in BY_TYPE:
+        return BY_TYPE[said.type]
+    return _nearest(error_class)
+
+
+def _nearest(error_class: type[BaseException]) -> FailureKind:
+    """Return what the nearest ancestor in the table stands for."""
+    found = (BY_CLASS[ancestor] for ancestor in error_class.__mro__ if ancestor in BY_CLASS)
+    return next(found, FailureKind.INVALID_RESPONSE)
+
+
+def _said(body: object) -> _Said:
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return _Said(message=error if isinstance(error, str) else None)
+    details = error.get("details")
+    code = details.get("error_code") if isinstance(details, dict) else None
+    return _Said(type=_str(error.get("type")), code=_str(code), message=_str(error.get("message")))
+
+
+def _str(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _failure(
+    kind: FailureKind,
+    said: _Said,
+    body: object,
+    status: int | None,
+    headers: ResponseHeaders,
+    scrub: Scrub,
+) -> Failure:
+    message = scrub(said.message or _plain(body) or f"status {status}")
+    error_type = said.type or "api_error"
+    if said.type is not None and isinstance(body, dict) and body.get("type") == "error":
+        whole = body if body.get("request_id") else {**body, "request_id": headers.request_id}
+        error = scrub(orjson.dumps(whole).decode()).encode()
+    else:
+        error = _in_shape(error_type, message, headers.request_id)
+    return Failure(
+        kind=kind,
+        error=error,
+        error_type=error_type,
+        message=message,
+        status=status,
+        error_code=said.code,
+        limit=_limiter(message) if kind is FailureKind.RATE_LIMITED else None,
+        headers=headers,
+    )
+
+
+def _limiter(message: str) -> LimitKind | None:
+    """Return the limit a 429 speaks of (API-FACTS 1.3)."""
+    return next((kind for pattern, kind in _LIMITERS if pattern.search(message)), None)
+
+
+def _plain(body: object) -> str:
+    """Return a foreign body as one short line."""
+    if body is None:
+        return ""
+    text = body if isinstance(body, str) else orjson.dumps(body, default=str).decode()
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "..."
+
+
+def _in_shape(error_type: str, message: str, request_id: str | None) -> bytes:
+    return orjson.dumps(
+        {
+            "type": "error",
+            "error": {"type": error_type, "message": message},
+            "request_id": request_id,
+        }
+    )
+
+
+def _redirected(error: anthropic.APIStatusError, headers: ResponseHeaders) -> Failure:
+    """Redirects are off: the key goes nowhere but to the endpoint it was given for."""
+    location = error.response.headers.get("location", "")
+    try:
+        host = httpx2.URL(location).host or "another path"
+    except httpx2.InvalidURL:
+        host = "an unreadable address"
+    message = (
+        f"the endpoint answers {error.status_code} and points to {host}; redirects are not "
+        "followed, so that the key goes nowhere else: correct the base URL"
+    )
+    return own_failure(
+        FailureKind.ENDPOINT_REJECTED, message, status=error.status_code, headers=headers
+    )

@@ -1,0 +1,134 @@
+"""The program as a user starts it: in a process of its own, away from the user's own settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ENOUGH_S = 50
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """Return an environment without credentials, whose home is `folder`."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TERM") if name in os.environ}
+    program = str(Path(sys.executable).parent)
+    return {
+        **kept,
+        "PATH": f"{program}{os.pathsep}{kept.get('PATH', '')}",
+        "HOME": str(folder),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "PYTHONWARNINGS": "error",
+        **more,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """claude-batch in one folder."""
+
+    folder: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def run(
+        self, *arguments: str, stdin: bytes = b"", **variables: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run it to its end."""
+        return subprocess.run(
+            self.command(arguments),
+            cwd=self.folder,
+            env=environment(self.folder, **self.variables, **variables),
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=ENOUGH_S,
+        )
+
+    def shell(self, script: str) -> subprocess.CompletedProcess[bytes]:
+        """Run a pipeline in which `claude-batch` is the program; it fails where any part does."""
+        return subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {script}"],
+            cwd=self.folder,
+            env=environment(self.folder, **self.variables),
+            capture_output=True,
+            check=False,
+            timeout=ENOUGH_S,
+        )
+
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start it and return at once."""
+        return subprocess.Popen(
+            self.command(arguments),
+            cwd=self.folder,
+            env=environment(self.folder, **self.variables, **variables),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    @staticmethod
+    def command(arguments: Sequence[str]) -> list[str]:
+        """Return the command line."""
+        return [sys.executable, "-m", "claude_batch", *arguments]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A sandbox in a process of its own."""
+
+    url: str
+
+    def stats(self) -> dict[str, Any]:
+        """Return what it has seen."""
+        with urllib.request.urlopen(f"{self.url}/sandbox/stats", timeout=10) as answer:  # noqa: S310  # loopback
+            stats: dict[str, Any] = json.load(answer)
+        return stats
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What points a client at it."""
+        return {"ANTHROPIC_BASE_URL": self.url, "ANTHROPIC_API_KEY": "sandbox-key"}
+
+
+@contextmanager
+def served(folder: Path, scenario: str = "") -> Iterator[Served]:
+    """Serve a sandbox that behaves as the TOML in `scenario` says."""
+    path = folder / "scenario.toml"
+    path.write_text(scenario)
+    program = Program(folder=folder)
+    process = program.start("sandbox", "--port", "0", "--scenario", str(path))
+    try:
+        yield Served(_url(process))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=ENOUGH_S)
+
+
+def _url(process: subprocess.Popen[bytes]) -> str:
+    """Return the address the sandbox tells on stderr."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        words = line.decode().split()
+        found = [word for word in words if word.startswith("http://127.0.0.1:")]
+        if found:
+            return found[0].rstrip(".,")
+    raise AssertionError("the sandbox told no address")
+
+
+def wait_for(condition: Any, *, within_s: float = ENOUGH_S) -> None:
+    """Return when `condition()` holds: for what happens in another process."""
+    ends = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > ends:
+            raise AssertionError("it did not happen in time")
+        time.sleep(0.01)
