@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format bench picture clean
+.PHONY: demo test check format bench prices picture clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml constraints.txt
@@ -32,7 +32,10 @@ format: $(READY)            ## put the code into its standard form
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)             ## the numbers of docs/benchmarks.md, measured on this machine
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m tests.bench --write
+
+prices: $(READY)            ## our prices against genai-prices and litellm, where installed
+	$(BIN)/python -m tests.support.compare_prices
 
 picture: $(READY)           ## the dashboard's picture in the README, from a real run
 	$(BIN)/python docs/picture.py

@@ -21,10 +21,19 @@ FILE_NAME = "claude-batch.toml"
 PREFIX = "CLAUDE_BATCH_"
 
 Tier = Literal["start", "build", "scale"]
+Mode = Literal["live", "batch", "auto"]
 ProgressMode = Literal["auto", "live", "plain", "json", "none"]
 Format = Literal["full", "text"]
+Provider = Literal["anthropic", "aws", "google-cloud", "bedrock", "vertex", "foundry", "openai"]
+Strategy = Literal["headroom", "round_robin", "random", "priority"]
 
+_TIME = r"^\d+(\.\d+)?[smhd]$"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(time: str) -> float:
+    """Return the seconds of a time such as 90s, 5m, 2h or 1d."""
+    return float(time[:-1]) * _UNITS[time[-1]]
 
 
 class Options(BaseModel):
@@ -42,7 +51,19 @@ class Options(BaseModel):
     share: float = Field(default=1.0, gt=0, le=1)
     concurrency: int | None = Field(default=None, ge=1, le=20_000)
     max_attempts: int = Field(default=6, ge=1)
-    patience: str = Field(default="1h", pattern=r"^\d+(\.\d+)?[smhd]$")
+    max_cost: float | None = Field(default=None, gt=0)
+    confirm_above: float = Field(default=10.0, ge=0)
+    patience: str = Field(default="1h", pattern=_TIME)
+    mode: Mode = "live"
+    deadline: str | None = Field(default=None, pattern=_TIME)
+    batch_size: int | None = Field(default=None, ge=1, le=100_000)
+    canary: bool = True
+    cache: bool = False
+    cache_url: str | None = None
+    cache_ttl: str | None = Field(default=None, pattern=_TIME)
+    dedupe: bool = False
+    cache_prefix: Literal["auto", "off"] = "off"
+    prices: Path | None = None
     progress: ProgressMode = "auto"
     quiet: bool = False
     stdout: bool | None = None
@@ -51,27 +72,95 @@ class Options(BaseModel):
     @property
     def patience_s(self) -> float:
         """Seconds without a success after which a run gives up."""
-        return float(self.patience[:-1]) * _UNITS[self.patience[-1]]
+        return seconds(self.patience)
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Seconds within which the run should be over; None: whenever."""
+        return None if self.deadline is None else seconds(self.deadline)
+
+    @property
+    def cache_ttl_s(self) -> float | None:
+        """Seconds for which a kept answer is good; None: for ever."""
+        return None if self.cache_ttl is None else seconds(self.cache_ttl)
 
 
 class Endpoint(BaseModel):
-    """One [[endpoint]]: where requests go, and the names of the variables that hold its secrets."""
+    """One [[endpoint]]: where requests go, and the names of the variables that hold its secrets.
+
+    `limit_group` names whose limits it draws on; without it the organization in the response
+    headers does. `models` maps a model to what this endpoint calls it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(default="default", min_length=1)
+    provider: Provider = "anthropic"
     base_url: str | None = Field(default=None, pattern=r"^https?://")
     api_key_env: str | None = None
     auth_token_env: str | None = None
     auth: Literal["bearer", "x-api-key", "both"] = "bearer"
+    limit_group: str | None = Field(default=None, min_length=1)
+    tier: Tier | None = None
+    rpm: float | None = Field(default=None, gt=0)
+    itpm: float | None = Field(default=None, gt=0)
+    otpm: float | None = Field(default=None, gt=0)
+    role: Literal["primary", "fallback"] = "primary"
+    models: dict[str, str] = {}
     headers_env: dict[str, str] = {}
+
+
+class Pool(BaseModel):
+    """[pool]: which of several endpoints a request goes to.
+
+    Fallback endpoints take requests once no primary one has been able to for `fallback_after`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strategy: Strategy = "headroom"
+    fallback_after: str = Field(default="30s", pattern=_TIME)
+
+    @property
+    def fallback_after_s(self) -> float:
+        """`fallback_after` in seconds."""
+        return seconds(self.fallback_after)
+
+
+class RouteWhen(BaseModel):
+    """When a [[route]] is taken: all that is given has to hold. `meta` is compared key by key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    min_input_tokens: int | None = Field(default=None, ge=0)
+    max_input_tokens: int | None = Field(default=None, ge=0)
+    meta: dict[str, Any] = {}
+
+
+class Route(BaseModel):
+    """One [[route]]: what a request that fits is changed to. First match wins.
+
+    A model that the line names itself is kept, unless `override` says otherwise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str | None = None
+    when: RouteWhen = RouteWhen()
+    model: str | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    effort: str | None = None
+    override: bool = False
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     defaults: dict[str, Any] = {}
-    endpoint: list[Endpoint] = Field(default=[], max_length=1)
+    endpoint: list[Endpoint] = []
+    pool: Pool = Pool()
+    route: list[Route] = []
 
 
 class Settings(BaseModel):
@@ -80,8 +169,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     options: Options
-    endpoint: Endpoint
+    endpoints: tuple[Endpoint, ...]
+    pool: Pool
+    routes: tuple[Route, ...]
     file: Path | None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first endpoint."""
+        return self.endpoints[0]
 
 
 def read_settings(
@@ -101,8 +197,13 @@ def read_settings(
         options = Options.model_validate(merged)
     except ValidationError as error:
         raise _explain(error, path, variables, given) from error
-    endpoint = content.endpoint[0] if content.endpoint else Endpoint()
-    return Settings(options=options, endpoint=endpoint, file=path)
+    return Settings(
+        options=options,
+        endpoints=tuple(content.endpoint) or (Endpoint(),),
+        pool=content.pool,
+        routes=tuple(content.route),
+        file=path,
+    )
 
 
 def secret(variable: str | None, environment: Mapping[str, str]) -> str | None:
@@ -163,18 +264,21 @@ def _explain(
         place = f"{path}: {'.'.join(where)}"
     if first["type"] == "extra_forbidden":
         return SettingsError(f"{path}: there is no setting {key!r}", hint=_nearest(key, where))
-    if key == "endpoint" and first["type"] == "too_long":
-        message = "this version uses one [[endpoint]]"
-    else:
-        message = re.sub(r"^Input", "it", first["msg"])
+    message = re.sub(r"^Input", "it", first["msg"])
     return SettingsError(f"{place} = {first['input']!r}: {message}", hint=f"change {place}")
 
 
+_TABLES: Mapping[str, type[BaseModel]] = {"endpoint": Endpoint, "pool": Pool, "route": Route}
+
+
 def _nearest(key: str, where: list[str]) -> str:
-    known = {
-        1: [*_File.model_fields, *Options.model_fields],
-        2: list(Endpoint.model_fields),
-    }.get(len(where), [])
+    """Name the setting that was meant: of the table it stands in, or else of [defaults]."""
+    if len(where) == 1:
+        known = [*_File.model_fields, *Options.model_fields]
+    elif "when" in where:
+        known = list(RouteWhen.model_fields)
+    else:
+        known = list(_TABLES.get(where[0], Options).model_fields)
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     if not close:
         return f"known settings: {', '.join(known)}"

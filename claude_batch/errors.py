@@ -30,6 +30,7 @@ class Exit(IntEnum):
     SOME_FAILED = 3
     STOPPED = 4
     CHECKPOINT = 5
+    BOUNDED = 6
     INTERRUPTED = 128 + signal.SIGINT
     READER_GONE = 128 + signal.SIGPIPE
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
+from claude_batch.core.batch_history import BatchRecord
+from claude_batch.core.batch_model import AnswerLost, BatchLine, BatchPage, BatchView, StoredBody
+from claude_batch.core.canary import Tried
 from claude_batch.core.events import Event
 from claude_batch.core.model import Failure, Reply, Request, Result
+from claude_batch.core.packing import Piece
 from claude_batch.core.snapshot import Snapshot
 
 
@@ -57,3 +61,117 @@ class Publish(Protocol):
 
     def __call__(self, snapshot: Snapshot, /) -> None:
         """Take the latest snapshot; must return at once."""
+
+
+class BatchBody(Protocol):
+    """The body of a create, ready to be sent, and sent again, in pieces."""
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield it from its beginning."""
+
+
+class BatchApi(Protocol):
+    """One endpoint's door to the Message Batches API. What the API answers is returned."""
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name, as results carry it."""
+
+    async def create(
+        self, body: BatchBody, *, api_version: str
+    ) -> BatchView | Failure | AnswerLost:
+        """Submit once. A `Failure` is a refusal: no batch came of it; all else is `AnswerLost`."""
+
+    async def retrieve(self, batch_id: str) -> BatchView | Failure:
+        """Return what the API says of a batch."""
+
+    async def list(self, *, limit: int, after_id: str | None) -> BatchPage | Failure:
+        """Return up to `limit` batches, newest first; with `after_id` those older than it."""
+
+    async def cancel(self, batch_id: str) -> BatchView | Failure:
+        """Ask for a batch to be canceled; it ends later, keeping what has succeeded."""
+
+    def results(self, batch_id: str, *, from_byte: int) -> AsyncGenerator[bytes | Failure, None]:
+        """Yield the bytes of a batch's results from `from_byte` on, whatever the server can do.
+
+        Nothing comes when there are no more. A `Failure` comes last, if at all: what came before
+        it is good.
+        """
+
+
+class Prompts(Protocol):
+    """The prompts file of a run, to be read again and again."""
+
+    def __call__(self, wanted: Callable[[int], bool], /) -> Source:
+        """Open a pass over the lines that are `wanted` and had no result when the run began."""
+
+
+class Bodies(Protocol):
+    """Where the bodies of chunks are written while they are packed."""
+
+    async def append(self, pieces: Sequence[Piece]) -> None:
+        """Append each piece to the body of its chunk."""
+
+    async def finish(self, chunk: int) -> StoredBody:
+        """End the body of a chunk, and tell what it is."""
+
+    def body(self, chunk: int) -> BatchBody:
+        """Return the finished body of a chunk."""
+
+    async def discard(self, chunk: int) -> None:
+        """Let go of a chunk's body, if there is one."""
+
+
+class ResultsPart(Protocol):
+    """The results of one batch on their way into the run: downloaded, then read in groups."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that have been written so far."""
+
+    async def append(self, data: bytes) -> None:
+        """Append what has come."""
+
+    async def finish(self) -> bool:
+        """Make it durable; return whether it ends where a line ends."""
+
+    def read(self) -> AsyncIterator[Sequence[BatchLine]]:
+        """Yield its lines from the beginning, some at a time; what is no result is passed over."""
+
+    async def discard(self) -> None:
+        """Let go of it."""
+
+
+class Parts(Protocol):
+    """Where results are downloaded to."""
+
+    async def open(self, batch_id: str) -> ResultsPart:
+        """Begin the download of a batch's results, from nothing."""
+
+
+class BatchJournal(Protocol):
+    """The run's journal, as far as it is about batches."""
+
+    async def record(self, record: BatchRecord) -> None:
+        """Append `record`; once this returns, it outlives the process."""
+
+    async def cancels(self) -> Mapping[str, str]:
+        """Return who asked for which batches to be canceled, whichever process wrote it."""
+
+
+class Canary(Protocol):
+    """The first lines of their shapes, sent live before the others go into a batch."""
+
+    async def try_lines(self, requests: Sequence[Request]) -> Sequence[Tried]:
+        """Send each, as often as it takes; return what became of them, in order."""
+
+
+class CountTokens(Protocol):
+    """The free count_tokens endpoint."""
+
+    async def __call__(self, request: Request, /) -> int | Failure:
+        """Return the input tokens of `request` as the API counts them."""

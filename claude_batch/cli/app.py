@@ -18,6 +18,12 @@ COMMANDS = {
     "status": "Show where runs stand.",
     "results": "Print the results of a run.",
     "check": "Validate a file of prompts; send nothing.",
+    "estimate": "Tell what a file will take: tokens, cost, time.",
+    "limits": "Show what each endpoint allows now, and the headroom.",
+    "models": "List models, prices and retirement dates.",
+    "doctor": "Check settings, credentials, endpoints and cache.",
+    "cache": "Look into the response cache, or clear it.",
+    "init": "Write a commented claude-batch.toml.",
     "sandbox": "Serve the pretend Claude API on a loopback port.",
 }
 

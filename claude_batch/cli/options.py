@@ -86,6 +86,28 @@ RetryErrored = Annotated[
     bool, typer.Option("--retry-errored", help="Try what did not succeed again.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+Sandbox = Annotated[
+    bool, typer.Option("--sandbox", help="Against the built-in pretend API: no key, no cost.")
+]
+Scenario = Annotated[
+    Path | None,
+    typer.Option("--scenario", metavar="FILE", help="How the sandbox should behave."),
+]
+Prices = Annotated[
+    Path | None,
+    typer.Option("--prices", metavar="FILE", help="Models and prices of your own (TOML)."),
+]
+Deadline = Annotated[
+    str | None, typer.Option("--deadline", metavar="TIME", help="When it should be done, as 2h.")
+]
+CacheUrl = Annotated[
+    str | None,
+    typer.Option("--cache-url", metavar="URL", help="redis://HOST:PORT/0 or sqlite:///PATH."),
+]
+CacheTtl = Annotated[
+    str | None,
+    typer.Option("--cache-ttl", metavar="TIME", help="How long an answer is good [for ever]."),
+]
 
 
 def settings_from(arguments: Mapping[str, Any]) -> Settings:

@@ -39,7 +39,7 @@ def resume(
     the run's journal.
     """
     settings = opt.settings_from(locals())
-    from claude_batch.compose import ResumeOrder, resume  # noqa: PLC0415  # only when really run
+    from claude_batch.compose.run import ResumeOrder, resume  # noqa: PLC0415  # only when really run
 
     order = ResumeOrder(
         results=results, settings=settings, new_only=new_only, retry_errored=retry_errored

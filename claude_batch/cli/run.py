@@ -52,7 +52,7 @@ def run(
     terminal.
     """
     settings = opt.settings_from(locals())
-    from claude_batch.compose import RunOrder, run  # noqa: PLC0415  # only when really run
+    from claude_batch.compose.run import RunOrder, run  # noqa: PLC0415  # only when really run
 
     order = RunOrder(
         prompts=prompts,

@@ -6,33 +6,43 @@ apart, and the level may be negative: a debt, when a reply used more than was ex
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 SECONDS_PER_MINUTE = 60.0
 
+_AS_GOOD_AS_NOTHING = 1e-9
+"""A share of the capacity below which a shortage is only rounding."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Bucket:
-    """A limit per minute and how much of it is left; `level` was true at time `at` (seconds)."""
+    """A limit per minute and how much of it is left; `level` was true at time `at` (seconds).
+
+    `drained_per_s` is what others take out of it all the while.
+    """
 
     limit_per_minute: float
     capacity: float
     level: float
     at: float
+    drained_per_s: float = 0.0
+
+    @property
+    def refill_per_s(self) -> float:
+        """What drips in, less what others take."""
+        return self.limit_per_minute / SECONDS_PER_MINUTE - self.drained_per_s
 
     def level_at(self, now: float) -> float:
         """Return what is left at `now`; negative means a debt."""
-        refilled = self.level + (now - self.at) * self.limit_per_minute / SECONDS_PER_MINUTE
+        refilled = self.level + (now - self.at) * (
+            self.limit_per_minute / SECONDS_PER_MINUTE - self.drained_per_s
+        )
         return min(self.capacity, refilled)
 
     def spend(self, amount: float, now: float) -> None:
         """Take `amount`, into debt if need be; a negative amount gives back."""
         self.level = min(self.capacity, self.level_at(now) - amount)
-        self.at = max(now, self.at)
-
-    def lower_to(self, level: float, now: float) -> None:
-        """Believe the lower of our own level and `level`."""
-        self.level = min(self.level_at(now), level)
         self.at = max(now, self.at)
 
     def ready_at(self, amount: float, now: float) -> float:
@@ -41,9 +51,10 @@ class Bucket:
         More than the capacity is borne by a full bucket: late rather than never.
         """
         missing = min(amount, self.capacity) - self.level_at(now)
-        if missing <= 0:
+        if missing <= self.capacity * _AS_GOOD_AS_NOTHING:
             return now
-        return now + missing * SECONDS_PER_MINUTE / self.limit_per_minute
+        refill_per_s = self.refill_per_s
+        return now + missing / refill_per_s if refill_per_s > 0 else math.inf
 
     def full_in_s(self, now: float) -> float:
         """Return the seconds until nothing more is refilled."""

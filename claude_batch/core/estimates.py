@@ -14,16 +14,36 @@ _PRIOR_TOKENS = 2_000.0
 """How many estimated input tokens the first guess (ratio 1) weighs."""
 
 _PRIOR_OUTPUT_TOKENS = 256
-"""Expected output before anything has been seen, if `max_tokens` allows as much."""
+_PRIOR_REPLIES = 4
+"""Expected output before anything has been seen, if `max_tokens` allows as much, and its weight:
+the first replies to come back are the short ones."""
 
 _MEMORY = 200
-"""Replies the output mean looks back on, about."""
+"""Replies a mean looks back on, about."""
+
+
+@dataclass(slots=True)
+class _Ratio:
+    """Real over estimated input tokens; the latest replies count most."""
+
+    estimated: float = _PRIOR_TOKENS
+    real: float = _PRIOR_TOKENS
+    seen: int = 0
+
+    def add(self, estimated: float, real: float) -> None:
+        self.seen += 1
+        if self.seen > _MEMORY:
+            fade = 1.0 - 1.0 / _MEMORY
+            self.estimated *= fade
+            self.real *= fade
+        self.estimated += estimated
+        self.real += real
 
 
 @dataclass(slots=True)
 class _Mean:
     value: float
-    seen: int = 0
+    seen: int = _PRIOR_REPLIES
 
     def add(self, sample: float) -> None:
         self.seen = min(self.seen + 1, _MEMORY)
@@ -32,28 +52,31 @@ class _Mean:
 
 @dataclass(slots=True)
 class Estimates:
-    """What one lane's requests are expected to cost."""
+    """What one lane's requests are expected to cost, per model and length of answer."""
 
-    _estimated: float = _PRIOR_TOKENS
-    _real: float = _PRIOR_TOKENS
-    _outputs: dict[int, _Mean] = field(default_factory=dict)
+    _inputs: dict[str, _Ratio] = field(default_factory=dict)
+    _outputs: dict[tuple[str, int], _Mean] = field(default_factory=dict)
 
     def expect(self, request: Request) -> Cost:
         """Return the cost to reserve for one attempt at `request`."""
+        ratio = self._inputs.get(request.model)
         mean = self._outputs.get(_output_class(request))
         output = min(request.max_tokens, _PRIOR_OUTPUT_TOKENS) if mean is None else mean.value
-        return Cost(
-            input_tokens=request.input_tokens * self._real / self._estimated, output_tokens=output
-        )
+        factor = 1.0 if ratio is None else ratio.real / ratio.estimated
+        return Cost(request.input_tokens * factor, output)
 
     def learn(self, request: Request, usage: Usage) -> None:
         """Take in what a reply really used."""
-        self._estimated += request.input_tokens
-        self._real += usage.limited_input_tokens
-        mean = self._outputs.setdefault(_output_class(request), _Mean(0.0))
+        ratio = self._inputs.setdefault(request.model, _Ratio())
+        ratio.add(request.input_tokens, usage.limited_input_tokens)
+        output_class = _output_class(request)
+        mean = self._outputs.get(output_class)
+        if mean is None:
+            prior = float(min(request.max_tokens, _PRIOR_OUTPUT_TOKENS))
+            mean = self._outputs[output_class] = _Mean(prior)
         mean.add(usage.output_tokens)
 
 
-def _output_class(request: Request) -> int:
-    """Return the power of two that `max_tokens` fits in: like requests answer at like length."""
-    return request.max_tokens.bit_length()
+def _output_class(request: Request) -> tuple[str, int]:
+    """Return model and power of two that `max_tokens` fits in: like requests answer alike."""
+    return request.model, request.max_tokens.bit_length()

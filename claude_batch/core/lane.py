@@ -1,4 +1,9 @@
-"""A lane: the requests of one limit group and model class, and when the next may be launched."""
+"""A lane: the requests of one limit group and model class, and when the next may be launched.
+
+Strictly first come, first served: a request that is larger than what is left waits for its
+bucket, and nothing passes it meanwhile. What drips in is not lost by that, since it is what the
+large one will take; retries go before new requests, the oldest first.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from claude_batch.core.estimates import Estimates
-from claude_batch.core.limits import Cost, LaneLimits
+from claude_batch.core.limits import NOTHING, Charge, Cost, LaneLimits
 from claude_batch.core.model import Failure, FailureKind, Reply, Request
 from claude_batch.core.retry import (
     EPISODES,
@@ -47,13 +52,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attempt:
-    """One try: what to send, in which lane, at what expected cost, within which deadline."""
+    """One try: what to send, in which lane, what was charged for it, within which deadline.
+
+    `expected_usd` is what it will probably cost, where a bound on that has been set.
+    """
 
     job: Job
     lane: str
-    cost: Cost
+    charge: Charge
     timeout_s: float
-    admitted_at: float
+    expected_usd: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,28 +78,32 @@ class Lane:
     paused_until: float = -math.inf
     streak: int = 0
     refusals: int = 0
+    _probing: bool = False
     _queue: deque[Job] = field(default_factory=deque)
+    _again: list[tuple[int, Job]] = field(default_factory=list)
     _delayed: list[tuple[float, int, Job]] = field(default_factory=list)
     _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     @property
     def queued(self) -> int:
         """Requests waiting, those that wait for a retry included."""
-        return len(self._queue) + len(self._delayed)
+        return len(self._queue) + self.retrying
 
     @property
     def retrying(self) -> int:
         """Requests that have failed and wait for another attempt."""
-        return len(self._delayed) + sum(1 for job in self._head() if job.tries)
+        return len(self._again) + len(self._delayed)
 
-    def _head(self) -> list[Job]:
-        """Return the front of the queue as far as retries can stand there."""
-        head = []
-        for job in self._queue:
-            if not job.tries:
-                break
-            head.append(job)
-        return head
+    @property
+    def head(self) -> Job | None:
+        """The request that goes next; one that waits for its backoff is not in line yet."""
+        if self._again:
+            return self._again[0][1]
+        return self._queue[0] if self._queue else None
+
+    def pop(self) -> Job:
+        """Take the head out of the line."""
+        return heapq.heappop(self._again)[1] if self._again else self._queue.popleft()
 
     def add(self, job: Job) -> None:
         """Put a new request at the end of the queue."""
@@ -101,56 +113,60 @@ class Lane:
         """Put a failed request back; it goes before new ones, from `at` on."""
         heapq.heappush(self._delayed, (at, job.order, job))
 
+    def expect(self, request: Request) -> Cost:
+        """Return what an attempt at `request` would probably cost."""
+        return self.estimates.expect(request)
+
     def ready_at(self, now: float) -> float | None:
         """Return when the next attempt may be launched; None: not before something finishes."""
-        while self._delayed and self._delayed[0][0] <= now:
-            self._queue.appendleft(heapq.heappop(self._delayed)[2])
-        if self.in_flight >= self.window.limit:
+        delayed = self._delayed
+        while delayed and delayed[0][0] <= now:
+            _, order, job = heapq.heappop(delayed)
+            heapq.heappush(self._again, (order, job))
+        room_at = self.window.room_at(self.in_flight, now, paced=self.limits.known)
+        if room_at is None:
             return None
-        if not self._queue:
-            return max(self._delayed[0][0], self.paused_until) if self._delayed else None
-        if self.paused_until > now:
-            return self.paused_until
-        cost = self.estimates.expect(self._queue[0].request)
-        ready = self.limits.ready_at(cost, now)
-        return min(ready, self._delayed[0][0]) if ready > now and self._delayed else ready
+        head = self.head
+        if head is None:
+            return max(delayed[0][0], self.paused_until, room_at) if delayed else None
+        held_until = max(self.paused_until, room_at)
+        if held_until > now:
+            return held_until
+        ready = self.limits.ready_at(self.estimates.expect(head.request), now)
+        return min(ready, delayed[0][0]) if ready > now and delayed else ready
 
-    def take(self, now: float) -> Attempt:
+    def take(self, now: float, *, expected_usd: float = 0.0) -> Attempt:
         """Admit the next request. Call only when `ready_at(now)` is not after `now`."""
-        job = self._queue.popleft()
-        cost = self.estimates.expect(job.request)
-        self.limits.charge(cost, now)
+        job = self.pop()
+        request = job.request
+        charge = self.limits.charge(self.estimates.expect(request), now)
         self.in_flight += 1
         job.tries += 1
         job.launched_at = now
         if job.admitted_at is None:
             job.admitted_at = now
         deadline = total_deadline_s(
-            max_tokens=job.request.max_tokens, input_tokens=job.request.input_tokens
+            max_tokens=request.max_tokens, input_tokens=request.input_tokens
         )
-        return Attempt(job=job, lane=self.name, cost=cost, timeout_s=deadline, admitted_at=now)
-
-    def drop_if(self, unwanted: Callable[[Job], bool]) -> bool:
-        """Drop the request at the head of the queue, if there is one and it is unwanted."""
-        if self._queue and unwanted(self._queue[0]):
-            self._queue.popleft()
-            return True
-        return False
-
-    def untake(self, attempt: Attempt, now: float) -> None:
-        """Take back an attempt that was never launched."""
-        self.limits.settle(attempt.cost, None, now)
-        self.in_flight -= 1
-        attempt.job.tries -= 1
-        self._queue.appendleft(attempt.job)
+        return Attempt(
+            job=job,
+            lane=self.name,
+            charge=charge,
+            timeout_s=deadline,
+            expected_usd=expected_usd,
+        )
 
     def succeeded(self, attempt: Attempt, reply: Reply, now: float) -> None:
         """Settle a reply: true usage, what its headers say, and room for more."""
-        self.limits.settle(attempt.cost, Cost.of_usage(reply.usage), now)
-        self.limits.learn(reply.headers.limits, now)
+        self.limits.settle(attempt.charge, Cost.of_usage(reply.usage), now)
+        self.limits.learn(reply.headers, attempt.charge, now)
+        latency_s = now - attempt.charge.at
+        self.limits.wrote(reply.usage.output_tokens, latency_s)
         self.estimates.learn(attempt.job.request, reply.usage)
-        self.window.succeeded(self.in_flight)
+        self.window.succeeded(self.in_flight, latency_s, paced=self.limits.known)
         self.in_flight -= 1
+        if self.streak >= OUTAGE_STREAK:
+            self._come_back(now)
         self.streak = self.refusals = 0
         self._recent.append(False)
         if self.paused_until <= now:
@@ -158,20 +174,21 @@ class Lane:
 
     def failed(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """Settle a failure, and hold the lane back if the failure is about more than itself."""
-        used = None if failure.kind in LIMITED | EPISODES else attempt.cost
-        self.limits.settle(attempt.cost, used, now)
-        self.limits.learn(failure.headers.limits, now)
-        self.in_flight -= 1
+        used = NOTHING if failure.kind in LIMITED | EPISODES else attempt.charge.cost
+        self.limits.settle(attempt.charge, used, now)
+        self.limits.learn(failure.headers, attempt.charge, now)
+        self.window.answered = True
         if failure.kind in LIMITED:
             self._refused(attempt, failure, now)
         elif failure.kind in EPISODES:
             self._troubled(attempt, failure, now)
         else:
             self._recent.append(False)
+        self.in_flight -= 1
 
     def _refused(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """Wait out a 429: the time it names, or one that grows while nothing succeeds."""
-        if attempt.admitted_at > self.paused_until:
+        if attempt.charge.at > self.paused_until:
             self.refusals += 1
         wait_s = failure.headers.retry_after_s
         why = "429: retry-after"
@@ -180,10 +197,12 @@ class Lane:
                 self.refusals, base_s=1.0, cap_s=MAX_BACKOFF_S, draw=self.draw
             )
             why = "429 without retry-after"
-        if failure.limit is not None:
-            self.limits.empty(failure.limit, now)
-        if failure.kind is FailureKind.RAMP_LIMITED or self.limits.requests_per_minute is None:
-            self.window.cut(launched_at=attempt.admitted_at, now=now)
+        if failure.kind is FailureKind.RAMP_LIMITED:
+            self.limits.slow_down(now)
+        else:
+            self.limits.refuse(failure, attempt.charge, now)
+        if failure.kind is FailureKind.RAMP_LIMITED or not self.limits.told:
+            self.window.cut(self.in_flight, launched_at=attempt.charge.at, now=now)
         self._pause(now + wait_s, why)
 
     def _troubled(self, attempt: Attempt, failure: Failure, now: float) -> None:
@@ -191,20 +210,29 @@ class Lane:
         self._recent.append(True)
         self.streak += 1
         if sum(self._recent) > _RECENT * _CUT_SHARE:
-            self.window.cut(launched_at=attempt.admitted_at, now=now)
+            self.window.cut(self.in_flight, launched_at=attempt.charge.at, now=now)
         if self.streak >= OUTAGE_STREAK:
+            self.limits.calm(now)
             wait_s = full_jitter(
                 self.streak - OUTAGE_STREAK + 1,
                 base_s=FIRST_BACKOFF_S,
                 cap_s=PROBE_BACKOFF_S,
                 draw=self.draw,
             )
-            self._pause(now + wait_s, f"{failure.error_type}: probing")
+            self._pause(now + wait_s, f"{failure.error_type}: probing", probing=True)
 
-    def _pause(self, until: float, why: str) -> None:
+    def _come_back(self, now: float) -> None:
+        """Begin again after an outage: at the steady rate, with a part of what was in flight."""
+        self.limits.calm(now)
+        self.window.reopen(paced=self.limits.known)
+        if self._probing:
+            self.paused_until = now
+
+    def _pause(self, until: float, why: str, *, probing: bool = False) -> None:
         if until > self.paused_until:
             self.paused_until = until
             self.waiting_for = why
+            self._probing = probing
 
     def view(self, now: float) -> LaneView:
         """Return the lane as a screen shows it."""

@@ -1,15 +1,30 @@
-"""What a lane allows: three buckets, fed by a first guess, the user's ceilings and headers."""
+"""What a lane allows: three limits of the API, and the user's ceilings over them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from claude_batch.core.bucket import Bucket
-from claude_batch.core.model import LimitKind, LimitReading, Usage
+from claude_batch.core.flights import Flights
+from claude_batch.core.model import Failure, LimitKind, ResponseHeaders, Usage
+from claude_batch.core.pace import Ceiling
+from claude_batch.core.server_limit import Mark, Said, ServerLimit
 from claude_batch.core.snapshot import Gauge
 
-_SAME_LIMIT = 0.005
-"""Limits closer than this share are the same limit, said with other rounding."""
+MOST_BOOST = 3.0
+"""A surplus in the server's buckets is worked off at up to so many times the refill rate."""
+
+CALM_BOOST = 1.0
+_BOOST_DOUBLES_IN_S = 1.0
+
+RAMP_BOOST = 0.5
+_RAMP_DOUBLES_IN_S = 30.0
+"""Where the API asks for slower growth, we begin anew at half the limit, and grow over minutes."""
+
+_TOKEN_CEILING = 0.98
+"""What a request will cost is known only afterwards: token ceilings are kept with some room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,134 +49,201 @@ class Limits:
 NO_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What one attempt takes out of the three buckets."""
+class Cost(NamedTuple):
+    """What one attempt takes out of the three limits. A tuple: two are made per attempt."""
 
     input_tokens: float
     output_tokens: float
     requests: float = 1.0
 
-    def of(self, kind: LimitKind) -> float:
-        """Return the cost of one kind."""
-        match kind:
-            case LimitKind.REQUESTS:
-                return self.requests
-            case LimitKind.INPUT_TOKENS:
-                return self.input_tokens
-            case LimitKind.OUTPUT_TOKENS:
-                return self.output_tokens
-
     @classmethod
     def of_usage(cls, usage: Usage) -> Cost:
         """Return what a reply really cost."""
-        return cls(input_tokens=usage.limited_input_tokens, output_tokens=usage.output_tokens)
+        return cls(usage.limited_input_tokens, usage.output_tokens)
+
+
+NOTHING = Cost(0.0, 0.0, 0.0)
+
+_ORDER = (LimitKind.INPUT_TOKENS, LimitKind.OUTPUT_TOKENS, LimitKind.REQUESTS)
+"""The kinds as a `Cost` lists them."""
+
+_PLACE = {kind: place for place, kind in enumerate(_ORDER)}
+
+
+class Charge(NamedTuple):
+    """What an attempt took when it was launched: its cost, when, and what we believed then."""
+
+    cost: Cost
+    at: float
+    marks: tuple[Mark | None, ...]
 
 
 class LaneLimits:
-    """The buckets of one lane. A kind without a bucket is unlimited, as far as anyone has said."""
+    """The limits of one lane. A kind without one is unlimited, as far as anyone has said.
+
+    Inside, kinds go by their place in a `Cost`.
+    """
 
     def __init__(self, *, guess: Limits, ceilings: Limits, share: float, now: float) -> None:
-        self._ceilings = ceilings
+        self._user = ceilings
         self._share = share
-        self._learned: set[LimitKind] = set()
-        self._outstanding = dict.fromkeys(LimitKind, 0.0)
-        self._buckets: dict[LimitKind, Bucket] = {}
-        for kind in LimitKind:
-            limit = self._allowed(kind, guess.of(kind))
+        self._servers: dict[int, ServerLimit] = {}
+        self._ceilings: dict[int, Ceiling] = {}
+        self._in_flight = [0.0, 0.0, 0.0]
+        self._flights = Flights()
+        self._boost, self._boost_at = CALM_BOOST, now
+        self._boost_doubles_in_s = _BOOST_DOUBLES_IN_S
+        for place, kind in enumerate(_ORDER):
+            limit = guess.of(kind)
             if limit is not None:
-                self._buckets[kind] = _bucket(kind, limit, level=limit, now=now)
+                self._begin(place, limit, now)
+            self._set_ceiling(place, limit)
+
+    def _begin(self, place: int, limit: float, now: float) -> ServerLimit:
+        """Return a new limit with a full bucket."""
+        bucket = Bucket(limit_per_minute=limit, capacity=limit, level=limit, at=now)
+        self._servers[place] = ServerLimit(
+            kind=_ORDER[place],
+            bucket=bucket,
+            flights=self._flights,
+            in_flight=self._in_flight[place],
+        )
+        return self._servers[place]
 
     @property
-    def requests_per_minute(self) -> float | None:
-        """The rate at which attempts may be launched, evenly; None when nothing limits it."""
-        bucket = self._buckets.get(LimitKind.REQUESTS)
-        return None if bucket is None else bucket.limit_per_minute
+    def known(self) -> bool:
+        """Whether headers or a first guess have named any limit."""
+        return bool(self._servers)
 
-    def charge(self, cost: Cost, now: float) -> None:
-        """Take an attempt's expected cost as it is launched."""
-        for kind, bucket in self._buckets.items():
-            bucket.spend(cost.of(kind), now)
-        for kind in LimitKind:
-            self._outstanding[kind] += cost.of(kind)
-
-    def settle(self, expected: Cost, actual: Cost | None, now: float) -> None:
-        """Replace an attempt's expected cost by what it used; None: it used nothing."""
-        for kind in LimitKind:
-            self._outstanding[kind] -= expected.of(kind)
-        for kind, bucket in self._buckets.items():
-            used = 0.0 if actual is None else actual.of(kind)
-            bucket.spend(used - expected.of(kind), now)
+    @property
+    def told(self) -> bool:
+        """Whether headers have named any limit."""
+        return any(server.told for server in self._servers.values())
 
     def ready_at(self, cost: Cost, now: float) -> float:
-        """Return the earliest time all three buckets can bear `cost`."""
+        """Return the earliest time all limits can bear `cost`, if nothing else happens."""
         ready = now
-        for kind, bucket in self._buckets.items():
-            ready = max(ready, bucket.ready_at(cost.of(kind), now))
+        for place, server in self._servers.items():
+            at = server.ready_at(cost[place], now)
+            ready = max(ready, at)
+        for place, ceiling in self._ceilings.items():
+            at = ceiling.ready_at(cost[place], now)
+            ready = max(ready, at)
         return ready
 
-    def empty(self, kind: LimitKind, now: float) -> None:
-        """Note that the API has just refused for want of `kind`."""
-        bucket = self._buckets.get(kind)
-        if bucket is not None:
-            bucket.lower_to(0.0, now)
+    def charge(self, cost: Cost, now: float) -> Charge:
+        """Take an attempt's expected cost as it is launched."""
+        marks: list[Mark | None] = [None, None, None]
+        boost = self._boost_now(now)
+        self._flights.join(now)
+        for place, amount in enumerate(cost):
+            self._in_flight[place] += amount
+        for place, server in self._servers.items():
+            marks[place] = server.spend(cost[place], now, boost=boost)
+        for place, ceiling in self._ceilings.items():
+            ceiling.spend(cost[place], now)
+        return Charge(cost, now, tuple(marks))
 
-    def learn(self, readings: tuple[LimitReading, ...], now: float) -> None:
-        """Follow what response headers say: the limit itself, and the lower of two levels.
+    def settle(self, charge: Charge, actual: Cost, now: float) -> None:
+        """Replace an attempt's expected cost by what it used."""
+        expected = charge.cost
+        self._flights.leave(charge.at)
+        for place, amount in enumerate(expected):
+            self._in_flight[place] -= amount
+        for place, server in self._servers.items():
+            server.settle(expected[place], actual[place], now)
+        for place, ceiling in self._ceilings.items():
+            ceiling.correct(actual[place] - expected[place], now)
 
-        The server has not yet counted all that is in flight, so our own level is usually the
-        lower one; where it is not, somebody else draws on the same limit.
-        """
-        for reading in readings:
-            limit = self._allowed(reading.kind, reading.limit_per_minute)
-            if limit is None or limit <= 0:
+    def learn(self, headers: ResponseHeaders, charge: Charge, now: float) -> None:
+        """Follow what the response headers to an attempt say of the limits."""
+        for reading in headers.limits:
+            if not reading.limit_per_minute:
                 continue
-            self._follow(reading, limit, now)
+            place = _PLACE[reading.kind]
+            server = self._servers.get(place)
+            if server is None:
+                server = self._begin(place, float(reading.limit_per_minute), now)
+            said = Said(reading, charge.marks[place], charge.at, headers.server_time)
+            server.read(said, now)
+            if self._share < 1.0:
+                self._set_ceiling(place, float(reading.limit_per_minute))
 
-    def _follow(self, reading: LimitReading, limit: float, now: float) -> None:
-        kind = reading.kind
-        bucket = self._buckets.get(kind)
-        remaining = limit if reading.remaining is None else float(reading.remaining)
-        changed = bucket is None or abs(bucket.limit_per_minute - limit) > limit * _SAME_LIMIT
-        if bucket is None or changed or kind not in self._learned:
-            self._learned.add(kind)
-            level = min(limit, remaining) - self._outstanding[kind]
-            self._buckets[kind] = _bucket(kind, limit, level=level, now=now)
+    def wrote(self, output_tokens: int, seconds: float) -> None:
+        """Learn how fast output is written."""
+        self._flights.learn(output_tokens, seconds)
+
+    def _set_ceiling(self, place: int, limit: float | None) -> None:
+        """Keep to the lower of the user's ceiling and the user's share of `limit`.
+
+        A share of what nobody has told yet bounds nothing, but what is spent is counted already.
+        """
+        kind = _ORDER[place]
+        user = self._user.of(kind)
+        if user is None and self._share == 1.0:
             return
-        bucket.lower_to(remaining, now)
+        user = math.inf if user is None else user
+        shared = math.inf if limit is None else limit * self._share
+        per_minute = min(user, shared) * (1.0 if kind is LimitKind.REQUESTS else _TOKEN_CEILING)
+        ceiling = self._ceilings.setdefault(place, Ceiling(limit_per_minute=per_minute))
+        ceiling.limit_per_minute = per_minute
 
-    def _allowed(self, kind: LimitKind, limit: float | None) -> float | None:
-        """Return the lower of our share of `limit` and the user's ceiling."""
-        ceiling = self._ceilings.of(kind)
-        if limit is None:
-            return ceiling
-        shared = limit * self._share
-        return shared if ceiling is None else min(shared, ceiling)
+    def refuse(self, failure: Failure, charge: Charge, now: float) -> None:
+        """Learn from a 429; without a name it was for want of what is nearest to its end."""
+        left = {reading.kind: reading.remaining for reading in failure.headers.limits}
+        kind = failure.limit or _scarcest(failure.headers)
+        server = None if kind is None else self._servers.get(_PLACE[kind])
+        if server is not None and kind is not None:
+            server.refuse(charge.cost[_PLACE[kind]], left.get(kind), charge.at, now)
+
+    def calm(self, now: float) -> None:
+        """Begin at the refill rate again, as after an outage; a surplus is worked off later."""
+        self._boost, self._boost_at = min(self._boost_now(now), CALM_BOOST), now
+
+    def slow_down(self, now: float) -> None:
+        """Begin at half the refill rate, and grow over minutes: the API has asked for it."""
+        self._boost, self._boost_at = RAMP_BOOST, now
+        self._boost_doubles_in_s = _RAMP_DOUBLES_IN_S
+
+    def _boost_now(self, now: float) -> float:
+        if self._boost < MOST_BOOST:
+            since = now - self._boost_at if self.told else 0.0
+            grown = self._boost * 2.0 ** (since / self._boost_doubles_in_s)
+            self._boost, self._boost_at = min(MOST_BOOST, grown), now
+        return self._boost
 
     def gauges(self, now: float) -> tuple[Gauge, ...]:
         """Return the three limits as a screen shows them."""
         return tuple(self._gauge(kind, now) for kind in LimitKind)
 
     def _gauge(self, kind: LimitKind, now: float) -> Gauge:
-        bucket = self._buckets.get(kind)
-        if bucket is None:
-            return Gauge(
-                kind=kind, limit_per_minute=None, capacity=None, available=None, full_in_s=None
-            )
-        scale = bucket.limit_per_minute / bucket.capacity
+        server = self._servers.get(_PLACE[kind])
+        ceiling = self._ceilings.get(_PLACE[kind])
+        limits, levels, full_in_s = [], [], 0.0
+        if server is not None:
+            limits.append(server.bucket.limit_per_minute)
+            levels.append(server.bucket.level_at(now))
+            full_in_s = server.bucket.full_in_s(now)
+        if ceiling is not None:
+            limits.append(ceiling.limit_per_minute)
+            levels.append(ceiling.room(now))
+        if math.isinf(min(limits, default=0.0)):
+            limits, levels = [], []
+        limit = min(limits, default=None)
         return Gauge(
             kind=kind,
-            limit_per_minute=bucket.limit_per_minute,
-            capacity=bucket.capacity * scale,
-            available=bucket.level_at(now) * scale,
-            full_in_s=bucket.full_in_s(now),
+            limit_per_minute=limit,
+            capacity=limit,
+            available=min(levels, default=None),
+            full_in_s=None if limit is None else full_in_s,
         )
 
 
-def _bucket(kind: LimitKind, limit: float, *, level: float, now: float) -> Bucket:
-    """Return a bucket that holds a minute's worth of tokens, or a second's worth of requests.
-
-    Requests are launched evenly, since the API may enforce their limit by the second.
-    """
-    capacity = max(1.0, limit / 60.0) if kind is LimitKind.REQUESTS else limit
-    return Bucket(limit_per_minute=limit, capacity=capacity, level=min(capacity, level), at=now)
+def _scarcest(headers: ResponseHeaders) -> LimitKind | None:
+    """Return the limit of which the smallest share is left."""
+    shares = [
+        (reading.remaining / reading.limit_per_minute, reading.kind)
+        for reading in headers.limits
+        if reading.remaining is not None and reading.limit_per_minute
+    ]
+    return min(shares)[1] if shares else None

@@ -44,12 +44,22 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one reply, as the API counted them."""
+    """Tokens of one reply, as the API counted them, and what else decides its price.
+
+    `cache_creation_input_tokens` are all cache writes, `cache_creation_1h_input_tokens` those of
+    them that are kept for an hour. `service_tier` is standard, priority or batch; `speed` standard
+    or fast; `inference_geo` us or global; None where the API did not say.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int = 0
+    cache_creation_1h_input_tokens: int = 0
+    web_search_requests: int = 0
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
 
     @property
     def limited_input_tokens(self) -> int:

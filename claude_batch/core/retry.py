@@ -15,9 +15,12 @@ EPISODES = frozenset({FailureKind.OVERLOADED, FailureKind.UNREACHABLE})
 LIMITED = frozenset({FailureKind.RATE_LIMITED, FailureKind.RAMP_LIMITED})
 """The lane has spent what it may: it waits, the request is as good as new."""
 
+MAYBE_BILLED = frozenset({FailureKind.TIMED_OUT, FailureKind.INVALID_RESPONSE})
+"""We have no answer, but it may well have been generated, and be charged."""
+
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
-PROBE_BACKOFF_S = 4.0
+PROBE_BACKOFF_S = 2.0
 """The cap while an outage lasts, so that its end is noticed within seconds."""
 
 

@@ -9,8 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
+from claude_batch.core.decisions import (
+    Decision,
+    Ending,
+    Finished,
+    Idle,
+    Ruling,
+    Send,
+    Sleep,
+    Stop,
+    StopKind,
+)
 from claude_batch.core.first_replies import FirstReplies
 from claude_batch.core.lane import Attempt, Job, Lane
 from claude_batch.core.limits import NO_LIMITS, LaneLimits, Limits
@@ -20,10 +30,26 @@ from claude_batch.core.retry import (
     FIRST_BACKOFF_S,
     LIMITED,
     MAX_BACKOFF_S,
+    MAYBE_BILLED,
     PROBE_BACKOFF_S,
     full_jitter,
 )
+from claude_batch.core.spending import PriceOf, Spending
 from claude_batch.core.window import Window
+
+__all__ = [
+    "Decision",
+    "Ending",
+    "Finished",
+    "Idle",
+    "Ruling",
+    "Scheduler",
+    "SchedulerSettings",
+    "Send",
+    "Sleep",
+    "Stop",
+    "StopKind",
+]
 
 READ_AHEAD_REQUESTS = 10_000
 READ_AHEAD_BYTES = 64_000_000
@@ -34,7 +60,8 @@ class SchedulerSettings:
     """What the user and the machine allow.
 
     `lane_of` names the lane of a model; `first_guess` gives a lane's limits before any header
-    has told them; `concurrency` bounds all attempts in flight together.
+    has told them; `concurrency` bounds all attempts in flight together. `spent_usd` is what the
+    run has cost before, `price_of` what an attempt will probably cost.
     """
 
     lane_of: Callable[[str], str]
@@ -45,71 +72,9 @@ class SchedulerSettings:
     share: float = 1.0
     max_attempts: int = 6
     patience_s: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Launch this attempt, and tell `launched` when it really went."""
-
-    attempt: Attempt
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """Nothing can be launched before `until`, unless something finishes or is added."""
-
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Idle:
-    """Nothing can be launched before something finishes or is added."""
-
-
-class StopKind(StrEnum):
-    """Why a run ends before its time."""
-
-    REFUSED = "refused"
-    ENDPOINT = "endpoint"
-    MODEL = "model"
-    ALIKE = "alike"
-    PATIENCE = "patience"
-    INTERRUPTED = "interrupted"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """The end of a run that is not finished; `message` is the API's, where it gave one."""
-
-    kind: StopKind
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """Nothing more is to be launched: all is done, or `stop` says why not."""
-
-    stop: Stop | None = None
-
-
-Decision = Send | Sleep | Idle | Finished
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """A request that will not be tried again, and what its last attempt brought."""
-
-    job: Job
-    outcome: Reply | Failure
-    latency_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
-    """What follows from an attempt: requests that ended, or when it will be tried again."""
-
-    endings: tuple[Ending, ...] = ()
-    retry_at: float | None = None
+    max_cost_usd: float | None = None
+    spent_usd: float = 0.0
+    price_of: PriceOf = lambda _request, _output_tokens: 0.0
 
 
 class Scheduler:
@@ -120,17 +85,27 @@ class Scheduler:
         self._lanes: dict[str, Lane] = {}
         self._turn = 0
         self._order = 0
-        self._queued_bytes = 0
+        self._in_flight = 0
+        self._unended = 0
+        self._unended_bytes = 0
         self._more_to_come = True
         self._first: FirstReplies[Ending] = FirstReplies()
         self._forbidden: dict[str, str] = {}
         self._last_success_at = now
+        self._over_budget: Stop | None = None
+        self._spending: Spending | None = None
+        if settings.max_cost_usd is not None:
+            self._spending = Spending(
+                most_usd=settings.max_cost_usd,
+                price_of=settings.price_of,
+                spent_usd=settings.spent_usd,
+            )
         self.stop: Stop | None = None
 
     @property
     def in_flight(self) -> int:
         """Attempts admitted and not yet finished."""
-        return sum(lane.in_flight for lane in self._lanes.values())
+        return self._in_flight
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -140,17 +115,17 @@ class Scheduler:
     @property
     def hungry(self) -> bool:
         """Whether more requests should be read from the input."""
-        queued = sum(lane.queued for lane in self._lanes.values())
         return (
             self._more_to_come
-            and queued < READ_AHEAD_REQUESTS
-            and self._queued_bytes < READ_AHEAD_BYTES
+            and self._unended - self._in_flight < READ_AHEAD_REQUESTS
+            and self._unended_bytes < READ_AHEAD_BYTES
         )
 
     def add(self, request: Request, now: float) -> None:
         """Take a request in, at the end of its lane."""
         self._order += 1
-        self._queued_bytes += len(request.body)
+        self._unended += 1
+        self._unended_bytes += len(request.body)
         self._lane(request.model, now).add(Job(request=request, order=self._order))
 
     def no_more(self) -> None:
@@ -167,21 +142,50 @@ class Scheduler:
             self._lose_patience()
         if self.stop is not None:
             return Finished(self.stop)
-        in_flight = self.in_flight
-        wake: float | None = None
-        if in_flight < self._settings.concurrency:
-            for lane in self._in_turn():
-                ready = self._ready_at(lane, now)
-                if ready is not None and ready <= now:
-                    self._turn += 1
-                    return Send(lane.take(now))
-                if ready is not None:
-                    wake = ready if wake is None else min(wake, ready)
-        if wake is not None:
-            return Sleep(min(wake, self._last_success_at + self._settings.patience_s))
-        if in_flight or self._more_to_come:
+        found = self._find(now) if self._in_flight < self._settings.concurrency else None
+        if isinstance(found, Attempt):
+            return Send(found)
+        if self._over_budget is not None and not self._in_flight:
+            self.end(self._over_budget)
+            return Finished(self.stop)
+        if found is not None:
+            return Sleep(min(found, self._last_success_at + self._settings.patience_s))
+        if self._in_flight or self._more_to_come:
             return Idle()
         return Finished(self._unserved())
+
+    def _find(self, now: float) -> Attempt | float | None:
+        """Return an attempt to launch now, or when there may be one without anything happening."""
+        wake: float | None = None
+        self._over_budget = None
+        for lane in self._in_turn():
+            ready = self._ready_at(lane, now)
+            if ready is None:
+                continue
+            if ready > now:
+                wake = ready if wake is None else min(wake, ready)
+            elif (attempt := self._take(lane, now)) is not None:
+                return attempt
+        return wake
+
+    def _take(self, lane: Lane, now: float) -> Attempt | None:
+        """Admit the head of `lane`, unless it might cross the bound on costs.
+
+        Then it waits for what is in flight, which may turn out cheaper than expected.
+        """
+        expected_usd = 0.0
+        if self._spending is not None and lane.head is not None:
+            request = lane.head.request
+            price = self._spending.expect(request, lane.expect(request).output_tokens)
+            if price is None:
+                message = f"the next request might cost more than is left: {self._spending}"
+                self._over_budget = Stop(kind=StopKind.COST, message=message)
+                return None
+            self._spending.began(price)
+            expected_usd = price
+        self._turn += 1
+        self._in_flight += 1
+        return lane.take(now, expected_usd=expected_usd)
 
     def _in_turn(self) -> list[Lane]:
         """Return the lanes so that each comes first in its turn."""
@@ -192,32 +196,38 @@ class Scheduler:
     def _ready_at(self, lane: Lane, now: float) -> float | None:
         """Return when `lane` can launch, after dropping what no endpoint will serve."""
         ready = lane.ready_at(now)
-        while self._forbidden and ready is not None and lane.drop_if(self._is_forbidden):
+        while self._forbidden and ready is not None and self._is_forbidden(lane.head):
+            self._leave(lane.pop())
             ready = lane.ready_at(now)
         return ready
 
-    def _is_forbidden(self, job: Job) -> bool:
-        return job.request.model in self._forbidden
+    def _is_forbidden(self, job: Job | None) -> bool:
+        return job is not None and job.request.model in self._forbidden
 
-    def launched(self, attempt: Attempt, now: float) -> None:
-        """Note that an attempt really went out at `now`, after its turn in the pacing."""
-        attempt.job.launched_at = now
+    def _leave(self, job: Job) -> None:
+        """Count a request as no longer ours to try."""
+        self._unended -= 1
+        self._unended_bytes -= len(job.request.body)
 
-    def launch_rate(self, attempt: Attempt) -> float | None:
-        """Return the launches per minute its lane may make, evenly; None: as fast as it likes."""
-        return self._lanes[attempt.lane].limits.requests_per_minute
+    def finished(
+        self,
+        attempt: Attempt,
+        outcome: Reply | Failure,
+        now: float,
+        *,
+        cost_usd: float | None = None,
+    ) -> Ruling:
+        """Settle an attempt and say what becomes of its request.
 
-    def take_back(self, attempt: Attempt, now: float) -> None:
-        """Note that an attempt was never launched; its request goes back in line."""
-        self._lanes[attempt.lane].untake(attempt, now)
-
-    def finished(self, attempt: Attempt, outcome: Reply | Failure, now: float) -> Ruling:
-        """Settle an attempt and say what becomes of its request."""
+        `cost_usd` is what a reply cost; what it was expected to cost stands in where it is None.
+        """
         lane = self._lanes[attempt.lane]
+        self._in_flight -= 1
+        self._pay(attempt, outcome, cost_usd)
         if isinstance(outcome, Reply):
             self._last_success_at = now
             lane.succeeded(attempt, outcome, now)
-            return self._ended(attempt, outcome, now)
+            return self._ended(attempt, outcome, now, cost_usd)
         lane.failed(attempt, outcome, now)
         match outcome.kind:
             case FailureKind.RUN_REFUSED:
@@ -228,20 +238,33 @@ class Scheduler:
                 return Ruling()
             case FailureKind.MODEL_FORBIDDEN:
                 self._forbidden.setdefault(attempt.job.request.model, outcome.message)
+                self._leave(attempt.job)
                 return Ruling()
             case FailureKind.REQUEST_REJECTED:
                 return self._ended(attempt, outcome, now)
             case _:
                 return self._retry(lane, attempt, outcome, now)
 
+    def _pay(self, attempt: Attempt, outcome: Reply | Failure, cost_usd: float | None) -> None:
+        if self._spending is None:
+            return
+        expected_usd = attempt.expected_usd
+        if isinstance(outcome, Reply):
+            actual_usd = expected_usd if cost_usd is None else cost_usd
+        else:
+            actual_usd = expected_usd if outcome.kind in MAYBE_BILLED else 0.0
+        self._spending.ended(expected_usd, actual_usd)
+
     def release(self) -> tuple[Ending, ...]:
         """Return endings still held back, once a run is over and they were too few to judge."""
         return tuple(self._first.release()) if self.stop is None else ()
 
-    def _ended(self, attempt: Attempt, outcome: Reply | Failure, now: float) -> Ruling:
-        self._queued_bytes -= len(attempt.job.request.body)
+    def _ended(
+        self, attempt: Attempt, outcome: Reply | Failure, now: float, cost_usd: float | None = None
+    ) -> Ruling:
+        self._leave(attempt.job)
         latency_s = now - attempt.job.launched_at
-        ending = Ending(job=attempt.job, outcome=outcome, latency_s=latency_s)
+        ending = Ending(job=attempt.job, outcome=outcome, latency_s=latency_s, cost_usd=cost_usd)
         endings = self._first.judge(ending, outcome)
         if self._first.all_alike and isinstance(outcome, Failure):
             self.end(Stop(kind=StopKind.ALIKE, message=outcome.message))

@@ -63,14 +63,15 @@ class FailureView:
 class Snapshot:
     """All figures of a run at one moment. Counts of requests unless a unit is named.
 
-    total            requests in the prompts file (lines that are valid)
+    total            requests in the prompts file (lines that are valid); None: not known
     succeeded ...    final results on disk, durable; `resumed` of them were there at the start
     retrying         waiting for another attempt
     in_flight        attempts under way
     attempts         attempts ended in this process; `rate_limited` of them met a 429
     elapsed_s        of this process's run;  eta_s: None while it cannot be told
     *_per_minute     over the last minute (or since the start, when that is shorter)
-    cost_usd         None while the price is unknown
+    cost_usd         None while the price is unknown;  projected_cost_usd: of the whole run
+    at               wall time of the snapshot, so that countdowns run; None: not told
     notice           one line the user should see, e.g. that a run is resumed or what it waits for
     """
 
@@ -80,7 +81,7 @@ class Snapshot:
     phase: Phase
     sandbox: bool
     host: str
-    total: int
+    total: int | None
     resumed: int
     succeeded: int
     errored: int
@@ -98,6 +99,8 @@ class Snapshot:
     input_tokens_per_minute: float
     output_tokens_per_minute: float
     cost_usd: float | None = None
+    projected_cost_usd: float | None = None
+    at: float | None = None
     lanes: tuple[LaneView, ...] = ()
     failures: tuple[FailureView, ...] = ()
     notice: str | None = None

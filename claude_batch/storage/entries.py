@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from claude_batch.core.model import ResultType, Usage
 from claude_batch.core.progress import Tally
+from claude_batch.core.usage import read_usage
 
 _TYPES = {kind.value: kind for kind in ResultType}
 _LINE_START = b'{"custom_id":'
@@ -25,7 +25,6 @@ class Entry:
     type: ResultType
     usage: Usage
     cost_usd: float | None
-    started_at: str | None
 
 
 @dataclass(slots=True)
@@ -66,7 +65,6 @@ class Checkpoint:
     torn_bytes: int = 0
     open_end: bool = False
     damaged: int = 0
-    last_started_at: str | None = None
 
 
 def parse_entry(raw: bytes) -> Entry | None:
@@ -78,8 +76,12 @@ def parse_entry(raw: bytes) -> Entry | None:
         meta = value.get("meta") or {}
         custom_id = value["custom_id"]
         line = meta.get("line")
-        usage = _usage(result["message"]) if kind is ResultType.SUCCEEDED else Usage()
-        cost_usd, started_at = meta.get("cost_usd"), meta.get("started_at")
+        usage = (
+            read_usage(result["message"].get("usage") or {})
+            if kind is ResultType.SUCCEEDED
+            else Usage()
+        )
+        cost_usd = meta.get("cost_usd")
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     if not isinstance(custom_id, str) or not (line is None or (type(line) is int and line > 0)):
@@ -90,17 +92,6 @@ def parse_entry(raw: bytes) -> Entry | None:
         type=kind,
         usage=usage,
         cost_usd=cost_usd if isinstance(cost_usd, float | int) else None,
-        started_at=started_at if isinstance(started_at, str) else None,
-    )
-
-
-def _usage(message: dict[str, Any]) -> Usage:
-    usage = message.get("usage") or {}
-    return Usage(
-        input_tokens=usage.get("input_tokens") or 0,
-        output_tokens=usage.get("output_tokens") or 0,
-        cache_creation_input_tokens=usage.get("cache_creation_input_tokens") or 0,
-        cache_read_input_tokens=usage.get("cache_read_input_tokens") or 0,
     )
 
 
@@ -137,7 +128,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         checkpoint.open_end = not raw.endswith(b"\n")
         if entry is not None and checkpoint.done.add(entry):
             checkpoint.tally.add(entry.type, entry.usage, entry.cost_usd)
-            checkpoint.last_started_at = entry.started_at
         elif entry is None and checkpoint.open_end:
             checkpoint.torn_bytes = len(raw)
         else:

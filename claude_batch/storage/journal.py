@@ -43,8 +43,8 @@ class RunIdentity:
     sandbox: bool
     scenario: str | None
     endpoint: str
-    model: str
-    max_tokens: int
+    model: str | None
+    max_tokens: int | None
     system: str | None
     skip_invalid: bool
 
@@ -128,6 +128,11 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
                 yield record
 
 
+def read_records(results: Path) -> Iterator[dict[str, Any]]:
+    """Yield every record of a journal, whatever it is about; torn ones are passed over."""
+    yield from _records(journal_path(results))
+
+
 def _parse(kind: type[T], record: dict[str, Any]) -> T:
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # dataclasses only
     try:
@@ -162,6 +167,14 @@ class JournalFile:
         self._append([_line("closed", record)])
         os.fsync(self._fd)
 
+    def durable(self, kind: str, record: Any) -> None:
+        """Append `record`, a dataclass; once this returns, it outlives the process."""
+        self._append([_line(kind, record)])
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._error(error.strerror or "error") from error
+
     async def note(self, events: Sequence[Event]) -> None:
         """Append `events`; they are in the file when this returns."""
         lines = [_line(type(event).__name__.lower(), event) for event in events]
@@ -189,4 +202,7 @@ class JournalFile:
 
 
 def _line(kind: str, record: Any) -> bytes:
-    return orjson.dumps({"type": kind, **asdict(record)}) + b"\n"
+    return orjson.dumps(
+        {"type": kind, **asdict(record)},
+        option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
+    )

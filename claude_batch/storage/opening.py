@@ -47,18 +47,20 @@ class Wanted:
     endpoint: str
     skip_invalid: bool
     retry_errored: bool
+    fresh: bool
     started_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRun:
-    """A run on disk, whole and ready to be worked on.
+    """A run on disk, whole and ready to be worked on; its prompts are read from `prompts`.
 
     `checked` tells what the checking pass found, where there was one; `left` how the last process
     left the run; `retaken` counts results taken out to be tried again.
     """
 
     identity: RunIdentity
+    prompts: Path
     checkpoint: Checkpoint
     checked: CheckReport | None = None
     left: Closed | None = None
@@ -73,12 +75,13 @@ class OpenRun:
 def open_run(wanted: Wanted, *, check_file: CheckFile, before_start: Callable[[], None]) -> OpenRun:
     """Begin the run, or take up the one that is there.
 
-    `before_start` is called when the prompts are known to be good and nothing has been created.
+    `before_start` is called when the prompts are known to be good and nothing has been created;
+    with `wanted.fresh` it sets aside what is there.
 
     Raises InvalidPromptsError when lines are bad (they were told one by one), UsageError when the
     prompts cannot be read, CheckpointError when what lies on disk does not fit.
     """
-    journal = read_journal(wanted.results)
+    journal = None if wanted.fresh else read_journal(wanted.results)
     if journal is None:
         return _begin(wanted, check_file, before_start)
     with _prompts_at_hand(wanted) as (path, _):
@@ -90,13 +93,18 @@ def open_run(wanted: Wanted, *, check_file: CheckFile, before_start: Callable[[]
         take_out_unsuccessful(wanted.results)
         checkpoint, retaken = recover(wanted.results), unsuccessful
     return OpenRun(
-        identity=journal.identity, checkpoint=checkpoint, left=journal.closed, retaken=retaken
+        identity=journal.identity,
+        prompts=Path(now.prompts_path),
+        checkpoint=checkpoint,
+        left=journal.closed,
+        retaken=retaken,
     )
 
 
 def _begin(wanted: Wanted, check_file: CheckFile, before_start: Callable[[], None]) -> OpenRun:
     """Check the prompts; then create the journal, which makes it a run."""
-    refuse_foreign_results(wanted.results)
+    if not wanted.fresh:
+        refuse_foreign_results(wanted.results)
     bad: list[bytes] = []
 
     def note(line: InvalidLine) -> None:
@@ -115,7 +123,12 @@ def _begin(wanted: Wanted, check_file: CheckFile, before_start: Callable[[], Non
             invalid=checked.invalid,
         )
     create_journal(wanted.results, identity)
-    return OpenRun(identity=identity, checkpoint=recover(wanted.results), checked=checked)
+    return OpenRun(
+        identity=identity,
+        prompts=Path(identity.prompts_path),
+        checkpoint=recover(wanted.results),
+        checked=checked,
+    )
 
 
 def _refuse_invalid(wanted: Wanted, checked: CheckReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import stat
 from collections.abc import Iterator
@@ -27,6 +28,30 @@ def default_results(prompts: Path, *, sandbox: bool) -> Path:
 def copied_prompts(results: Path) -> Path:
     """Return where prompts that cannot be read twice are copied to."""
     return beside(results, ".prompts")
+
+
+def refuse_unreadable(prompts: str) -> None:
+    """Refuse prompts that are not there, are a folder, or may not be read."""
+    if prompts == STDIN:
+        return
+    path = Path(prompts)
+    hint = "give a JSONL file of prompts, or - for stdin"
+    if not path.exists():
+        raise UsageError(f"{prompts}: no such file{_nearest(path)}", hint=hint)
+    if path.is_dir():
+        raise UsageError(f"{prompts}: is a folder", hint=hint)
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{prompts}: no permission to read it", hint="chmod u+r, or another file")
+
+
+def _nearest(path: Path) -> str:
+    """Name the file beside it that the user may have meant."""
+    try:
+        names = [each.name for each in path.parent.iterdir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {path.with_name(close[0])}?)" if close else ""
 
 
 def is_regular(prompts: str) -> bool:

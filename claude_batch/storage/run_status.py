@@ -9,7 +9,7 @@ from pathlib import Path
 
 from claude_batch.core.progress import Tally
 from claude_batch.storage.entries import read_checkpoint
-from claude_batch.storage.journal import Journal, RunIdentity, read_journal
+from claude_batch.storage.journal import Journal, RunIdentity, journal_path, read_journal
 
 
 class RunState(StrEnum):
@@ -23,13 +23,16 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """One run. `why` is what its last process said when it stopped early."""
+    """One run. `why` is what its last process said when it stopped early.
+
+    `last_activity_at` is wall time: when its files were last written to.
+    """
 
     identity: RunIdentity
     results: Path
     state: RunState
     tally: Tally
-    last_started_at: str | None
+    last_activity_at: float
     why: str
 
 
@@ -44,9 +47,14 @@ def run_status(results: Path) -> RunStatus | None:
         results=results,
         state=_state(journal, checkpoint.tally),
         tally=checkpoint.tally,
-        last_started_at=checkpoint.last_started_at,
+        last_activity_at=_last_activity_at(results),
         why=journal.closed.why if journal.closed else "",
     )
+
+
+def _last_activity_at(results: Path) -> float:
+    paths = [path for path in (results, journal_path(results)) if path.exists()]
+    return max((path.stat().st_mtime for path in paths), default=0.0)
 
 
 def is_unfinished(results: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The SDK client of an endpoint: the one place that makes it, with the SDK's own retries off.
+"""The SDK client of an endpoint: the one place that opens it, with the SDK's own retries off.
 
 The engine retries (docs/decisions/0003); redirects are off, so that a key goes nowhere but to
 the endpoint it was given for.
@@ -6,14 +6,25 @@ the endpoint it was given for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import anthropic
 import httpx2
+import orjson
 
 from claude_batch.errors import CredentialsMissingError, SettingsError
+from claude_batch.transport.providers import (
+    ABILITIES,
+    Abilities,
+    Credential,
+    Provider,
+    Sdk,
+    make_sdk,
+    require_extra,
+)
 
 OWN_HOST = "api.anthropic.com"
 CONNECT_S = 10.0
@@ -22,7 +33,10 @@ CONNECT_S = 10.0
 Auth = Literal["bearer", "x-api-key", "both"]
 
 _SHORTEST_SECRET = 6
-_SECRET_HEADERS = {"authorization", "x-api-key", "proxy-authorization", "cookie"}
+_SECRET_HEADERS = {"authorization", "x-api-key", "api-key", "proxy-authorization", "cookie"}
+_OWN_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}")
+"""Keys and tokens of Anthropic, also those that the SDK fetches while a run is going."""
+_SECRET = "[secret]"  # noqa: S105  # what stands where one was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,36 +44,64 @@ class EndpointSettings:
     """Where an endpoint is and what opens it. Secrets are values here, and never printed.
 
     Without `api_key` and `auth_token` the SDK looks for a credential itself (API-FACTS 8.1).
+    `models` says what this endpoint calls a model; one that is not in it keeps its name.
     """
 
     name: str = "default"
+    provider: Provider = "anthropic"
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     auth_token: str | None = field(default=None, repr=False)
     auth: Auth = "bearer"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scrub:
+    """Takes secrets out of what is written down: relays echo keys."""
+
+    secrets: tuple[str, ...] = field(repr=False)
+
+    def __call__(self, text: str) -> str:
+        """Return `text` without any secret."""
+        for secret in self.secrets:
+            text = text.replace(secret, _SECRET)
+        return _OWN_KEY.sub(_SECRET, text)
+
+    def json(self, raw: bytes) -> bytes:
+        """Return JSON without the endpoint's own secrets; almost always that is `raw` itself."""
+        for secret in self.secrets:
+            raw = raw.replace(secret.encode(), _SECRET.encode())
+        return raw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """An endpoint's SDK client, where it points to, and what must never be written down."""
+    """An endpoint's SDK client, where it points to, what it can, and what it calls models."""
 
-    sdk: anthropic.AsyncAnthropic
+    sdk: Sdk
+    http: httpx2.AsyncClient
     name: str
+    provider: Provider
     host: str
-    headers: Mapping[str, str] = field(repr=False)
-    secrets: tuple[str, ...] = field(repr=False)
+    models: Mapping[str, str]
+    scrub: Scrub
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the provider offers beside plain messages."""
+        return ABILITIES[self.provider]
 
     @property
     def is_anthropic(self) -> bool:
         """Whether prompts go to Anthropic itself."""
         return self.host == OWN_HOST
 
-    def scrub(self, text: str) -> str:
-        """Return `text` without any secret: relays echo keys."""
-        for secret in self.secrets:
-            text = text.replace(secret, "[secret]")
-        return text
+    def renamed(self, body: bytes, model: str) -> bytes:
+        """Return `body` with what this endpoint calls `model`."""
+        name = self.models.get(model)
+        return body if name is None else orjson.dumps({**orjson.loads(body), "model": name})
 
 
 def open_client(
@@ -72,43 +114,74 @@ def open_client(
 
     `transport` stands in for the network in tests. Raises CredentialsMissingError, SettingsError.
     """
-    limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-    timeout = httpx2.Timeout(None, connect=CONNECT_S)
-    http_client = anthropic.DefaultAioHttpClient(
-        limits=limits, timeout=timeout, follow_redirects=False, transport=transport
-    )
+    http = open_http(connections=connections, transport=transport)
     try:
-        sdk = anthropic.AsyncAnthropic(
-            api_key=endpoint.api_key,
-            auth_token=endpoint.auth_token,
-            base_url=endpoint.base_url,
-            max_retries=0,
-            timeout=timeout,
-            http_client=http_client,
-        )
+        sdk = _open_sdk(endpoint, http)
     except (anthropic.AnthropicError, ValueError) as error:
         raise SettingsError(
             f"endpoint {endpoint.name}: {error}", hint="correct its credential or its base URL"
         ) from error
-    headers = {**endpoint.headers, **_key_headers(sdk, endpoint.auth)}
-    _require_credential(sdk, headers)
     return Client(
         sdk=sdk,
+        http=http,
         name=endpoint.name,
-        host=_host(sdk.base_url),
-        headers=headers,
-        secrets=_secrets(sdk, endpoint, headers),
+        provider=endpoint.provider,
+        host=host_of(sdk.base_url),
+        models=dict(endpoint.models),
+        scrub=Scrub(secrets=known_secrets(endpoint, _sent_secrets(sdk))),
     )
 
 
-def _key_headers(sdk: anthropic.AsyncAnthropic, auth: Auth) -> dict[str, str]:
-    """Return the headers for servers that read the key where SDK 2 does not put it."""
-    return {"x-api-key": sdk.api_key} if sdk.api_key and auth != "bearer" else {}
+def open_http(
+    *, connections: int, transport: httpx2.AsyncBaseTransport | None = None
+) -> httpx2.AsyncClient:
+    """Return an HTTP client over aiohttp (half the CPU of the default) that never redirects."""
+    return anthropic.DefaultAioHttpClient(
+        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+        timeout=httpx2.Timeout(None, connect=CONNECT_S),
+        follow_redirects=False,
+        transport=transport,
+    )
 
 
-def _require_credential(sdk: anthropic.AsyncAnthropic, headers: Mapping[str, str]) -> None:
-    given = {name.lower() for name in [*headers, *sdk.default_headers]}
-    if sdk.api_key or sdk.auth_token or sdk.credentials or given & {"authorization", "x-api-key"}:
+def host_of(url: httpx2.URL) -> str:
+    """Return host and port for the screen, without userinfo or path."""
+    return url.host if url.port is None else f"{url.host}:{url.port}"
+
+
+def known_secrets(endpoint: EndpointSettings, sent: Iterable[str | None] = ()) -> tuple[str, ...]:
+    """Return what must never be written down, longest first."""
+    base_url = httpx2.URL(endpoint.base_url or "")
+    candidates = [
+        endpoint.api_key,
+        endpoint.auth_token,
+        base_url.password,
+        *endpoint.headers.values(),
+        *sent,
+    ]
+    long = {value for value in candidates if value and len(value) >= _SHORTEST_SECRET}
+    return tuple(sorted(long, key=len, reverse=True))
+
+
+def _open_sdk(endpoint: EndpointSettings, http: httpx2.AsyncClient) -> Sdk:
+    credential = Credential(endpoint.api_key, endpoint.auth_token)
+    require_extra(endpoint.provider, credential)
+    sdk = make_sdk(endpoint.provider, credential, endpoint.base_url, http, endpoint.headers)
+    if endpoint.provider != "anthropic":
+        return sdk
+    key = getattr(sdk, "api_key", None)
+    if key and endpoint.auth != "bearer":
+        headers = {**endpoint.headers, "X-Api-Key": key}
+        if endpoint.auth == "x-api-key":
+            headers["Authorization"] = anthropic.omit
+        return make_sdk("anthropic", Credential(key, None), endpoint.base_url, http, headers)
+    _require_credential(sdk)
+    return sdk
+
+
+def _require_credential(sdk: Sdk) -> None:
+    names = {name.lower() for name in sdk.default_headers}
+    if getattr(sdk, "credentials", None) or names & {"authorization", "x-api-key"}:
         return
     raise CredentialsMissingError(
         "no credential was found: neither ANTHROPIC_API_KEY nor ANTHROPIC_AUTH_TOKEN is set, and "
@@ -117,25 +190,11 @@ def _require_credential(sdk: anthropic.AsyncAnthropic, headers: Mapping[str, str
     )
 
 
-def _host(url: httpx2.URL) -> str:
-    """Return host and port for the screen, without userinfo or path."""
-    return url.host if url.port is None else f"{url.host}:{url.port}"
-
-
-def _secrets(
-    sdk: anthropic.AsyncAnthropic, endpoint: EndpointSettings, headers: Mapping[str, str]
-) -> tuple[str, ...]:
-    custom = {name: str(value) for name, value in sdk.default_headers.items()}
-    named = [value for name, value in custom.items() if name.lower() in _SECRET_HEADERS]
-    base_url = httpx2.URL(endpoint.base_url or "")
-    candidates = [
-        sdk.api_key,
-        sdk.auth_token,
-        sdk.base_url.password,
-        base_url.password,
-        *endpoint.headers.values(),
-        *headers.values(),
-        *(value.removeprefix("Bearer ") for value in named),
-    ]
-    long = {value for value in candidates if value and len(value) >= _SHORTEST_SECRET}
-    return tuple(sorted(long, key=len, reverse=True))
+def _sent_secrets(sdk: Sdk) -> Iterable[str | None]:
+    """Yield the secrets that the SDK found by itself, and those in headers it always sends."""
+    yield sdk.base_url.password
+    yield getattr(sdk, "api_key", None)
+    yield getattr(sdk, "auth_token", None)
+    for name, value in sdk.default_headers.items():
+        if name.lower() in _SECRET_HEADERS and isinstance(value, str):
+            yield value.removeprefix("Bearer ")

@@ -8,7 +8,8 @@ Sources: API-FACTS 1.3 and 2.1, and the SDK's exceptions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,10 @@ BY_CODE = {
     "organization_on_hold": FailureKind.RUN_REFUSED,
     "cmek_key_disabled": FailureKind.RUN_REFUSED,
     "cmek_key_network_blocked": FailureKind.RUN_REFUSED,
+    "request_body_timeout": FailureKind.SERVER_ERROR,  # a 400, though only the line was slow
+    "insufficient_quota": FailureKind.RUN_REFUSED,  # OpenAI's words, as relays repeat them
+    "billing_hard_limit_reached": FailureKind.RUN_REFUSED,
+    "invalid_api_key": FailureKind.ENDPOINT_REJECTED,
 }
 
 BY_MESSAGE = (
@@ -72,6 +77,8 @@ BY_CLASS: dict[type[BaseException], FailureKind] = {
     anthropic.RequestHeaderFieldsTooLargeError: FailureKind.REQUEST_REJECTED,
     anthropic.ClientClosedRequestError: FailureKind.SERVER_ERROR,
     anthropic.InternalServerError: FailureKind.SERVER_ERROR,
+    anthropic.HTTPNotImplementedError: FailureKind.SERVER_ERROR,
+    anthropic.GatewayTimeoutError: FailureKind.SERVER_ERROR,
     anthropic.ServiceUnavailableError: FailureKind.OVERLOADED,
     anthropic.OverloadedError: FailureKind.OVERLOADED,
     anthropic.APIStatusError: FailureKind.REQUEST_REJECTED,
@@ -87,20 +94,30 @@ BY_CLASS: dict[type[BaseException], FailureKind] = {
     httpx2.PoolTimeout: FailureKind.UNREACHABLE,
     httpx2.HTTPError: FailureKind.INVALID_RESPONSE,
     httpx2.StreamError: FailureKind.INVALID_RESPONSE,
-    TypeError: FailureKind.ENDPOINT_REJECTED,  # how the SDK says that it has no credential
+    ssl.SSLCertVerificationError: FailureKind.ENDPOINT_REJECTED,
 }
 
 FOREIGN = (anthropic.AnthropicError, httpx2.HTTPError, httpx2.StreamError)
 """What an attempt may raise that is no bug of ours."""
 
+_TELLING = (ssl.SSLCertVerificationError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+"""Causes that say more than what was raised from them."""
+
 OUR_TYPES = {
     FailureKind.UNREACHABLE: "connection_error",
     FailureKind.TIMED_OUT: "timeout_error",
     FailureKind.ENDPOINT_REJECTED: "authentication_error",
+    FailureKind.REQUEST_REJECTED: "invalid_request_error",
 }
 """The error types of failures that are ours to name; all others are invalid_response_error."""
 
 LONGEST_MESSAGE = 500
+_CLASS_OF_STATUS: dict[int, type[anthropic.APIStatusError]] = {
+    error_class.status_code: error_class
+    for error_class in BY_CLASS
+    if issubclass(error_class, anthropic.APIStatusError) and "status_code" in vars(error_class)
+}
+_FIRST_SERVER_STATUS = 500
 _FIRST_REDIRECT, _LAST_REDIRECT = 300, 399
 
 _LIMITERS = (
@@ -119,6 +136,20 @@ class _Said:
     type: str | None = None
     code: str | None = None
     message: str | None = None
+
+
+def status_error(response: httpx2.Response) -> anthropic.APIStatusError:
+    """Return the error that the SDK would raise for an answer whose body has been read."""
+    text = response.text.strip()
+    try:
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        body = text
+    status = response.status_code
+    is_server_error = status >= _FIRST_SERVER_STATUS
+    nearest = anthropic.InternalServerError if is_server_error else anthropic.APIStatusError
+    error_class = _CLASS_OF_STATUS.get(status, nearest)
+    return error_class(text or f"Error code: {status}", response=response, body=body)
 
 
 def status_failure(
@@ -142,11 +173,18 @@ def event_failure(body: Any, headers: ResponseHeaders, scrub: Scrub) -> Failure:
 
 def raised_failure(error: Exception, *, scrub: Scrub) -> Failure:
     """Return the failure that an attempt without an answer is."""
-    cause = error.__cause__
-    timed_out_connecting = isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout)
-    kind = _nearest(type(cause if timed_out_connecting and cause else error))
-    detail = str(cause or error).strip() or type(cause or error).__name__
-    return own_failure(kind, scrub(detail))
+    causes = list(causes_of(error))
+    telling = next((cause for cause in causes if isinstance(cause, _TELLING)), error)
+    details = (str(cause).strip() for cause in (*causes[1:], error))
+    detail = next((detail for detail in details if detail), type(causes[-1]).__name__)
+    return own_failure(_nearest(type(telling)), scrub(detail))
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from: the SDK wraps httpx2, which wraps aiohttp."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def own_failure(
@@ -190,7 +228,7 @@ def _said(body: object) -> _Said:
     if not isinstance(error, dict):
         return _Said(message=error if isinstance(error, str) else None)
     details = error.get("details")
-    code = details.get("error_code") if isinstance(details, dict) else None
+    code = details.get("error_code") if isinstance(details, dict) else error.get("code")
     return _Said(type=_str(error.get("type")), code=_str(code), message=_str(error.get("message")))
 
 

@@ -7,9 +7,13 @@ read is absent.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+import httpx2
 
 from claude_batch.core.model import LimitKind, LimitReading, ResponseHeaders
 
@@ -39,6 +43,11 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]], *, wall: float) -> Response
         request_id=_text(values.get(b"request-id")),
         server_time=server_time,
     )
+
+
+def headers_of(response: httpx2.Response) -> ResponseHeaders:
+    """Return what the headers of a response that has just come say."""
+    return read_headers(response.headers.raw, wall=time.time())
 
 
 def _limits(values: Values) -> Iterable[LimitReading]:
@@ -96,6 +105,7 @@ def _timestamp(value: bytes | None) -> float | None:
         return None
 
 
+@lru_cache(maxsize=64)  # one second, one date: many replies share it
 def _http_date(value: bytes | None) -> float | None:
     """Return an HTTP date (RFC 9110) in seconds since 1970."""
     if not value:

@@ -7,15 +7,16 @@ know survives.
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import Any, cast
+from typing import Any
 
 import anthropic
 import httpx2
 import orjson
 
-from claude_batch.core.model import Failure, FailureKind, Reply, Request, ResponseHeaders, Usage
+from claude_batch.core.model import Failure, FailureKind, Reply, Request, Usage
+from claude_batch.core.usage import read_usage
 from claude_batch.transport.clients import Client
+from claude_batch.transport.doors import open_door
 from claude_batch.transport.failures import (
     FOREIGN,
     event_failure,
@@ -23,7 +24,8 @@ from claude_batch.transport.failures import (
     raised_failure,
     status_failure,
 )
-from claude_batch.transport.headers import read_headers
+from claude_batch.transport.headers import headers_of
+from claude_batch.transport.providers import Abilities
 from claude_batch.transport.streaming import Accumulator, BrokenStreamError, EventReader
 
 MOST_UNSTREAMED_TOKENS = 21_333
@@ -34,20 +36,37 @@ _OLD_OPUS = ("opus-4-0", "opus-4-1", "opus-4-2025", "opus-4@2025", "claude-4-opu
 _MOST_UNSTREAMED_OLD_OPUS = 8_192
 
 _PATH = "/v1/messages"
+_EVENTS = "text/event-stream"  # some servers do not stream though they are asked to
 _STREAM = b'{"stream":true,'
 
 
 class MessagesTransport:
-    """The Messages API of one endpoint."""
+    """The Messages API of one endpoint. Implements ports.Transport."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._door = open_door(client)
         self.name = client.name
 
     @property
     def client(self) -> Client:
-        """The endpoint's client: its host, and whether it is Anthropic's own."""
+        """The endpoint's client: its host, its abilities, whether it is Anthropic's own."""
         return self._client
+
+    @property
+    def host(self) -> str:
+        """Host and port, for the screen."""
+        return self._client.host
+
+    @property
+    def is_anthropic(self) -> bool:
+        """Whether prompts go to Anthropic itself."""
+        return self._client.is_anthropic
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the endpoint offers beside plain messages."""
+        return self._client.abilities
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply | Failure:
         """Try `request` once, within `timeout_s` seconds in all."""
@@ -58,43 +77,30 @@ class MessagesTransport:
             return own_failure(FailureKind.TIMED_OUT, f"no whole answer in {timeout_s:.0f} s")
 
     async def _send(self, request: Request) -> Reply | Failure:
-        streamed = must_stream(request)
+        streamed = self._client.abilities.streams and must_stream(request)
+        body = self._client.renamed(request.body, request.model)
+        headers = {"anthropic-version": request.api_version}
         try:
-            response = await self._post(request, streamed=streamed)
+            response = await self._door.post(
+                _PATH, _STREAM + body[1:] if streamed else body, headers=headers
+            )
         except anthropic.APIStatusError as error:
-            return status_failure(error, _headers(error.response), self._client.scrub)
+            return status_failure(error, headers_of(error.response), self._client.scrub)
         except FOREIGN as error:
             return raised_failure(error, scrub=self._client.scrub)
         try:
-            if streamed:
+            if response.headers.get("content-type", "").startswith(_EVENTS):
                 return await self._assemble(response)
-            return _reply(await response.aread(), response)
+            return self._reply(await response.aread(), response)
         except (*FOREIGN, BrokenStreamError) as error:
             return own_failure(
                 FailureKind.INVALID_RESPONSE,
                 self._client.scrub(f"the answer broke off: {str(error) or type(error).__name__}"),
                 status=response.status_code,
-                headers=_headers(response),
+                headers=headers_of(response),
             )
         finally:
             await response.aclose()
-
-    async def _post(self, request: Request, *, streamed: bool) -> httpx2.Response:
-        """Send; return as soon as the headers are here, whoever is to read the body."""
-        headers = {
-            "content-type": "application/json",
-            "anthropic-version": request.api_version,
-            **self._client.headers,
-        }
-        response: Any = await self._client.sdk.post(
-            _PATH,
-            cast_to=httpx2.Response,
-            content=_STREAM + request.body[1:] if streamed else request.body,
-            options={"headers": headers},
-            stream=True,
-            stream_cls=anthropic.AsyncStream[Any],
-        )
-        return cast("httpx2.Response", response)  # the SDK hands out what `cast_to` names
 
     async def _assemble(self, response: httpx2.Response) -> Reply | Failure:
         reader, accumulator = EventReader(), Accumulator()
@@ -102,8 +108,32 @@ class MessagesTransport:
             for event in reader.feed(chunk):
                 accumulator.add(event)
             if accumulator.error is not None:
-                return event_failure(accumulator.error, _headers(response), self._client.scrub)
-        return _reply(accumulator.finish(), response)
+                return event_failure(accumulator.error, headers_of(response), self._client.scrub)
+        return self._reply(accumulator.finish(), response)
+
+    def _reply(self, body: bytes, response: httpx2.Response) -> Reply | Failure:
+        """Return the message, checked to be one, on one line and otherwise untouched."""
+        headers = headers_of(response)
+        try:
+            message = orjson.loads(body)
+            usage = _usage(message)
+        except (ValueError, AttributeError, TypeError, KeyError):
+            return own_failure(
+                FailureKind.INVALID_RESPONSE,
+                self._client.scrub(
+                    f"status {response.status_code}, but no message: {_beginning(body)}"
+                ),
+                status=response.status_code,
+                headers=headers,
+            )
+        # within JSON's strings a newline is escaped: a raw one is white space between tokens
+        line = body.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in body else body
+        return Reply(
+            message=self._client.scrub.json(line.strip()),
+            usage=usage,
+            stop_reason=message.get("stop_reason"),
+            headers=headers,
+        )
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -122,43 +152,13 @@ def _is_old_opus(model: str) -> bool:
     return any(name in model for name in _OLD_OPUS)
 
 
-def _reply(body: bytes, response: httpx2.Response) -> Reply | Failure:
-    """Return the message, checked to be one, on one line and otherwise untouched."""
-    headers = _headers(response)
-    try:
-        message = orjson.loads(body)
-        usage = _usage(message)
-    except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
-        return own_failure(
-            FailureKind.INVALID_RESPONSE,
-            f"status {response.status_code}, but no message: {_beginning(body)}",
-            status=response.status_code,
-            headers=headers,
-        )
-    # within JSON's strings a newline is escaped: a raw one is white space between tokens
-    line = body.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in body else body
-    return Reply(
-        message=line.strip(), usage=usage, stop_reason=message.get("stop_reason"), headers=headers
-    )
-
-
 def _usage(message: dict[str, Any]) -> Usage:
     """Return the usage of something that is a message; raises like any wrong access otherwise."""
     if message["type"] != "message" or not isinstance(message["content"], list):
         raise TypeError
-    usage = message["usage"]
-    return Usage(
-        input_tokens=int(usage.get("input_tokens") or 0),
-        output_tokens=int(usage.get("output_tokens") or 0),
-        cache_creation_input_tokens=int(usage.get("cache_creation_input_tokens") or 0),
-        cache_read_input_tokens=int(usage.get("cache_read_input_tokens") or 0),
-    )
+    return read_usage(message["usage"])
 
 
 def _beginning(body: bytes) -> str:
     text = " ".join(body[:200].decode("utf-8", "replace").split())
     return repr(text) if text else "an empty body"
-
-
-def _headers(response: httpx2.Response) -> ResponseHeaders:
-    return read_headers(response.headers.raw, wall=time.time())

@@ -38,11 +38,14 @@ def test_giving_back_fills_at_most_to_the_brim() -> None:
     assert bucket.level == 60.0
 
 
-def test_a_lower_level_is_believed_and_a_higher_one_is_not() -> None:
-    bucket = a_bucket(level=30)
-    bucket.lower_to(40, 0.0)
-    bucket.lower_to(10, 0.0)
-    assert bucket.level == 10.0
+def test_what_others_take_slows_the_refill() -> None:
+    bucket = a_bucket(level=0)
+    bucket.drained_per_s = 0.5
+    assert bucket.ready_at(5, 0.0) == 10.0
+
+
+def test_a_shortage_that_is_only_rounding_is_none() -> None:
+    assert a_bucket(level=5 - 1e-12).ready_at(5, 0.0) == 0.0
 
 
 spends = st.lists(st.tuples(st.floats(0, 5), st.floats(0.1, 80)), max_size=50)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -9,7 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from claude_batch.core.lane import Attempt
 from claude_batch.core.limits import Limits
 from claude_batch.core.model import Failure, FailureKind, Reply
-from claude_batch.core.scheduler import Finished, Idle, Scheduler, SchedulerSettings, Send, Sleep
+from claude_batch.core.scheduler import (
+    READ_AHEAD_REQUESTS,
+    Finished,
+    Idle,
+    Scheduler,
+    SchedulerSettings,
+    Send,
+    Sleep,
+)
 from tests.support.fakes import a_failure, a_reply, a_request, steady_draw
 
 CONCURRENCY = 12
@@ -62,7 +72,6 @@ class SchedulerMachine(RuleBasedStateMachine):
     def step(self) -> None:
         match self.scheduler.next(self.now):
             case Send(attempt):
-                self.scheduler.launched(attempt, self.now)
                 self.flying.append(attempt)
             case Sleep(until):
                 assert until > self.now
@@ -78,11 +87,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         attempt = self.flying.pop(pick % len(self.flying))
         outcome: Reply | Failure = a_reply() if kind is None else a_failure(kind)
         self._settle(attempt, outcome)
-
-    @precondition(lambda self: self.flying)
-    @rule()
-    def take_back(self) -> None:
-        self.scheduler.take_back(self.flying.pop(), self.now)
 
     def _settle(self, attempt: Attempt, outcome: Reply | Failure) -> None:
         ruling = self.scheduler.finished(attempt, outcome, self.now)
@@ -123,6 +127,39 @@ def test_requests_go_in_file_order() -> None:
     for line in (1, 2, 3):
         scheduler.add(a_request(line), 0.0)
     assert [sent(scheduler, 0.0).job.request.line for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_large_request_is_not_passed_by_small_ones() -> None:
+    scheduler = a_scheduler(first_guess=lambda _: Limits(input_tokens=600))
+    for line, tokens in enumerate((500, 590, 5, 5), start=1):
+        scheduler.add(replace(a_request(line), input_tokens=tokens), 0.0)
+    now, order = 0.0, []
+    while len(order) < 4:
+        match scheduler.next(now):
+            case Send(attempt):
+                order.append(attempt.job.request.line)
+            case Sleep(until):
+                now = until
+    assert order == [1, 2, 3, 4]
+    assert now < 60 + 20
+
+
+def test_the_oldest_of_several_retries_goes_first() -> None:
+    scheduler = a_scheduler()
+    for line in (1, 2, 3):
+        scheduler.add(a_request(line), 0.0)
+    for attempt in [sent(scheduler, 0.0) for _ in range(3)]:
+        scheduler.finished(attempt, a_failure(FailureKind.SERVER_ERROR), 1.0)
+    assert [sent(scheduler, 60.0).job.request.line for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_file_that_waits_for_a_slow_run_is_not_read_ahead_without_end() -> None:
+    scheduler = a_scheduler()
+    line = 0
+    while scheduler.hungry:
+        line += 1
+        scheduler.add(a_request(line), 0.0)
+    assert line == READ_AHEAD_REQUESTS
 
 
 def test_a_retry_goes_before_new_requests() -> None:

@@ -50,6 +50,7 @@ def a_failure(
     message: str = "no",
     retry_after_s: float | None = None,
     limit: LimitKind | None = None,
+    headers: ResponseHeaders | None = None,
 ) -> Failure:
     """Return a failure of one kind."""
     return Failure(
@@ -58,7 +59,7 @@ def a_failure(
         error_type=kind.value,
         message=message,
         limit=limit,
-        headers=ResponseHeaders(retry_after_s=retry_after_s),
+        headers=headers or ResponseHeaders(retry_after_s=retry_after_s),
     )
 
 

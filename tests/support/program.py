@@ -94,6 +94,12 @@ class Served:
             stats: dict[str, Any] = json.load(answer)
         return stats
 
+    def requests(self) -> dict[str, tuple[int, int]]:
+        """Return, for each body it has seen, how often it arrived and was answered 200."""
+        with urllib.request.urlopen(f"{self.url}/sandbox/requests", timeout=10) as answer:  # noqa: S310  # loopback
+            counts: dict[str, tuple[int, int]] = json.load(answer)
+        return counts
+
     @property
     def variables(self) -> dict[str, str]:
         """What points a client at it."""

@@ -1,0 +1,46 @@
+"""`claude-batch limits`: what each endpoint allows now, and the headroom."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from claude_batch.cli import options as opt
+
+
+def limits(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", metavar="ID", help="Whose limits; may be repeated [those of the settings]."
+        ),
+    ] = None,
+    sandbox: opt.Sandbox = False,
+    scenario: opt.Scenario = None,
+    config: opt.Config = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Show what each endpoint allows now, and how much of it is left.
+
+    Sends one request of a few tokens per model class and endpoint; with an
+    Admin API key it reads what is configured instead, and sends none.
+
+    --json: {"limits": [{"endpoint", "lane", "limit" (requests, input_tokens,
+    output_tokens), "per_minute", "remaining", "full_in_s"}], "problems":
+    [{"endpoint", "model", "error", "hint"}]}; null where it is not told.
+    """
+    settings = opt.settings_from({"config": config})
+    from claude_batch.compose.limits import (  # noqa: PLC0415  # only when really run
+        LimitsOrder,
+        show_limits,
+    )
+
+    order = LimitsOrder(
+        settings=settings,
+        models=tuple(model or ()),
+        sandbox=sandbox or scenario is not None,
+        scenario=scenario,
+        as_json=as_json,
+    )
+    raise typer.Exit(show_limits(order))

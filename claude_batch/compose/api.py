@@ -1,0 +1,130 @@
+"""The API a run talks to: the settings' endpoint or the sandbox, opened when it is needed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from claude_batch.config import Endpoint, Options, secret
+from claude_batch.errors import SettingsError
+
+if TYPE_CHECKING:
+    from claude_batch.sandbox.scenario import Scenario
+    from claude_batch.transport.messages import MessagesTransport
+    from claude_batch.transport.openai_chat import OpenAiTransport
+
+MOST_CONCURRENT = 4_000
+SPARE_FILES = 200
+"""Open files that are left for everything but connections."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Api:
+    """A context: on entry the SDK begins to load in a thread, while the prompts are checked.
+
+    `open` may then be called; it raises what is wrong with the endpoint before anything is sent.
+    """
+
+    options: Options
+    endpoint: Endpoint
+    sandbox: bool
+    scenario: Path | None
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _loading: threading.Thread | None = None
+    _transport: MessagesTransport | OpenAiTransport | None = None
+
+    def __enter__(self) -> Self:
+        self._loading = threading.Thread(target=_load_sdk, name="import", daemon=True)
+        self._loading.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def transport(self) -> MessagesTransport | OpenAiTransport:
+        """The opened endpoint."""
+        if self._transport is None:
+            raise RuntimeError("the API has not been opened")
+        return self._transport
+
+    @property
+    def concurrency(self) -> int:
+        """Attempts that may be in flight: the user's bound, or what the machine can bear."""
+        return self.options.concurrency or min(MOST_CONCURRENT, most_connections())
+
+    def open(self) -> None:
+        """Make the endpoint ready. Raises CredentialsMissingError, SettingsError."""
+        if self._transport is not None:
+            return
+        if self._loading is not None:
+            self._loading.join()
+        from claude_batch.transport.clients import EndpointSettings  # noqa: PLC0415  # the SDK: 1 s
+        from claude_batch.transport.opening import open_transport  # noqa: PLC0415  # as above
+
+        if self.sandbox:
+            url = self._start_sandbox()
+            settings = EndpointSettings(name="sandbox", base_url=url, api_key="sandbox-key")
+        else:
+            environment = os.environ
+            settings = EndpointSettings(
+                name=self.endpoint.name,
+                provider=self.endpoint.provider,
+                base_url=self.endpoint.base_url,
+                api_key=secret(self.endpoint.api_key_env, environment),
+                auth_token=secret(self.endpoint.auth_token_env, environment),
+                auth=self.endpoint.auth,
+                models=self.endpoint.models,
+                headers={
+                    name: secret(variable, environment) or ""
+                    for name, variable in self.endpoint.headers_env.items()
+                },
+            )
+        self._transport = open_transport(settings, connections=self.concurrency)
+
+    def _start_sandbox(self) -> str:
+        from claude_batch.sandbox.in_process import running  # noqa: PLC0415  # aiohttp
+
+        scenario = read_scenario(self.scenario)
+        return self._stack.enter_context(running(scenario))
+
+
+def read_scenario(path: Path | None) -> Scenario:
+    """Return the scenario in a file, or the calm one. Raises SettingsError."""
+    from claude_batch.sandbox.scenario import (  # noqa: PLC0415  # only with a sandbox
+        ScenarioError,
+        load_scenario,
+    )
+
+    try:
+        return load_scenario(path)
+    except ScenarioError as error:
+        raise SettingsError(
+            str(error), hint="samples/scenarios/ has scenarios that work"
+        ) from error
+
+
+def _load_sdk() -> None:
+    import_module("claude_batch.transport.opening")
+
+
+def most_connections() -> int:
+    """Return how many connections this process may open, after asking for as many as it can."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONCURRENT + SPARE_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(16, soft - SPARE_FILES)

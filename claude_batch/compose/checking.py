@@ -1,0 +1,95 @@
+"""The check of a prompts file, shown: its progress, every bad line, and what was found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from claude_batch.config import Options, Settings
+from claude_batch.errors import Exit, UsageError
+from claude_batch.storage.prompts import CheckReport, Defaults, InvalidLine, check
+from claude_batch.storage.run_files import STDIN, refuse_unreadable
+from claude_batch.ui.messages import invalid_line_text
+from claude_batch.ui.screen import Screen, open_screen
+from claude_batch.ui.tables import check_table, print_table
+
+MOST_SHOWN = 20
+MOST_LISTED = 1_000
+"""Bad lines that --json lists one by one."""
+
+
+def defaults_of(options: Options) -> Defaults:
+    """Return what holds for lines that do not say."""
+    return Defaults(model=options.model, max_tokens=options.max_tokens, system=options.system)
+
+
+def check_shown(
+    path: Path,
+    name: str,
+    defaults: Defaults,
+    screen: Screen,
+    note: Callable[[InvalidLine], None],
+) -> CheckReport:
+    """Check `path` (called `name` on the screen); show progress and the first bad lines."""
+    shown = 0
+    size = path.stat().st_size if path.is_file() else None
+
+    def tell(line: InvalidLine) -> None:
+        nonlocal shown
+        note(line)
+        shown += 1
+        if shown <= MOST_SHOWN:
+            screen.problem(invalid_line_text(name, line.line, line.what, line.remedy))
+
+    screen.checking(name, 0, size)
+    try:
+        report = check(
+            path, defaults, note=tell, progress=lambda done: screen.checking(name, done, size)
+        )
+    finally:
+        screen.checked()
+    if report.invalid > MOST_SHOWN:
+        screen.problem(f"... and {report.invalid - MOST_SHOWN:,} more bad lines")
+    return report
+
+
+def check_prompts(prompts: str, settings: Settings, *, as_json: bool) -> int:
+    """`check`: validate a file, print what was found; return the exit code."""
+    if prompts == STDIN:
+        raise UsageError("check reads a file", hint="name it: claude-batch check prompts.jsonl")
+    refuse_unreadable(prompts)
+    listed: list[InvalidLine] = []
+
+    def note(line: InvalidLine) -> None:
+        if len(listed) < MOST_LISTED:
+            listed.append(line)
+
+    screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
+    try:
+        report = check_shown(Path(prompts), prompts, defaults_of(settings.options), screen, note)
+    finally:
+        screen.close(None, None)
+    if as_json:
+        sys.stdout.write(_json(prompts, report, listed).decode())
+    elif not settings.options.quiet:
+        print_table(check_table(prompts, report), to_stdout=True)
+    return Exit.USAGE if report.invalid else Exit.SUCCEEDED
+
+
+def _json(prompts: str, report: CheckReport, listed: list[InvalidLine]) -> bytes:
+    value = {
+        "prompts": prompts,
+        "requests": report.requests,
+        "invalid": report.invalid,
+        "models": dict(report.models),
+        "unnamed_model": report.unnamed_model,
+        "input_tokens": report.input_tokens,
+        "size": report.size,
+        "sha256": report.sha256,
+        "warnings": list(report.warnings),
+        "errors": [{"line": line.line, "error": line.what, "hint": line.remedy} for line in listed],
+    }
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,209 @@
+"""A live run, wired: files, endpoint, scheduler, screen and stdout; and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+
+from claude_batch.compose.api import Api
+from claude_batch.compose.telling import ending_of
+from claude_batch.config import Options
+from claude_batch.core.catalog import model_class, tier_limits
+from claude_batch.core.limits import Limits
+from claude_batch.core.progress import Progress, RunFacts, view
+from claude_batch.core.scheduler import Scheduler, SchedulerSettings, Stop, StopKind
+from claude_batch.core.snapshot import Phase, Snapshot
+from claude_batch.engine.clock import LoopClock
+from claude_batch.engine.live import LiveRun, Parts
+from claude_batch.engine.shutdown import Interruption, signals_ask
+from claude_batch.errors import CheckpointWriteError, ClaudeBatchError, Exit
+from claude_batch.storage.journal import Closed, JournalFile, Opened
+from claude_batch.storage.opening import OpenRun, Wanted, left_out
+from claude_batch.storage.output import Printer, as_is, as_text
+from claude_batch.storage.prompts import read_requests
+from claude_batch.storage.results import ResultsFile, utc
+from claude_batch.storage.source import FileSource
+from claude_batch.ui.screen import Screen
+
+STDOUT = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class LiveDesk:
+    """One opened run and everything needed to work it off through the Messages API."""
+
+    wanted: Wanted
+    opened: OpenRun
+    api: Api
+    options: Options
+    screen: Screen
+    to_stdout: bool
+    new_only: bool
+    _latest: Snapshot | None = None
+    _printer: Printer | None = None
+    _print_error: OSError | None = None
+    _interruption: Interruption = field(default_factory=Interruption)
+
+    def work(self) -> int:
+        """Work off what is left; return the exit code. Raises CheckpointError."""
+        with closing(JournalFile(self.wanted.results)) as journal:
+            done = self.opened.checkpoint.tally.done
+            journal.opened(Opened(at=utc(time.time()), process=os.getpid(), done=done))
+            try:
+                stop = asyncio.run(self._run(journal))
+                self._finish_printing()
+            except ClaudeBatchError as error:
+                with suppress(ClaudeBatchError, OSError):
+                    journal.closed(_closed("stopped", error.exit_code, error.message))
+                self.screen.close(self._latest, None)
+                raise
+            code = self._exit_code(stop)
+            journal.closed(_closed(_state(stop), code, stop.message if stop else ""))
+        if code == Exit.READER_GONE:
+            self.screen.notice("stdout's reader has left; the same command goes on")
+            return code
+        ending = ending_of(code, stop, self.opened, self._latest, self.wanted.results)
+        self.screen.close(self._latest, ending)
+        return code
+
+    async def _run(self, journal: JournalFile) -> Stop | None:
+        loop = asyncio.get_running_loop()
+        self._interruption = Interruption()
+        clock = LoopClock(wall=time.time())
+        if self.to_stdout:
+            self._printer = self._open_printer(loop)
+        durable = self._printer.durable if self._printer else _nobody_waits
+        with (
+            closing(ResultsFile(self.wanted.results, durable=durable)) as results,
+            signals_ask(self._interruption),
+        ):
+            parts = Parts(
+                scheduler=self._scheduler(clock.now()),
+                transport=self.api.transport,
+                source=self._source(),
+                results=results,
+                log=journal,
+                clock=clock,
+                progress=Progress(
+                    started_at=clock.now(), tally=self.opened.checkpoint.tally.copy()
+                ),
+                facts=self._facts(),
+                interruption=self._interruption,
+                publish=self._publish,
+            )
+            try:
+                return await LiveRun(parts).run()
+            finally:
+                await self.api.transport.close()
+
+    def _scheduler(self, now: float) -> Scheduler:
+        options = self.options
+        settings = SchedulerSettings(
+            lane_of=lambda model: model_class(model).name,
+            draw=random.random,
+            concurrency=self.api.concurrency,
+            first_guess=lambda model: tier_limits(options.tier, model),
+            ceilings=Limits(
+                requests=options.rpm, input_tokens=options.itpm, output_tokens=options.otpm
+            ),
+            share=options.share,
+            max_attempts=options.max_attempts,
+            patience_s=options.patience_s,
+        )
+        return Scheduler(settings, now=now)
+
+    def _source(self) -> FileSource:
+        identity, done = self.opened.identity, self.opened.checkpoint.done
+        out = frozenset(left_out(self.wanted.results)) if identity.skip_invalid else frozenset()
+        requests = read_requests(
+            self.opened.prompts,
+            self.wanted.defaults,
+            skip=lambda line: line in done or line in out,
+            expected=(identity.size, identity.sha256),
+        )
+        return FileSource(r for r in requests if not done.ids or r.custom_id not in done.ids)
+
+    def _facts(self) -> RunFacts:
+        identity = self.opened.identity
+        return RunFacts(
+            run_id=identity.run_id,
+            prompts=self.wanted.prompts,
+            results=str(self.wanted.results),
+            sandbox=self.wanted.sandbox,
+            host=self.api.transport.host,
+            total=identity.total,
+            resumed=self.opened.checkpoint.tally.done,
+        )
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._latest = snapshot
+        self.screen.publish(snapshot)
+
+    def _open_printer(self, loop: asyncio.AbstractEventLoop) -> Printer:
+        def failed(error: OSError) -> None:
+            self._print_error = error
+            with suppress(RuntimeError):  # the loop is over: nobody is left to be told
+                loop.call_soon_threadsafe(self._interruption.ask, signal.SIGPIPE)
+
+        return Printer(
+            self.wanted.results,
+            STDOUT,
+            form=as_text if self.options.format == "text" else as_is,
+            start=self.opened.checkpoint.size if self.new_only else 0,
+            failed=failed,
+        )
+
+    def _finish_printing(self) -> None:
+        """Wait for a reader that is slow; raise if stdout failed but for a reader that left."""
+        if self._printer is not None:
+            self._printer.finish()
+        error = self._print_error
+        if error is not None and not isinstance(error, BrokenPipeError):
+            raise CheckpointWriteError(
+                f"stdout: {error.strerror}",
+                hint=f"the results are in {self.wanted.results}; the same command goes on",
+            ) from error
+
+    def _exit_code(self, stop: Stop | None) -> int:
+        if self._print_error is not None:
+            return Exit.READER_GONE
+        if stop is not None and stop.kind is StopKind.INTERRUPTED:
+            return 128 + (self._interruption.signal_number or signal.SIGINT)
+        if stop is not None:
+            return Exit.STOPPED
+        complete = self._latest is not None and not self._latest.failed
+        return Exit.SUCCEEDED if complete and not self.opened.identity.invalid else Exit.SOME_FAILED
+
+
+def finished_snapshot(opened: OpenRun, wanted: Wanted) -> Snapshot:
+    """Return the figures of a run that was done before this command began."""
+    facts = RunFacts(
+        run_id=opened.identity.run_id,
+        prompts=wanted.prompts,
+        results=str(wanted.results),
+        sandbox=wanted.sandbox,
+        host="",
+        total=opened.identity.total,
+        resumed=opened.checkpoint.tally.done,
+    )
+    progress = Progress(started_at=0.0, tally=opened.checkpoint.tally)
+    return view(facts, progress, (), phase=Phase.FINISHED, now=0.0)
+
+
+def _state(stop: Stop | None) -> str:
+    if stop is None:
+        return "finished"
+    return "interrupted" if stop.kind is StopKind.INTERRUPTED else "stopped"
+
+
+def _closed(state: str, code: int, why: str) -> Closed:
+    return Closed(at=utc(time.time()), state=state, exit_code=int(code), why=why)
+
+
+def _nobody_waits(_size: int) -> None:
+    """Take note of what is durable, without a printer to be told."""

@@ -1,0 +1,180 @@
+"""`run` and `resume`, wired: open the run under its lock, and work off what is left of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from claude_batch.compose.api import Api
+from claude_batch.compose.checking import check_shown, defaults_of
+from claude_batch.compose.live import STDOUT, LiveDesk, finished_snapshot
+from claude_batch.compose.telling import tell_opened
+from claude_batch.config import Settings
+from claude_batch.errors import CheckpointError, Exit, UsageError
+from claude_batch.storage.files import locked
+from claude_batch.storage.journal import read_journal
+from claude_batch.storage.opening import OpenRun, Wanted, open_run
+from claude_batch.storage.output import as_is, as_text, print_results
+from claude_batch.storage.prompts import CheckReport, Defaults, InvalidLine
+from claude_batch.storage.results import utc
+from claude_batch.storage.run_files import (
+    STDIN,
+    default_results,
+    refuse_as_stdout,
+    refuse_unreadable,
+    set_aside,
+)
+from claude_batch.storage.run_index import remember_run, runs_below
+from claude_batch.storage.run_status import is_unfinished
+from claude_batch.ui.screen import Screen, open_screen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOrder:
+    """`run`, as it was typed."""
+
+    prompts: str
+    out: Path | None
+    settings: Settings
+    sandbox: bool
+    scenario: Path | None
+    skip_invalid: bool
+    new_only: bool
+    fresh: bool
+    retry_errored: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeOrder:
+    """`resume`, as it was typed."""
+
+    results: Path | None
+    settings: Settings
+    new_only: bool
+    retry_errored: bool
+
+
+def run(order: RunOrder) -> int:
+    """Start, or go on with, a run; return the exit code."""
+    refuse_unreadable(order.prompts)
+    if order.out is None and order.prompts == STDIN:
+        raise UsageError(
+            "prompts come from stdin: where should the results go?",
+            hint="name a file: --out results.jsonl",
+        )
+    results = order.out or default_results(Path(order.prompts), sandbox=order.sandbox)
+    wanted = Wanted(
+        prompts=order.prompts,
+        results=results.absolute(),
+        defaults=defaults_of(order.settings.options),
+        sandbox=order.sandbox,
+        scenario=str(order.scenario.absolute()) if order.scenario else None,
+        endpoint=order.settings.endpoint.name,
+        skip_invalid=order.skip_invalid,
+        retry_errored=order.retry_errored,
+        fresh=order.fresh,
+        started_at=utc(time.time()),
+    )
+    return _carry_out(wanted, order.settings, new_only=order.new_only)
+
+
+def resume(order: ResumeOrder) -> int:
+    """Go on with an interrupted run, as its journal tells it; return the exit code."""
+    results = (order.results or _newest_unfinished()).absolute()
+    journal = read_journal(results)
+    if journal is None:
+        raise CheckpointError(
+            f"{results}: no run has left a journal there",
+            hint="name the results file of a run; claude-batch status lists them",
+        )
+    was = journal.identity
+    refuse_unreadable(was.prompts_path)
+    wanted = Wanted(
+        prompts=was.prompts_path,
+        results=results,
+        defaults=Defaults(model=was.model, max_tokens=was.max_tokens, system=was.system),
+        sandbox=was.sandbox,
+        scenario=was.scenario,
+        endpoint=was.endpoint,
+        skip_invalid=was.skip_invalid,
+        retry_errored=order.retry_errored,
+        fresh=False,
+        started_at=utc(time.time()),
+    )
+    return _carry_out(wanted, order.settings, new_only=order.new_only)
+
+
+def _newest_unfinished() -> Path:
+    unfinished = [path for path in runs_below(Path.cwd()) if is_unfinished(path)]
+    if not unfinished:
+        raise CheckpointError(
+            "there is no unfinished run in or below this folder",
+            hint="name its results file: claude-batch resume RESULTS",
+        )
+    return unfinished[-1]
+
+
+def _carry_out(wanted: Wanted, settings: Settings, *, new_only: bool) -> int:
+    """Open the run under its lock, and work off what is left of it."""
+    options = settings.options
+    to_stdout = not sys.stdout.isatty() if options.stdout is None else options.stdout
+    if to_stdout:
+        refuse_as_stdout(STDOUT, wanted.results, Path(wanted.prompts))
+    api = Api(
+        options=options,
+        endpoint=settings.endpoint,
+        sandbox=wanted.sandbox,
+        scenario=Path(wanted.scenario) if wanted.scenario else None,
+    )
+    # results and a moving picture on one terminal would write over each other
+    shared = to_stdout and sys.stdout.isatty() and options.progress == "auto"
+    screen = open_screen("plain" if shared else options.progress, quiet=options.quiet)
+    try:
+        with locked(wanted.results), api:
+            opened = _open(wanted, screen, api)
+            remember_run(wanted.results)
+            tell_opened(screen, wanted, opened)
+            if opened.is_done:
+                return _show_again(wanted, opened, settings, screen, to_stdout=to_stdout)
+            api.open()
+            desk = LiveDesk(
+                wanted=wanted,
+                opened=opened,
+                api=api,
+                options=options,
+                screen=screen,
+                to_stdout=to_stdout,
+                new_only=new_only,
+            )
+            return desk.work()
+    finally:
+        screen.close(None, None)
+
+
+def _open(wanted: Wanted, screen: Screen, api: Api) -> OpenRun:
+    def before_start() -> None:
+        api.open()
+        if wanted.fresh:
+            for path in set_aside(wanted.results, time.strftime("%Y%m%d-%H%M%S")):
+                screen.notice(f"set aside: {path.name}")
+
+    def check_file(path: Path, note: Callable[[InvalidLine], None]) -> CheckReport:
+        return check_shown(path, wanted.prompts, wanted.defaults, screen, note)
+
+    return open_run(wanted, check_file=check_file, before_start=before_start)
+
+
+def _show_again(
+    wanted: Wanted, opened: OpenRun, settings: Settings, screen: Screen, *, to_stdout: bool
+) -> int:
+    """Print the results of a run that is done, and end as it did."""
+    snapshot = finished_snapshot(opened, wanted)
+    screen.close(snapshot, None)
+    if to_stdout:
+        form = as_text if settings.options.format == "text" else as_is
+        print_results(wanted.results, STDOUT, form=form, wanted=lambda _: True, ordered=False)
+    complete = not snapshot.failed and not opened.identity.invalid
+    return Exit.SUCCEEDED if complete else Exit.SOME_FAILED

@@ -1,0 +1,199 @@
+"""The small decisions of batch mode, each a function of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from claude_batch.core.batch_history import BY_DEADLINE, BY_USER
+from claude_batch.core.batch_model import BatchLine
+from claude_batch.core.model import Failure, FailureKind, ResultType
+from claude_batch.core.scheduler import Stop, StopKind
+
+USUAL_BATCH_S = 3600.0
+LONGEST_BATCH_S = 86_400.0
+"""Most batches end within an hour, all within a day (API-FACTS 4.1)."""
+
+RESULTS_KEPT_S = 29 * 86_400.0
+
+MOST_POLL_S = 60.0
+POLL_GROWTH = 1.5
+POLLS_PER_MINUTE = 200
+"""Ours, of all batches together; the API allows 1,000 calls at least (API-FACTS 1.6)."""
+
+FIRST_SEARCH_S = 1.0
+FIRST_RETRY_S = 1.0
+MOST_RETRY_S = 60.0
+FIRST_HOLD_S = 30.0
+MOST_HOLD_S = 600.0
+
+CANCELING_S = 600.0
+"""What we allow a canceled batch to take to its end, when a deadline is near."""
+
+FINAL_ERRORS = frozenset(
+    {
+        "invalid_request_error",
+        "not_found_error",
+        "request_too_large",
+        "permission_error",
+        "authentication_error",
+        "billing_error",
+    }
+)
+"""Errors that the same request would meet again. Any other type, known or not, is the server's."""
+
+_NOT_HERE = frozenset({404, 405})
+_TOO_LARGE = 413
+_WAITS = frozenset({FailureKind.RATE_LIMITED, FailureKind.RAMP_LIMITED, FailureKind.OVERLOADED})
+
+
+def batch_error_is_final(error_type: str | None) -> bool:
+    """Tell whether an errored request of a batch would only fail again."""
+    return error_type in FINAL_ERRORS
+
+
+def is_final(line: BatchLine, *, attempts: int, max_attempts: int, canceled_by: str | None) -> bool:
+    """Tell whether a line of results ends its request; otherwise it goes into another batch.
+
+    `attempts` counts this submission. What the user canceled is not bought again.
+    """
+    match line.type:
+        case ResultType.SUCCEEDED:
+            return True
+        case ResultType.CANCELED if canceled_by == BY_USER:
+            return True
+        case ResultType.CANCELED if canceled_by == BY_DEADLINE:
+            return False
+        case ResultType.ERRORED if batch_error_is_final(line.error_type):
+            return True
+        case _:
+            return attempts >= max_attempts
+
+
+class Refusal(StrEnum):
+    """What a refused create means."""
+
+    WAIT = "wait"  # the queue or the rate limit is full, or the API is: later
+    NOT_HERE = "not_here"  # no such endpoint
+    TOO_LARGE = "too_large"  # smaller chunks may pass
+    STOP = "stop"
+
+
+def refusal(failure: Failure) -> Refusal:
+    """Return what follows from a create that was refused."""
+    if failure.kind in _WAITS:
+        return Refusal.WAIT
+    if not_here(failure):
+        return Refusal.NOT_HERE
+    if failure.status == _TOO_LARGE or failure.error_type == "request_too_large":
+        return Refusal.TOO_LARGE
+    return Refusal.STOP
+
+
+def not_here(failure: Failure) -> bool:
+    """Tell whether an endpoint says that it has no batches."""
+    return failure.kind is FailureKind.REQUEST_REJECTED and failure.status in _NOT_HERE
+
+
+def fatal_stop(failure: Failure) -> Stop | None:
+    """Return the stop that a failure is for the whole run, whatever it was about."""
+    match failure.kind:
+        case FailureKind.RUN_REFUSED:
+            return Stop(kind=StopKind.REFUSED, message=failure.message)
+        case FailureKind.ENDPOINT_REJECTED | FailureKind.MODEL_FORBIDDEN:
+            return Stop(kind=StopKind.ENDPOINT, message=failure.message)
+        case _:
+            return None
+
+
+def poll_interval_s(
+    polls: int, *, batches: int, first_s: float, draw: Callable[[], float]
+) -> float:
+    """Return the wait before a batch is asked for again: growing, jittered by a fifth.
+
+    `polls` counts from 0; with many `batches` all of them together stay within the rate limit.
+    """
+    grown = min(MOST_POLL_S, first_s * POLL_GROWTH ** min(polls, 30))
+    return max(grown, batches * 60.0 / POLLS_PER_MINUTE) * (0.8 + 0.4 * draw())
+
+
+def growing_s(tries: int, *, first_s: float, most_s: float, draw: Callable[[], float]) -> float:
+    """Return a wait that doubles from `first_s` to `most_s`, jittered by a fifth."""
+    return min(most_s, first_s * 2.0 ** min(tries, 30)) * (0.8 + 0.4 * draw())
+
+
+class Mode(StrEnum):
+    """The two ways to the API."""
+
+    LIVE = "live"
+    BATCH = "batch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospects:
+    """What `--mode auto` knows before it chooses; None: not known.
+
+    `deadline_s` is what is left until the deadline, `live_eta_s` what the Messages API would take.
+    """
+
+    requests: int
+    has_batches: bool
+    deadline_s: float | None = None
+    live_eta_s: float | None = None
+    cost_live_usd: float | None = None
+    cost_batch_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The mode chosen and why; with `live_after_s` a batch that late gives way to live mode."""
+
+    mode: Mode
+    reason: str
+    live_after_s: float | None = None
+
+
+def choose_mode(prospects: Prospects) -> Choice:
+    """Return the cheaper mode that the deadline allows, with the reason in words."""
+    if not prospects.has_batches:
+        return Choice(mode=Mode.LIVE, reason="live: this endpoint has no Message Batches")
+    saving = _saving(prospects)
+    if prospects.deadline_s is None:
+        return Choice(
+            mode=Mode.BATCH,
+            reason=f"batch: no deadline is set{saving}; usually done within an hour, at most a day",
+        )
+    live_s = prospects.live_eta_s or 0.0
+    spare_s = prospects.deadline_s - live_s
+    late = f"the deadline is in {_span(prospects.deadline_s)}, live would take {_span(live_s)}"
+    if live_s > LONGEST_BATCH_S and spare_s < USUAL_BATCH_S:
+        return Choice(mode=Mode.BATCH, reason=f"batch: {late}; a batch takes a day at most{saving}")
+    if spare_s < USUAL_BATCH_S:
+        return Choice(
+            mode=Mode.LIVE,
+            reason=f"live: {late}, and a batch usually needs up to {_span(USUAL_BATCH_S)}",
+        )
+    live_after_s = max(0.0, spare_s - 0.2 * live_s - CANCELING_S)
+    return Choice(
+        mode=Mode.BATCH,
+        reason=f"batch: {late}{saving}; what is late after {_span(live_after_s)} goes live",
+        live_after_s=live_after_s,
+    )
+
+
+def _saving(prospects: Prospects) -> str:
+    if prospects.cost_live_usd is None or prospects.cost_batch_usd is None:
+        return ", at half the price"
+    return f", {prospects.cost_batch_usd:.2f} USD instead of {prospects.cost_live_usd:.2f}"
+
+
+def _span(seconds: float) -> str:
+    """Write a time as people say it."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    hours, rest = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {rest} min" if rest else f"{hours} h"

@@ -1,0 +1,137 @@
+"""Requests packed into chunks: what becomes one Message Batch, and how its body is written.
+
+The packer takes requests in file order and says, piece by piece, what to append to which chunk's
+body; it holds none of them. A batch is created under one API version, so requests of different
+versions go into different chunks. The same lines in the same chunk always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from claude_batch.core.line_ranges import LineRanges
+from claude_batch.core.model import Request
+
+MOST_REQUESTS = 100_000
+MOST_BYTES = 250_000_000
+"""The API takes 256 MB and does not say whose megabytes (API-FACTS 2.2): we stay below both."""
+
+FEWEST_BYTES = 1_000_000
+"""Chunks are not made smaller than this when a gateway finds them too large."""
+
+TAIL = b"]}"
+_HEAD = b'{"requests":['
+_ITEM = b'{"custom_id":"%s","params":%s}'
+
+_WIRE_ID = re.compile(r"([a-zA-Z0-9]{1,32})-([0-9]{1,9})-([0-9]{1,12})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireId:
+    """What our ids on the wire say: whose request it is. At most 55 of the 64 characters."""
+
+    run: str
+    chunk: int
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.run}-{self.chunk}-{self.line}"
+
+
+def parse_wire_id(text: str) -> WireId | None:
+    """Return what an id on the wire says, or None if it cannot be one of ours."""
+    found = _WIRE_ID.fullmatch(text)
+    if found is None:
+        return None
+    run, chunk, line = found.groups()
+    return WireId(run=run, chunk=int(chunk), line=int(line))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Requests that are submitted together, as one batch."""
+
+    number: int
+    api_version: str
+    lines: LineRanges
+
+    @property
+    def count(self) -> int:
+        """How many requests it has."""
+        return len(self.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Bytes to be appended to a chunk's body; `full` is a chunk that takes no more, if one is."""
+
+    chunk: int
+    data: bytes
+    full: Chunk | None = None
+
+
+@dataclass(slots=True)
+class _Open:
+    number: int
+    api_version: str
+    lines: list[int] = field(default_factory=list)
+    size: int = len(_HEAD) + len(TAIL)
+
+    def closed(self) -> Chunk:
+        return Chunk(
+            number=self.number, api_version=self.api_version, lines=LineRanges.of(self.lines)
+        )
+
+
+class Packer:
+    """Says into which chunk the next request goes; one chunk is open per API version."""
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        next_chunk: int,
+        most_requests: int = MOST_REQUESTS,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._run = run
+        self._next_chunk = next_chunk
+        self._most_requests = min(most_requests, MOST_REQUESTS)
+        self._most_bytes = most_bytes
+        self._open: dict[str, _Open] = {}
+
+    def add(self, request: Request) -> Piece:
+        """Place `request`: where it does not fit any more, a new chunk begins with it."""
+        chunk = self._open.get(request.api_version)
+        full: Chunk | None = None
+        if chunk is not None and not self._fits(chunk, request):
+            full = chunk.closed()
+            chunk = None
+        if chunk is None:
+            chunk = _Open(self._next_chunk, request.api_version)
+            self._next_chunk += 1
+            self._open[request.api_version] = chunk
+        lead = b"," if chunk.lines else _HEAD
+        item = _ITEM % (self._wire_id(chunk, request), request.body)
+        chunk.lines.append(request.line)
+        chunk.size += len(item) + 1
+        return Piece(chunk=chunk.number, data=lead + item, full=full)
+
+    def _fits(self, chunk: _Open, request: Request) -> bool:
+        item = len(request.body) + len(_ITEM) + len(self._wire_id(chunk, request))
+        return len(chunk.lines) < self._most_requests and chunk.size + item <= self._most_bytes
+
+    def _wire_id(self, chunk: _Open, request: Request) -> bytes:
+        return f"{self._run}-{chunk.number}-{request.line}".encode()
+
+    def close(self) -> tuple[Chunk, ...]:
+        """Return the chunks still open, since no more requests come."""
+        closed = tuple(chunk.closed() for chunk in self._open.values())
+        self._open.clear()
+        return closed
+
+    def shrink(self) -> bool:
+        """Make chunks of half the size from now on; return False when they are small already."""
+        self._most_bytes //= 2
+        return self._most_bytes >= FEWEST_BYTES

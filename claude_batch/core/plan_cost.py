@@ -1,0 +1,157 @@
+"""What a file of prompts will cost: live, as a batch, and with its shared prefixes cached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from claude_batch.core.catalog import BUNDLED, Catalog
+from claude_batch.core.model_card import PICO_DOLLARS, ModelCard, Price
+from claude_batch.core.prefix import BATCH_HITS, SharedPrefix
+from claude_batch.core.workload import ModelLoad, Tokens, Workload
+
+_HALF = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """Dollars, and the bounds that the uncertain input leaves; None: a price is not known."""
+
+    usd: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCost:
+    """One model's part of the file."""
+
+    model: str
+    requests: int
+    input_tokens: float
+    input_low: float
+    input_high: float
+    output_tokens: float
+    live: Money
+    batch: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """All four ways to pay for a file. Without a prefix worth caching, cached equals plain."""
+
+    models: tuple[ModelCost, ...]
+    live: Money
+    batch: Money
+    live_cached: Money
+    batch_cached: Money
+    unpriced: tuple[str, ...]
+
+
+def costs_of(
+    workload: Workload, prefixes: Sequence[SharedPrefix] = (), catalog: Catalog = BUNDLED
+) -> Costs:
+    """Return what the file will cost."""
+    sure = [prefix for prefix in prefixes if prefix.sure]
+    models = tuple(_model_cost(load, catalog) for load in workload.loads)
+    return Costs(
+        models=models,
+        live=_sum(each.live for each in models),
+        batch=_sum(each.batch for each in models),
+        live_cached=_sum(
+            _less(each.live, _saving(load, sure, catalog, batch=False))
+            for each, load in zip(models, workload.loads, strict=True)
+        ),
+        batch_cached=_sum(
+            _less(each.batch, _saving(load, sure, catalog, batch=True))
+            for each, load in zip(models, workload.loads, strict=True)
+        ),
+        unpriced=tuple(each.model for each in models if each.live.usd is None),
+    )
+
+
+def _model_cost(load: ModelLoad, catalog: Catalog) -> ModelCost:
+    live = _live(load, catalog.card(load.model))
+    return ModelCost(
+        model=load.model,
+        requests=load.all.requests,
+        input_tokens=load.all.input_tokens,
+        input_low=load.all.input_tokens * load.low,
+        input_high=load.all.input_tokens * load.high,
+        output_tokens=load.all.output_tokens,
+        live=live,
+        batch=_times(live, _HALF),
+    )
+
+
+def _live(load: ModelLoad, card: ModelCard | None) -> Money:
+    if card is None or card.price is None:
+        return Money(usd=None, low=None, high=None)
+    usual = Tokens(
+        input_tokens=load.all.input_tokens - load.long.input_tokens,
+        output_tokens=load.all.output_tokens - load.long.output_tokens,
+    )
+    long_price = card.price if card.long_prompt is None else card.long_prompt.price
+    parts = ((usual, card.price), (load.long, long_price))
+    read = sum(_usd(tokens.input_tokens, price.input) for tokens, price in parts)
+    written = sum(_usd(tokens.output_tokens, price.output) for tokens, price in parts)
+    return Money(usd=read + written, low=read * load.low + written, high=read * load.high + written)
+
+
+def _usd(tokens: float, pico_dollars: int) -> float:
+    return tokens * pico_dollars / PICO_DOLLARS
+
+
+def _saving(
+    load: ModelLoad, prefixes: Sequence[SharedPrefix], catalog: Catalog, *, batch: bool
+) -> float:
+    """Return the dollars that caching saves; prefixes of long prompts count at the usual price."""
+    card = catalog.card(load.model)
+    if card is None or card.price is None:
+        return 0.0
+    return sum(
+        _prefix_saving(prefix, card.price, batch=batch) * load.ratio
+        for prefix in prefixes
+        if prefix.model == load.model
+    )
+
+
+def _prefix_saving(prefix: SharedPrefix, price: Price, *, batch: bool) -> float:
+    """One request writes the prefix, the others read it; in a batch some of them miss."""
+    write, hits = (price.write_1h, BATCH_HITS) if batch else (price.write_5m, 1.0)
+    others = hits * price.read + (1.0 - hits) * write
+    saved = prefix.requests * price.input - write - (prefix.requests - 1) * others
+    return prefix.tokens * saved / PICO_DOLLARS * (_HALF if batch else 1.0)
+
+
+def _less(money: Money, usd: float) -> Money:
+    """Return what is left to pay; caching that would cost more is not asked for."""
+    saved = max(0.0, usd)
+    return Money(
+        usd=None if money.usd is None else money.usd - saved,
+        low=None if money.low is None else money.low - saved,
+        high=None if money.high is None else money.high - saved,
+    )
+
+
+def _times(money: Money, factor: float) -> Money:
+    return Money(
+        usd=None if money.usd is None else money.usd * factor,
+        low=None if money.low is None else money.low * factor,
+        high=None if money.high is None else money.high * factor,
+    )
+
+
+def _sum(parts: Iterable[Money]) -> Money:
+    """Return all parts together; unknown as soon as one of them is."""
+    parts = tuple(parts)
+    return Money(
+        usd=_total([each.usd for each in parts]),
+        low=_total([each.low for each in parts]),
+        high=_total([each.high for each in parts]),
+    )
+
+
+def _total(amounts: Sequence[float | None]) -> float | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None

@@ -1,0 +1,151 @@
+"""A plan in one sentence that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+
+from claude_batch.core.plan import LiveOption, Plan
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_WORTH_SAYING = 0.05
+"""Caching is spoken of when it saves at least this share."""
+
+
+_LEAST = 0.0001
+"""Dollars; less is not worth telling apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """One way to run the file: what it is called, what it costs, when it is done."""
+
+    label: str
+    usd: float | None
+    seconds: float
+    remark: str
+
+
+def recommend(plan: Plan, *, deadline_s: float | None = None) -> str:
+    """Return the cheapest way that meets the deadline, and what the others would mean."""
+    if deadline_s is None:
+        return _overview(plan)
+    within = duration(deadline_s)
+    ways = [way for way in _ways(plan) if way.seconds <= deadline_s]
+    if ways:
+        best = min(ways, key=lambda way: (inf if way.usd is None else way.usd, way.seconds))
+        return f"cheapest within {within}: {_told(best)}; {_overview(plan)}"
+    for option in _above(plan):
+        if option.seconds is not None and option.seconds <= deadline_s:
+            return (
+                f"nothing meets {within} at {_title(plan.current)}: raising the limit to "
+                f"{_title(option.limits)} does ({duration(option.seconds)}); {_overview(plan)}"
+            )
+    return f"nothing meets {within}: write less, or take a smaller model; {_overview(plan)}"
+
+
+def _ways(plan: Plan) -> Iterator[_Way]:
+    """Yield what can be done today, batches by the time they usually take."""
+    costs, now, batch = plan.costs, plan.now, plan.batch
+    in_time = f"usually within {duration(batch.usual_seconds)}; --mode auto ends late ones live"
+    yield _Way(
+        label="--mode batch", usd=costs.batch.usd, seconds=batch.usual_seconds, remark=in_time
+    )
+    if _saves(costs.batch.usd, costs.batch_cached.usd):
+        yield _Way(
+            label="--mode batch --cache-prefix auto",
+            usd=costs.batch_cached.usd,
+            seconds=batch.usual_seconds,
+            remark=in_time,
+        )
+    if now.seconds is not None:
+        yield _Way(
+            label="live", usd=costs.live.usd, seconds=now.seconds, remark=duration(now.seconds)
+        )
+    if now.cached_seconds is not None and _saves(costs.live.usd, costs.live_cached.usd):
+        yield _Way(
+            label="live with --cache-prefix auto",
+            usd=costs.live_cached.usd,
+            seconds=now.cached_seconds,
+            remark=duration(now.cached_seconds),
+        )
+
+
+def _told(way: _Way) -> str:
+    return f"{way.label}, {dollars(way.usd)} ({way.remark})"
+
+
+def _saves(plain: float | None, cached: float | None) -> bool:
+    return plain is not None and cached is not None and plain - cached > _WORTH_SAYING * plain
+
+
+def _overview(plan: Plan) -> str:
+    """Return all ways side by side."""
+    costs, now = plan.costs, plan.now
+    parts = [
+        f"batch: {dollars(costs.batch.usd)}, usually within {duration(plan.batch.usual_seconds)}",
+        f"live at {_title(plan.current)}: {dollars(costs.live.usd)}, {_how_long(now)}",
+    ]
+    if _saves(costs.live.usd, costs.live_cached.usd) and now.cached_seconds is not None:
+        parts.append(
+            f"with --cache-prefix auto: {dollars(costs.live_cached.usd)}, "
+            f"{duration(now.cached_seconds)}"
+        )
+    for option in _above(plan):
+        if option.seconds is not None and now.seconds and option.seconds < now.seconds * 0.9:
+            parts.append(
+                f"raising the limit to {_title(option.limits)}: {duration(option.seconds)}"
+            )
+            break
+    return "; ".join(parts)
+
+
+def _how_long(option: LiveOption) -> str:
+    if option.seconds is None:
+        return "for as long as its limits take, which nobody has said yet"
+    binds = f", {option.binds} binds" if option.binds else ""
+    return f"{duration(option.seconds)}{binds}"
+
+
+def _above(plan: Plan) -> Iterator[LiveOption]:
+    """Yield what is faster than what holds now, the nearest first."""
+    faster = [
+        option
+        for option in plan.live
+        if option.seconds is not None
+        and (plan.now.seconds is None or option.seconds < plan.now.seconds)
+    ]
+    yield from sorted(faster, key=lambda option: -(option.seconds or 0.0))
+
+
+def _title(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def dollars(usd: float | None) -> str:
+    """Return an amount as people write it: two decimals, or two digits of what is less than 1."""
+    if usd is None:
+        return "price unknown"
+    if usd == 0 or usd >= 1:
+        return f"{usd:,.2f} USD"
+    if usd < _LEAST:
+        return f"under {_LEAST} USD"
+    digits = 2
+    while round(usd, digits) < 10 ** (1 - digits):
+        digits += 1
+    return f"{usd:.{digits}f} USD"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 45 s, 38 min, 1 h 20 min, 2 d 3 h."""
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / _MINUTE)
+    if minutes < _HOUR // _MINUTE:
+        return f"{minutes} min"
+    if seconds < 2 * _DAY:
+        hours, rest = divmod(minutes, 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    days, rest = divmod(round(seconds / _HOUR), 24)
+    return f"{days} d {rest} h" if rest else f"{days} d"

@@ -1,0 +1,186 @@
+"""`[[route]]`: which model a line goes to, where the line itself has not said.
+
+    [[route]]
+    name = "short ones"                  # optional: shown in the report of what went where
+    when = { max_input_tokens = 400, meta.kind = "faq" }
+    model = "claude-haiku-5-5"
+    max_tokens = 300
+    effort = "low"
+    override = false                     # true: also where the line says otherwise
+
+The first rule whose conditions all hold is the one; without conditions it always holds.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from claude_batch.core.catalog import DEFAULT_MODEL, canonical
+from claude_batch.errors import SettingsError
+
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+
+_BOUNDS = ("max_input_tokens", "min_input_tokens", "max_tokens")
+_CONDITIONS = (*_BOUNDS, "model", "meta")
+_ROUTE = ("name", "when", "model", "max_tokens", "effort", "override")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class When:
+    """What must hold for a rule. Bounds are inclusive; `max_tokens` bounds what the line asks for.
+
+    `meta` are keys of the line's own meta and the values they must have.
+    """
+
+    max_input_tokens: int | None = None
+    min_input_tokens: int | None = None
+    max_tokens: int | None = None
+    model: str | None = None
+    meta: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One rule: where requests go for which `when` holds, and what else is set for them."""
+
+    name: str
+    when: When = When()
+    model: str | None = None
+    max_tokens: int | None = None
+    effort: str | None = None
+    override: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """Params after routing, and the name of the rule that held; None: none did."""
+
+    params: Mapping[str, Any]
+    rule: str | None
+
+
+def route(
+    rules: Sequence[Route],
+    params: Mapping[str, Any],
+    meta: Mapping[str, Any] | None,
+    estimated_tokens: int,
+    *,
+    default_model: str = DEFAULT_MODEL,
+) -> Routed:
+    """Return `params` as the first rule that holds would have them.
+
+    Call with what the line itself says, before defaults are filled in: a line's own model,
+    max_tokens and effort are kept unless the rule overrides.
+    """
+    for rule in rules:
+        if _holds(rule.when, params, meta or {}, estimated_tokens, default_model):
+            return Routed(params=_follow(rule, params), rule=rule.name)
+    return Routed(params=params, rule=None)
+
+
+def _holds(
+    when: When,
+    params: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    estimated_tokens: int,
+    default_model: str,
+) -> bool:
+    if when.max_input_tokens is not None and estimated_tokens > when.max_input_tokens:
+        return False
+    if when.min_input_tokens is not None and estimated_tokens < when.min_input_tokens:
+        return False
+    if when.max_tokens is not None:
+        asked = params.get("max_tokens")
+        if asked is None or asked > when.max_tokens:
+            return False
+    if when.model is not None:
+        model = params.get("model", default_model)
+        if when.model != model and canonical(when.model) != canonical(model):
+            return False
+    return all(key in meta and meta[key] == value for key, value in when.meta)
+
+
+def _follow(rule: Route, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    changed: dict[str, Any] = {
+        key: value
+        for key, value in (("model", rule.model), ("max_tokens", rule.max_tokens))
+        if value is not None and (rule.override or key not in params)
+    }
+    if rule.effort is not None:
+        config = params.get("output_config") or {}
+        if rule.override or "effort" not in config:
+            changed["output_config"] = {**config, "effort": rule.effort}
+    return {**params, **changed} if changed else params
+
+
+@dataclass(slots=True)
+class RouteTally:
+    """What went where: requests by rule (None: by none of them) and model."""
+
+    counts: dict[tuple[str | None, str], int] = field(default_factory=dict)
+
+    def add(self, rule: str | None, model: str) -> None:
+        """Count a request that went to `model`, all defaults filled in."""
+        self.counts[rule, model] = self.counts.get((rule, model), 0) + 1
+
+
+def parse_routes(tables: Sequence[Mapping[str, Any]]) -> tuple[Route, ...]:
+    """Return the rules of a settings file. Raises SettingsError, naming rule and nearest key."""
+    return tuple(_parse(table, number) for number, table in enumerate(tables, start=1))
+
+
+def _parse(table: Mapping[str, Any], number: int) -> Route:
+    where = f"route {number}"
+    name = table.get("name", where)
+    _refuse_unknown(table, _ROUTE, where)
+    _refuse_type(table, {"name": str, "when": dict, "model": str, "override": bool}, where)
+    _refuse_bounds(table, ("max_tokens",), where)
+    if "effort" in table and table["effort"] not in EFFORTS:
+        raise SettingsError(
+            f"{where}: effort is {table['effort']!r}", hint=f"one of {', '.join(EFFORTS)}"
+        )
+    if not {"model", "max_tokens", "effort"} & table.keys():
+        raise SettingsError(f"{where} sets nothing", hint="give it a model, max_tokens or effort")
+    settings = {key: table[key] for key in ("model", "max_tokens", "effort") if key in table}
+    return Route(
+        name=name,
+        when=_parse_when(table.get("when", {}), f"{where}: when"),
+        override=table.get("override", False),
+        **settings,
+    )
+
+
+def _parse_when(table: Mapping[str, Any], where: str) -> When:
+    _refuse_unknown(table, _CONDITIONS, where)
+    _refuse_type(table, {"model": str, "meta": dict}, where)
+    _refuse_bounds(table, _BOUNDS, where)
+    conditions = {key: table[key] for key in (*_BOUNDS, "model") if key in table}
+    return When(meta=tuple(table.get("meta", {}).items()), **conditions)
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise SettingsError(f"{where}: there is no {key!r}", hint=hint)
+
+
+def _refuse_type(table: Mapping[str, Any], types: Mapping[str, type], where: str) -> None:
+    names = {str: "a text", dict: "a table", bool: "true or false"}
+    for key, kind in types.items():
+        if key in table and not isinstance(table[key], kind):
+            raise SettingsError(
+                f"{where}: {key} is {table[key]!r}", hint=f"it must be {names[kind]}"
+            )
+
+
+def _refuse_bounds(table: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
+    for key in keys:
+        if key in table and (type(table[key]) is not int or table[key] < 1):
+            raise SettingsError(
+                f"{where}: {key} is {table[key]!r}", hint="it must be a whole number from 1 on"
+            )

@@ -1,0 +1,266 @@
+"""Results of a batch become results of the run: download, merge durably, tell what goes again.
+
+Everything here may be cut off and done again: a request that has its result is passed over.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from claude_batch.core.batch_decisions import Collect
+from claude_batch.core.batch_history import BatchCollected
+from claude_batch.core.batch_model import BatchLine
+from claude_batch.core.batch_rules import batch_error_is_final, is_final
+from claude_batch.core.batching import Batching
+from claude_batch.core.events import Failed
+from claude_batch.core.line_ranges import LineRanges
+from claude_batch.core.model import Failure, FailureKind, Request, Result, ResultType
+from claude_batch.core.packing import parse_wire_id
+from claude_batch.engine.batch_parts import BatchParts, ServerTime
+from claude_batch.engine.batch_search import broken_off
+from claude_batch.ports import ResultsPart
+
+MOST_FETCHES = 3
+"""Whole downloads after which a request that the results lack is taken for not answered."""
+
+_WRITE_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Whose a wire id is: what a result says of its request."""
+
+    custom_id: str
+    model: str
+    meta: bytes | None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Collection:
+    """One chunk's results on their way: `owners` by line have neither result nor verdict yet."""
+
+    part: ResultsPart
+    owners: dict[int, _Owner]
+    retry: list[int] = field(default_factory=list)
+    fetches: int = 0
+    strays: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Collector:
+    """Brings the results of ended batches into the run."""
+
+    parts: BatchParts
+    machine: Batching
+    server: ServerTime
+    _open: dict[int, _Collection] = field(init=False, default_factory=dict)
+
+    async def collect(self, order: Collect) -> None:
+        """Make a chunk's results durable, then journal that they are."""
+        collection = self._open.get(order.chunk) or await self._begin(order)
+        if not order.gone:
+            if not await self._download(order, collection):
+                return
+            await self._merge(order, collection)
+            if collection.owners and collection.fetches < MOST_FETCHES:
+                await self._fetch_again(order, collection)
+                return
+        await self._write_off(order, collection)
+        retry = LineRanges.of(collection.retry)
+        await self.parts.journal.record(
+            BatchCollected(chunk=order.chunk, id=order.batch_id, retry=retry.text)
+        )
+        self.machine.collected(order.chunk, retry, self.parts.clock.now())
+        await collection.part.discard()
+        del self._open[order.chunk]
+        self._tell(order, collection)
+
+    async def _begin(self, order: Collect) -> _Collection:
+        """Read whose lines the chunk has: those of them that have no result."""
+        marks = order.lines.marks()
+        last = len(marks) - 1
+        source = self.parts.prompts(lambda line: line <= last and marks[line] == 1)
+        owners: dict[int, _Owner] = {}
+        models: dict[str, str] = {}
+        while len(owners) < len(order.lines):
+            requests = await source.read()
+            if not requests:
+                break
+            owners.update((each.line, _owner(each, models)) for each in requests)
+        part = await self.parts.downloads.open(order.batch_id)
+        collection = _Collection(part=part, owners=owners)
+        self._open[order.chunk] = collection
+        return collection
+
+    async def _download(self, order: Collect, collection: _Collection) -> bool:
+        """Fetch what is still missing of the results; return whether they are all here."""
+        part = collection.part
+        before = part.size
+        failure = await self._fetch(order.batch_id, part)
+        came = part.size > before
+        if came:
+            self.machine.flight.progressed(order.chunk, self.parts.clock.now())
+        if self.parts.interruption.asked.is_set():
+            return False
+        whole_lines = await part.finish()
+        if failure is None and came and not whole_lines:
+            failure = broken_off()
+        if failure is not None:
+            self._failed(order, failure)
+            return False
+        collection.fetches += 1
+        return True
+
+    async def _fetch(self, batch_id: str, part: ResultsPart) -> Failure | None:
+        """Append what comes to `part`; return what ended it before its time."""
+        waiting = bytearray()
+        failure: Failure | None = None
+        async with aclosing(self.parts.api.results(batch_id, from_byte=part.size)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Failure):
+                    failure = piece
+                    break
+                waiting += piece
+                if self.parts.interruption.asked.is_set():
+                    break
+                if len(waiting) >= _WRITE_AT_ONCE:
+                    await part.append(bytes(waiting))
+                    waiting.clear()
+        await part.append(bytes(waiting))
+        return failure
+
+    async def _fetch_again(self, order: Collect, collection: _Collection) -> None:
+        """Fetch results once more from their beginning that lacked some requests."""
+        await collection.part.discard()
+        collection.part = await self.parts.downloads.open(order.batch_id)
+        self._failed(order, broken_off())
+
+    def _failed(self, order: Collect, failure: Failure) -> None:
+        now = self.parts.clock.now()
+        self.machine.flight.failed(order.chunk, failure, now, wall=self.server.wall())
+
+    async def _merge(self, order: Collect, collection: _Collection) -> None:
+        """Commit the lines that are final, group by group; note those that go again."""
+        canceled_by = (await self.parts.journal.cancels()).get(order.batch_id)
+        async for lines in collection.part.read():
+            results: list[Result] = []
+            for line in lines:
+                number = self._line(order, line)
+                owner = collection.owners.pop(number, None)
+                if owner is None:
+                    collection.strays += collection.fetches == 1
+                    continue
+                final = is_final(
+                    line,
+                    attempts=self.machine.attempts(number),
+                    max_attempts=self.parts.settings.max_attempts,
+                    canceled_by=canceled_by,
+                )
+                self._note(number, owner, line, final=final)
+                if final:
+                    results.append(self._result(order, number, owner, line))
+                else:
+                    collection.retry.append(number)
+            await self.parts.commit(results)
+
+    def _line(self, order: Collect, line: BatchLine) -> int:
+        """Return whose result a line is; 0 when it is none of this chunk's."""
+        wire_id = parse_wire_id(line.wire_id)
+        if wire_id is None or (wire_id.run, wire_id.chunk) != (self.parts.run, order.chunk):
+            return 0
+        return wire_id.line
+
+    def _result(self, order: Collect, number: int, owner: _Owner, line: BatchLine) -> Result:
+        batch = self.machine.flight.batch(order.chunk)
+        created_at = batch.created_at if batch else 0.0
+        ended_at = (batch.ended_at if batch else None) or created_at
+        succeeded = line.type is ResultType.SUCCEEDED
+        return Result(
+            custom_id=owner.custom_id,
+            line=number,
+            type=line.type,
+            payload=line.payload,
+            attempts=self.machine.attempts(number),
+            endpoint=self.parts.api.name,
+            started_at=created_at,
+            latency_s=ended_at - created_at,
+            usage=line.usage,
+            cost_usd=self.parts.batch_price(owner.model, line.usage) if succeeded else None,
+            meta=owner.meta,
+        )
+
+    def _note(self, number: int, owner: _Owner, line: BatchLine, *, final: bool) -> None:
+        """Count what did not succeed among the failures, as live mode does."""
+        self.parts.progress.attempted()
+        if line.type is ResultType.SUCCEEDED:
+            return
+        rejected = batch_error_is_final(line.error_type)
+        self.parts.progress.apply(
+            Failed(
+                at=self.parts.clock.wall(),
+                custom_id=owner.custom_id,
+                line=number,
+                kind=FailureKind.REQUEST_REJECTED if rejected else FailureKind.SERVER_ERROR,
+                what=_what(line),
+                retry_in_s=None if final else 0.0,
+            )
+        )
+
+    async def _write_off(self, order: Collect, collection: _Collection) -> None:
+        """End the requests whose results cannot be had, as errored: sent again only if asked."""
+        why = "are gone: the API keeps them for 29 days" if order.gone else "lack this request"
+        error = orjson.dumps(
+            {
+                "type": "error",
+                "error": {
+                    "type": "not_found_error" if order.gone else "invalid_response_error",
+                    "message": f"the results of {order.batch_id} {why}; "
+                    "--retry-errored sends the request again",
+                },
+                "request_id": None,
+            }
+        )
+        lost = BatchLine(wire_id="", type=ResultType.ERRORED, payload=error)
+        await self.parts.commit(
+            [
+                self._result(order, number, owner, lost)
+                for number, owner in collection.owners.items()
+            ]
+        )
+
+    def _tell(self, order: Collect, collection: _Collection) -> None:
+        if collection.strays:
+            self.parts.tell(
+                f"{order.batch_id}: {collection.strays:,} result lines were passed over: "
+                "another run's, or a second one of a request"
+            )
+        if collection.owners:
+            self.parts.tell(
+                f"{order.batch_id}: {len(collection.owners):,} results cannot be had any more; "
+                "--retry-errored sends those requests again"
+            )
+        if collection.retry:
+            self.parts.tell(
+                f"{order.batch_id}: {len(collection.retry):,} requests go again: "
+                "they expired, were canceled or met a server error"
+            )
+
+
+def _owner(request: Request, models: dict[str, str]) -> _Owner:
+    """Keep of a request what its result needs; equal models are kept once."""
+    model = models.setdefault(request.model, request.model)
+    return _Owner(request.custom_id, model, request.meta)
+
+
+def _what(line: BatchLine) -> str:
+    """Return what a line that did not succeed says, in words."""
+    if line.type is not ResultType.ERRORED:
+        return f"{line.type} in its batch"
+    error: Any = orjson.loads(line.payload)
+    inner = error.get("error")
+    message = inner.get("message") if isinstance(inner, dict) else error.get("message")
+    return f"{line.error_type}: {message}"

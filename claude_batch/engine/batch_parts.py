@@ -1,0 +1,101 @@
+"""What a batch run is made of, and the server's time as its answers tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from claude_batch.core.batch_decisions import BatchSettings
+from claude_batch.core.batch_history import BatchHistory
+from claude_batch.core.batch_model import ChunkView
+from claude_batch.core.events import Recorded
+from claude_batch.core.model import Result, Usage
+from claude_batch.core.packing import MOST_BYTES, MOST_REQUESTS
+from claude_batch.core.progress import Progress, RunFacts
+from claude_batch.engine.shutdown import Interruption
+from claude_batch.ports import (
+    BatchApi,
+    BatchJournal,
+    Bodies,
+    Canary,
+    Clock,
+    Parts,
+    Prompts,
+    Publish,
+    ResultStore,
+)
+
+
+def _unpriced(_model: str, _usage: Usage) -> float | None:
+    return None
+
+
+def _unseen(_chunks: tuple[ChunkView, ...]) -> None:
+    """Show no chunks."""
+
+
+def _untold(_message: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchParts:
+    """Everything a batch run is made of.
+
+    `run` begins our ids on the wire; `history` is what the journal told; without a `canary` none
+    is sent. `show` gets the chunks before each snapshot, `tell` sentences that the user should
+    see. `price` is asked with the usage of a batch reply, `live_price` with that of a canary.
+    """
+
+    run: str
+    settings: BatchSettings
+    history: BatchHistory
+    api: BatchApi
+    prompts: Prompts
+    bodies: Bodies
+    downloads: Parts
+    journal: BatchJournal
+    results: ResultStore
+    canary: Canary | None
+    clock: Clock
+    progress: Progress
+    facts: RunFacts
+    interruption: Interruption
+    publish: Publish
+    show: Callable[[tuple[ChunkView, ...]], None] = _unseen
+    tell: Callable[[str], None] = _untold
+    price: Callable[[str, Usage], float | None] = _unpriced
+    most_requests: int = MOST_REQUESTS
+    most_bytes: int = MOST_BYTES
+
+    async def commit(self, results: list[Result]) -> None:
+        """Make `results` durable, and only then count them."""
+        if not results:
+            return
+        await self.results.commit(results)
+        now = self.clock.now()
+        for result in results:
+            self.progress.apply(
+                Recorded(at=now, type=result.type, usage=result.usage, cost_usd=result.cost_usd)
+            )
+
+    def batch_price(self, model: str, usage: Usage) -> float | None:
+        """Return what a reply from a batch cost."""
+        return self.price(model, replace(usage, service_tier="batch"))
+
+
+@dataclass(slots=True)
+class ServerTime:
+    """Wall time by the server's clock: ours, set right by the last Date it sent."""
+
+    clock: Clock
+    _ahead_s: float = field(default=0.0)
+
+    def told(self, server_time: float | None) -> None:
+        """Take in a Date header."""
+        if server_time is not None:
+            self._ahead_s = server_time - self.clock.wall()
+
+    def wall(self) -> float:
+        """Return seconds since 1970."""
+        return self.clock.wall() + self._ahead_s

@@ -1,0 +1,148 @@
+"""One line of a prompts file, parsed once and in full: a request, or what is wrong with it.
+
+Bodies are written anew from the parsed line: key order and text stay, white space goes, of a key
+given twice the last one holds. Whole numbers beyond 64 bits and decimals of more than 17 digits
+become the nearest double, as in JavaScript.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from claude_batch.core.catalog import model_class
+from claude_batch.core.model import API_VERSION, SAMPLING_API_VERSION, Request
+from claude_batch.core.tokens import estimate_input_tokens
+from claude_batch.storage.prompt_lines import MOST_BYTES
+from claude_batch.storage.prompt_params import (
+    DEEPEST,
+    SAMPLING,
+    TOO_DEEP,
+    BadPromptError,
+    check_params,
+    refuse_deep,
+)
+from claude_batch.storage.prompt_shapes import Defaults, Shape, read_shape
+
+Redirect = Callable[[Shape], Shape]
+"""What [[route]] makes of a checked line (prompt_routing)."""
+
+_BOM = b"\xef\xbb\xbf"
+_UTF8_HINT = "save the file as UTF-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidLine:
+    """A line that cannot be sent: its number from 1, what is wrong with it, and what to do."""
+
+    line: int
+    what: str
+    remedy: str
+
+
+def parse_line(
+    raw: bytes | None, line: int, defaults: Defaults, redirect: Redirect | None = None
+) -> Request | InvalidLine | None:
+    """Return the request of a raw line, redirected if need be; None when it is blank."""
+    shape = read_line(raw, line, defaults)
+    if not isinstance(shape, Shape):
+        return shape
+    return to_request(shape if redirect is None else redirect(shape), line)
+
+
+def read_line(raw: bytes | None, line: int, defaults: Defaults) -> Shape | InvalidLine | None:
+    """Return what a raw line says, checked; None when it is blank."""
+    try:
+        return _read(raw, defaults)
+    except BadPromptError as error:
+        return InvalidLine(line=line, what=error.what, remedy=error.remedy)
+
+
+def input_tokens(shape: Shape) -> int:
+    """Return the estimated input tokens of a checked line."""
+    return estimate_input_tokens(shape.params, model_class(shape.params["model"]).tokenizer)
+
+
+def to_request(shape: Shape, line: int) -> Request:
+    """Return a checked line as it will be sent."""
+    params = shape.params
+    sampled = any(name in params for name in SAMPLING)
+    return Request(
+        custom_id=generated_id(line) if shape.custom_id is None else shape.custom_id,
+        line=line,
+        model=params["model"],
+        max_tokens=params["max_tokens"],
+        body=orjson.dumps(params),
+        input_tokens=input_tokens(shape),
+        api_version=SAMPLING_API_VERSION if sampled else API_VERSION,
+        meta=None if shape.meta is None else orjson.dumps(shape.meta),
+    )
+
+
+def generated_id(line: int) -> str:
+    """Return what a line without a custom_id is called."""
+    return f"line-{line}"
+
+
+def _read(raw: bytes | None, defaults: Defaults) -> Shape | None:
+    if raw is None:
+        raise BadPromptError(
+            f"the line is longer than {MOST_BYTES // 1_000_000} MB",
+            "the API takes no larger requests: shorten it, or upload what it carries as a file",
+        )
+    raw = raw.removeprefix(_BOM)
+    if not raw or raw.isspace():
+        return None
+    value = _decoded(raw)
+    if raw.count(b"{") + raw.count(b"[") > DEEPEST:
+        refuse_deep(value)
+    shape = read_shape(value, defaults)
+    check_params(shape.params)
+    return shape
+
+
+def _decoded(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _undecodable(raw, error) from None
+
+
+def _undecodable(raw: bytes, error: orjson.JSONDecodeError) -> BadPromptError:
+    """Name what is wrong with a line that is no JSON; columns count characters from 1."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as bad:
+        return BadPromptError(f"invalid UTF-8 at byte {bad.start + 1} of the line", _UTF8_HINT)
+    nul = text.find("\0")
+    if nul >= 0:
+        return BadPromptError(
+            f"NUL byte in column {nul + 1}", f"the file is damaged, or UTF-16: {_UTF8_HINT}"
+        )
+    if error.msg == "depth limit exceeded":
+        return BadPromptError(*TOO_DEEP)
+    return BadPromptError(
+        f"not JSON: {error.msg} (column {error.colno})", _json_hint(error.msg, text[error.pos :])
+    )
+
+
+def _json_hint(msg: str, rest: str) -> str:
+    """Return what to do about an error of orjson's, with the rest of the line from there on."""
+    if rest.startswith(("NaN", "Infinity", "-Infinity")):
+        return "JSON knows no NaN or Infinity: use null, or leave it out"
+    if "surrogate" in msg:
+        return "half a character (\\ud800 to \\udfff alone): write the character itself"
+    if "infinity" in msg:
+        return "the number is too large: write it as a text"
+    if rest.startswith("'"):
+        return "JSON wants double quotes"
+    if msg == "trailing comma is not allowed":
+        return "take the last comma out"
+    if msg == "unexpected end of data":
+        return (
+            "one whole JSON value per line: cut off, or spread over several? (jq -c . mends that)"
+        )
+    return "one JSON value per line; a plain text needs double quotes"

@@ -1,0 +1,87 @@
+"""The quick look that lets a million plain lines pass in seconds.
+
+It only ever says yes: to a text, a short, a flat or a batch line of plain keys and text. Whatever
+it is not sure of is read in full (prompt_parse), which alone says no. A property test holds the
+two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from claude_batch.storage.prompt_shapes import LONGEST_ID
+
+_PARAMS = frozenset({"model", "max_tokens", "system"})
+_ENVELOPE = frozenset({"custom_id", "meta"})
+_BATCH = _ENVELOPE | {"params"}
+_BATCH_PARAMS = _PARAMS | {"messages"}
+_FLAT = _ENVELOPE | _PARAMS | {"messages"}
+_SHORT = _ENVELOPE | _PARAMS | {"prompt"}
+_FLAT_VALUES = frozenset({str, int, float, bool, type(None)})
+
+_TURNS = ("user", "assistant")
+_FEW_TURNS = 100
+_ROLE_AND_CONTENT = 2
+
+_NOTHING_SAID = (None, None)
+
+Names = tuple[str | None, str | None]
+"""A line's custom_id and model; None where it does not say."""
+
+
+def plain_names(value: Any) -> Names | None:
+    """Return the names of a parsed line that is certainly good; None when it needs a full look."""
+    if type(value) is str:
+        return _NOTHING_SAID if _says_something(value) else None
+    if type(value) is not dict:
+        return None
+    params = value.get("params")
+    if params is not None:
+        plain = (
+            type(params) is dict
+            and value.keys() <= _BATCH
+            and params.keys() <= _BATCH_PARAMS
+            and _are_plain(params.get("messages"))
+        )
+    elif "prompt" in value:
+        params, prompt = value, value["prompt"]
+        plain = value.keys() <= _SHORT and _says_something(prompt)
+    else:
+        params = value
+        plain = value.keys() <= _FLAT and _are_plain(value.get("messages"))
+    return _names(value, params) if plain else None
+
+
+def _names(value: dict[str, Any], params: dict[str, Any]) -> Names | None:
+    custom_id, model, meta = value.get("custom_id"), params.get("model"), value.get("meta")
+    max_tokens = params.get("max_tokens", 1)
+    if (
+        (custom_id is None or (type(custom_id) is str and 0 < len(custom_id) <= LONGEST_ID))
+        and (model is None or (type(model) is str and model))
+        and type(max_tokens) is int
+        and max_tokens > 0
+        and type(params.get("system", "")) is str
+        and (
+            meta is None
+            or (type(meta) is dict and _FLAT_VALUES.issuperset(map(type, meta.values())))
+        )
+    ):
+        return custom_id, model
+    return None
+
+
+def _says_something(prompt: Any) -> bool:
+    return type(prompt) is str and prompt != "" and not prompt.isspace()
+
+
+def _are_plain(messages: Any) -> bool:
+    """Tell whether messages are turns of user and assistant that say something, in text."""
+    if type(messages) is not list or not 0 < len(messages) <= _FEW_TURNS:
+        return False
+    for message in messages:
+        if type(message) is not dict or len(message) != _ROLE_AND_CONTENT:
+            return False
+        content, role = message.get("content"), message.get("role")
+        if type(content) is not str or not content or role not in _TURNS:
+            return False
+    return True

@@ -1,0 +1,159 @@
+"""The pass of `estimate` over a checked file: what it amounts to, in constant memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from claude_batch.core.catalog import BUNDLED, Catalog, model_class
+from claude_batch.core.count_sample import LineSample
+from claude_batch.core.model import ResultType
+from claude_batch.core.prefix import PrefixCount, SharedPrefix
+from claude_batch.core.refusals import refusals
+from claude_batch.core.tokens import estimate_input_tokens
+from claude_batch.core.workload import OutputBasis, Workload, WorkloadFold
+from claude_batch.errors import UsageError
+from claude_batch.storage.entries import read_lines
+from claude_batch.storage.prompt_check import ignore
+from claude_batch.storage.prompt_lines import LineBlocks
+from claude_batch.storage.prompt_parse import InvalidLine, Redirect, read_line
+from claude_batch.storage.prompt_shapes import Defaults, Shape
+
+MOST_REPLIES = 2_000
+"""So many replies of an earlier run tell how long answers are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """How long an answer is expected to be, in tokens.
+
+    As `stated`, else like the `mean` of earlier replies, else all that its max_tokens allow.
+    """
+
+    stated: int | None = None
+    mean: float | None = None
+
+    @property
+    def basis(self) -> OutputBasis:
+        """Where the expectation comes from."""
+        if self.stated is not None:
+            return OutputBasis.STATED
+        return OutputBasis.BOUND if self.mean is None else OutputBasis.SAMPLED
+
+    def of(self, max_tokens: int) -> float:
+        """Return the output tokens expected of one request."""
+        if self.stated is not None:
+            return min(self.stated, max_tokens)
+        return max_tokens if self.mean is None else min(self.mean, max_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of a file.
+
+    `compare` are models to price all of it with; `sample` chooses lines to be counted.
+    """
+
+    defaults: Defaults
+    expectation: Expectation
+    compare: tuple[str, ...] = ()
+    catalog: Catalog = BUNDLED
+    redirect: Redirect | None = None
+    sample: LineSample | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the file amounts to. `warnings` are what models will probably refuse, and how often."""
+
+    workload: Workload
+    compared: Mapping[str, Workload]
+    prefixes: tuple[SharedPrefix, ...]
+    warnings: Mapping[str, int]
+
+
+def read_workload(
+    path: Path, question: Question, *, progress: Callable[[int], None] = ignore
+) -> Found:
+    """Read a file that has been checked; `progress` is told the bytes read so far.
+
+    Raises UsageError when the file has changed since, or cannot be read.
+    """
+    reading = _Reading(question)
+    for line, shape in _shapes(path, question, progress):
+        reading.take(line, shape)
+    return Found(
+        workload=reading.fold.workload(),
+        compared={model: fold.workload() for model, fold in reading.folds.items()},
+        prefixes=tuple(reading.prefixes.choose("5m").prefixes.values()),
+        warnings=reading.warnings,
+    )
+
+
+def _shapes(
+    path: Path, question: Question, progress: Callable[[int], None]
+) -> Iterator[tuple[int, Shape]]:
+    blocks, before, redirect = LineBlocks(path), 0, question.redirect
+    for lines in blocks:
+        for line, raw in enumerate(lines, before + 1):
+            shape = read_line(raw, line, question.defaults)
+            if isinstance(shape, InvalidLine):
+                raise UsageError(
+                    f"{path}:{line}: {shape.what}", hint="it changed while it was read: try again"
+                )
+            if shape is not None:
+                yield line, shape if redirect is None else redirect(shape)
+        before += len(lines)
+        progress(blocks.size)
+
+
+class _Reading:
+    """What has been seen of a file so far."""
+
+    def __init__(self, question: Question) -> None:
+        basis = question.expectation.basis
+        self.fold = WorkloadFold(output_basis=basis, catalog=question.catalog)
+        self.folds = {
+            model: WorkloadFold(output_basis=basis, catalog=question.catalog)
+            for model in question.compare
+        }
+        self.prefixes = PrefixCount(catalog=question.catalog)
+        self.warnings: Counter[str] = Counter()
+        self._question = question
+
+    def take(self, line: int, shape: Shape) -> None:
+        """Take in a line."""
+        params, question = shape.params, self._question
+        model = params["model"]
+        expected = question.expectation.of(params["max_tokens"])
+        tokens = _tokens(shape, model, question.catalog)
+        self.fold.add(model, tokens, expected)
+        self.prefixes.add(params)
+        self.warnings.update(refusals(model, params, catalog=question.catalog))
+        if question.sample is not None:
+            question.sample.add(line, model, tokens)
+        for other, fold in self.folds.items():
+            fold.add(other, _tokens(shape, other, question.catalog), expected)
+
+
+def _tokens(shape: Shape, model: str, catalog: Catalog) -> int:
+    """Return the estimated input tokens of a line if it went to `model`."""
+    params = shape.params
+    if model != params["model"]:
+        params = {**params, "model": model}
+    return estimate_input_tokens(params, model_class(model, catalog).tokenizer)
+
+
+def mean_output(results: Path) -> float | None:
+    """Return the mean output tokens of the first replies in a results file; None without any."""
+    tokens = replies = 0
+    for _, entry in read_lines(results):
+        if entry is None or entry.type is not ResultType.SUCCEEDED:
+            continue
+        tokens += entry.usage.output_tokens
+        replies += 1
+        if replies >= MOST_REPLIES:
+            break
+    return tokens / replies if replies else None

@@ -1,0 +1,227 @@
+"""The thread that draws: it takes the latest snapshot, and nobody waits for it.
+
+A slow or stopped terminal holds up this thread alone. Drawing is kept to a small share of the
+CPU, since it shares the interpreter with the run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from claude_batch.core.snapshot import Snapshot
+from claude_batch.ui.messages import error_text, notice_text
+from claude_batch.ui.paper import Paper, stderr_paper
+from claude_batch.ui.screen import Ending
+
+FRAME_S = 0.125
+CPU_SHARE = 0.05
+"""At most this share of a core goes into drawing: frames become rarer on a slow machine."""
+
+CHECK_SHOWN_AFTER_S = 1.0
+CLOSE_WAIT_S = 10.0
+"""How long the end of a run waits for a terminal that takes nothing; then it does without."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checking:
+    """How far the check of a file is. `total_bytes` is None where the size is not known."""
+
+    path: str
+    done_bytes: int
+    total_bytes: int | None
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """Something to say between the pictures. `problem`: one line, as it is."""
+
+    message: str
+    hint: str = ""
+    problem: bool = False
+
+
+class Artist(Protocol):
+    """One form of the screen. Its methods are called by the drawing thread alone."""
+
+    def check(self, checking: Checking | None) -> None:
+        """Show how far a check is; None: it is over."""
+
+    def say(self, said: Said) -> None:
+        """Show something that stays."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show how the run stands."""
+
+    def end(self, snapshot: Snapshot | None, ending: Ending | None) -> None:
+        """Show the last figures and how it ended."""
+
+
+def said_text(said: Said) -> str:
+    """Return what was said as text for a person."""
+    return said.message + "\n" if said.problem else notice_text(said.message, said.hint)
+
+
+@dataclass(slots=True, kw_only=True)
+class DrawnScreen:
+    """A `Screen` drawn by `artist` in a thread of its own; without an artist nothing is shown.
+
+    Another thread only ever replaces `_snapshot` and `_checking` and appends to `_said`.
+    """
+
+    artist: Artist | None
+    paper: Paper | None
+    quiet: bool = False
+    clock: Callable[[], float] = time.monotonic
+    close_wait_s: float = CLOSE_WAIT_S
+    _snapshot: Snapshot | None = None
+    _checking: tuple[str, int, int | None] | None = None
+    _check_began: float = 0.0
+    _check_shown: bool = False
+    _said: deque[Said] = field(default_factory=deque)
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _last: tuple[Snapshot | None, Ending | None] | None = None
+    _thread: threading.Thread | None = None
+
+    @classmethod
+    def on_stderr(cls, form: str, *, quiet: bool) -> DrawnScreen:
+        """Return a screen of `form` (live, plain, json or none) on this process's stderr."""
+        paper = stderr_paper()
+        artist = None if paper is None else _artist(form, paper, quiet=quiet)
+        return cls(artist=artist, paper=paper, quiet=quiet)
+
+    def checking(self, path: str, done_bytes: int, total_bytes: int | None) -> None:
+        """Tell how far the check of `path` is."""
+        if self._checking is None:
+            self._check_began = self.clock()
+            self._start()
+        self._checking = (path, done_bytes, total_bytes)
+
+    def checked(self) -> None:
+        """Tell that the check is over."""
+        self._checking = None
+        self._wake.set()
+
+    def notice(self, message: str, hint: str = "") -> None:
+        """Say something that stays on the screen; nothing when quiet."""
+        if not self.quiet:
+            self._say(Said(message=message, hint=hint))
+
+    def problem(self, text: str) -> None:
+        """Say what is wrong with the input, even when quiet."""
+        self._say(Said(message=text, problem=True))
+
+    def _say(self, said: Said) -> None:
+        self._said.append(said)
+        self._start()
+        self._wake.set()
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Show `snapshot` soon, unless a later one comes first."""
+        self._snapshot = snapshot
+        if self._thread is None:
+            self._start()
+
+    def close(self, snapshot: Snapshot | None, ending: Ending | None) -> None:
+        """Show the last figures and the summary; wait for the terminal, but not for ever."""
+        if self._last is not None:
+            return
+        if snapshot is not None or ending is not None:
+            self._start()
+        self._last = (snapshot, ending)
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(self.close_wait_s)
+
+    def _start(self) -> None:
+        """Start drawing with the first thing there is to show."""
+        if self._thread is None and self.artist is not None and self._last is None:
+            self._thread = threading.Thread(target=self._draw, name="screen", daemon=True)
+            self._thread.start()
+
+    def _draw(self) -> None:
+        """Draw until the end; a bug in a picture is told, but never stops a run."""
+        if self.artist is None or self.paper is None:
+            return
+        try:
+            self._draw_frames(self.artist)
+        except OSError:
+            return  # nobody is looking any more
+        except Exception as error:  # noqa: BLE001  # whatever it is, the run matters more
+            self._go_on_without(self.paper, error)
+
+    def _draw_frames(self, artist: Artist) -> None:
+        while self._last is None:
+            began = time.thread_time()
+            self.draw_once(artist)
+            spent_s = time.thread_time() - began
+            self._wake.wait(max(FRAME_S, spent_s / CPU_SHARE))
+            self._wake.clear()
+        self._snapshot = None  # the last picture is drawn by end()
+        self.draw_once(artist)
+        artist.end(*self._last)
+
+    def draw_once(self, artist: Artist) -> None:
+        """Show what is new since the last time."""
+        checking = self._checking
+        if checking is not None:
+            self._draw_check(artist, checking)
+        elif self._check_shown:
+            self._check_shown = False
+            artist.check(None)
+        while self._said:
+            artist.say(self._said.popleft())
+        snapshot = self._snapshot
+        if snapshot is not None:
+            artist.show(snapshot)
+
+    def _draw_check(self, artist: Artist, checking: tuple[str, int, int | None]) -> None:
+        elapsed_s = self.clock() - self._check_began
+        if elapsed_s < CHECK_SHOWN_AFTER_S:
+            return
+        self._check_shown = True
+        path, done, total = checking
+        artist.check(Checking(path=path, done_bytes=done, total_bytes=total, elapsed_s=elapsed_s))
+
+    def _go_on_without(self, paper: Paper, error: Exception) -> None:
+        """Say that the display is broken; then only what has to be said is shown."""
+        try:
+            paper.write(
+                "\n" + error_text(f"a bug in the display: {error!r}", "the run goes on without it")
+            )
+            while self._last is None:
+                self._wake.wait()
+                self._wake.clear()
+            while self._said:
+                paper.write(said_text(self._said.popleft()))
+            ending = self._last[1]
+            if ending is not None:
+                paper.write(notice_text(ending.message, ending.resume_command or ""))
+        except OSError:
+            return
+
+
+def _artist(form: str, paper: Paper, *, quiet: bool) -> Artist:
+    """Return the artist of a form; each loads only what it draws with."""
+    match form:
+        case "live":
+            from claude_batch.ui.live import LiveArtist  # noqa: PLC0415  # it loads Rich
+
+            return LiveArtist(paper=paper, quiet=quiet)
+        case "json":
+            from claude_batch.ui.json_lines import JsonArtist  # noqa: PLC0415  # one form a run
+
+            return JsonArtist(paper=paper)
+        case "plain":
+            from claude_batch.ui.plain import PlainArtist  # noqa: PLC0415  # one form a run
+
+            return PlainArtist(paper=paper, quiet=quiet)
+        case _:
+            from claude_batch.ui.silent import SilentArtist  # noqa: PLC0415  # one form a run
+
+            return SilentArtist(paper=paper, quiet=quiet)

@@ -1,0 +1,69 @@
+"""Numbers, times and amounts as people read them, in widths that do not change."""
+
+from __future__ import annotations
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+_SUFFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_PLAIN_BELOW = 10_000
+_CENTS_FROM_USD = 1.0
+
+
+def count(number: float) -> str:
+    """Return a whole number with its thousands apart: 12,345."""
+    return f"{number:,.0f}"
+
+
+def short(number: float) -> str:
+    """Return a number in at most six characters: 9,999, 12.3k, 1.20M; a debt has a minus."""
+    size = abs(round(number))
+    sign = "-" if number < 0 and size else ""
+    if size < _PLAIN_BELOW:
+        return f"{sign}{size:,}"
+    scale, suffix = next(step for step in _SUFFIXES if size >= step[0] * 0.9995)
+    scaled = size / scale
+    digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0  # noqa: PLR2004  # three digits
+    return f"{sign}{scaled:.{digits}f}{suffix}"
+
+
+def clock(seconds: float | None) -> str:
+    """Return a span of time: 0:07, 12:34, 1:02:03, 3 d 4 h; `-:--` when it is not known."""
+    if seconds is None:
+        return "-:--"
+    whole = max(0, round(seconds))
+    if whole >= _DAY_S:
+        return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+    minutes, rest = divmod(whole, _MINUTE_S)
+    if whole < _HOUR_S:
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was: just now, 5 min ago, 3 h ago, 2 d ago."""
+    if seconds < _MINUTE_S:
+        return "just now"
+    if seconds < _HOUR_S:
+        return f"{int(seconds // _MINUTE_S)} min ago"
+    if seconds < _DAY_S:
+        return f"{int(seconds // _HOUR_S)} h ago"
+    return f"{int(seconds // _DAY_S)} d ago"
+
+
+def usd(amount: float) -> str:
+    """Return an amount of money: 12.40 USD; below one dollar to the hundredth of a cent."""
+    return f"{amount:,.2f} USD" if abs(amount) >= _CENTS_FROM_USD else f"{amount:.4f} USD"
+
+
+def percent(done: float, total: float) -> str:
+    """Return done of total in percent, rounded down: 100 % means all, not nearly all."""
+    return f"{int(100 * done / total) if total else 100} %"
+
+
+def size(number_of_bytes: float) -> str:
+    """Return a size in bytes: 12.3 MB."""
+    scaled = float(number_of_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if scaled < 1_000:  # noqa: PLR2004  # the next unit
+            return f"{scaled:.0f} B" if unit == "B" else f"{scaled:.1f} {unit}"
+        scaled /= 1_000
+    return f"{scaled:.1f} TB"

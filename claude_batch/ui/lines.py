@@ -1,0 +1,94 @@
+"""Pictures made of lines that fit: cut to the width, and with figures that stay in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from claude_batch.ui.printable import printable
+
+GAP = "   "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How much room there is, in cells, and whether only ASCII can be shown."""
+
+    width: int
+    height: int
+    ascii_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A Rich renderable of lines, none of them wider than the room there is."""
+
+    draw: Callable[[Room], Iterable[Text]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = Room(
+            width=options.max_width, height=options.max_height, ascii_only=options.ascii_only
+        )
+        for line in self.draw(room):
+            yield cut(line, room.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A figure with its name, `width` cells wide at least, so that it does not jitter."""
+
+    name: str
+    value: str
+    width: int = 0
+    style: str = "bold"
+    after: bool = False
+
+    def text(self) -> Text:
+        """Return name and value (`after`: value and name)."""
+        value = (self.value.rjust(self.width), self.style)
+        name = (self.name, "dim")
+        pair = (value, name) if self.after else (name, value)
+        return Text.assemble(pair[0], " ", pair[1])
+
+
+def cut(text: Text, width: int, *, pad: bool = False) -> Text:
+    """Return `text` as one line of at most `width` cells; an ellipsis shows what is missing."""
+    text.no_wrap = True
+    text.truncate(width, overflow="ellipsis", pad=pad)
+    return text
+
+
+def foreign(text: str, width: int, style: str = "") -> Text:
+    """Return text of others in exactly `width` cells."""
+    return cut(Text(printable(text), style=style), width, pad=True)
+
+
+def flow(fields: Sequence[Field], width: int) -> list[Text]:
+    """Return the fields in as many lines as it takes."""
+    lines: list[Text] = []
+    for field in fields:
+        text = field.text()
+        if lines and lines[-1].cell_len + len(GAP) + text.cell_len <= width:
+            lines[-1].append(GAP).append_text(text)
+        else:
+            lines.append(text)
+    return lines
+
+
+def spread(left: Text, right: Text, width: int) -> Text:
+    """Return `left` and `right` at the two ends of a line; `left` gives way."""
+    room = width - right.cell_len - len(GAP)
+    if room < 1:
+        return cut(left, width)
+    return cut(left, room, pad=True).append(GAP).append_text(right)
+
+
+def bar(share: float, width: int, style: str, room: Room) -> Text:
+    """Return a bar filled to `share`; what is left differs in shape, not in colour alone."""
+    share = min(1.0, max(0.0, share))
+    full, empty = ("#", "-") if room.ascii_only else ("━", "─")
+    filled = int(share * width)
+    return Text.assemble((full * filled, style), (empty * (width - filled), "dim"))

@@ -1,0 +1,69 @@
+"""`make bench`: measure what docs/benchmarks.md holds, and print it as a table.
+
+python -m tests.bench                 all of it (about half an hour on two quiet cores)
+python -m tests.bench help checking   just these
+python -m tests.bench --write         and write docs/benchmarks.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.bench import bounds, offline, throughput
+from tests.bench.measuring import ROOT, Row
+
+BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "help": offline.help_text,
+    "checking": offline.checking,
+    "resuming": offline.resuming,
+    "decisions": offline.decisions,
+    "throughput": throughput.throughput,
+    "bounds": bounds.all_bounds,
+}
+
+
+def main() -> None:
+    """Measure, print, and write if asked to."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="default: all")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    order = parser.parse_args()
+    sections = {name: list(_measured(name)) for name in order.names or BENCHES}
+    if order.write:
+        (ROOT / "docs/benchmarks.md").write_text(_page(sections))
+
+
+def _measured(name: str) -> Iterator[Row]:
+    print(f"\n{name}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="claude-batch-bench-") as folder:
+        for row in BENCHES[name](Path(folder)):
+            print(f"  {_verdict(row):6} {row.what}: {row.measured}  [{row.held_to}]", flush=True)
+            yield row
+
+
+def _verdict(row: Row) -> str:
+    return {True: "kept", False: "MISSED", None: ""}[row.kept]
+
+
+def _page(sections: dict[str, list[Row]]) -> str:
+    """Return docs/benchmarks.md."""
+    machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    head = (ROOT / "docs/benchmarks.head.md").read_text()
+    head = head.replace("{date}", time.strftime("%Y-%m-%d")).replace("{machine}", machine)
+    parts = [head]
+    for name, rows in sections.items():
+        parts.append(f"\n## {name}: `python -m tests.bench {name}`\n\n")
+        parts.append("| what | measured | held to | |\n|---|---|---|---|\n")
+        parts += [
+            f"| {row.what} | {row.measured} | {row.held_to} | {_verdict(row)} |\n" for row in rows
+        ]
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    main()

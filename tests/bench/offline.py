@@ -1,0 +1,170 @@
+"""What needs no network: start-up, the checking pass, going on with a large run, decisions."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from claude_batch import __version__
+from claude_batch.core.limits import Limits
+from claude_batch.core.model import Request
+from claude_batch.core.scheduler import Scheduler, SchedulerSettings, Send, Sleep
+from claude_batch.storage.journal import RunIdentity, create_journal
+from claude_batch.storage.prompts import fingerprint
+from tests.bench.measuring import PROGRAM, PYTHON, ROOT, Row, measure, must
+from tests.support.fakes import a_reply, steady_draw
+from tests.support.program import environment, served
+
+MILLION = 1_000_000
+SWIFT = (
+    "[limits]\nrpm = 0\nitpm = 0\notpm = 0\n[latency]\nbase_s = 0.05\nper_output_token_s = 0.0\n"
+)
+
+
+def help_text(folder: Path) -> Iterator[Row]:
+    """`--help` against importing what it is made of, in turn."""
+    bare = [PYTHON, "-c", "import typer, rich"]
+    pairs = [
+        (
+            measure([*PROGRAM, "--help"], folder=folder).wall_s,
+            measure(bare, folder=folder).wall_s,
+        )
+        for _ in range(15)
+    ]
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    yield Row(
+        what="`claude-batch --help` against `import typer, rich`",
+        measured=f"{ours * 1e3:.0f} ms / {theirs * 1e3:.0f} ms = {ours / theirs:.2f}x",
+        held_to="<= 1.5x",
+        kept=ours / theirs <= 1.5,
+    )
+
+
+def checking(folder: Path) -> Iterator[Row]:
+    """Check a million short lines, in the shapes people write."""
+    empty = folder / "one.jsonl"
+    empty.write_text('"hi"\n')
+    start = must(measure([*PROGRAM, "check", str(empty)], folder=folder), folder)
+    for shape in ("text", "prompt", "batch"):
+        path = folder / f"{shape}.jsonl"
+        command = [PYTHON, str(ROOT / "samples/large.py"), str(MILLION), "--shape", shape]
+        must(measure([*command, "-o", str(path)], folder=folder), folder)
+        taken = must(measure([*PROGRAM, "check", str(path)], folder=folder), folder)
+        rate = MILLION / (taken.wall_s - start.wall_s)
+        size = path.stat().st_size / MILLION
+        path.unlink()
+        yield Row(
+            what=f"check 1,000,000 lines, shape {shape}, {size:.0f} bytes each",
+            measured=f"{rate:,.0f} lines/s, {taken.rss_mb:.0f} MB",
+            held_to=">= 150,000 lines/s, <= 150 MB",
+            kept=rate >= 150_000 and taken.rss_mb <= 150,
+        )
+
+
+def resuming(folder: Path) -> Iterator[Row]:
+    """Go on with a million results of 1 kB, and one request left to send."""
+    prompts, results = folder / "big.jsonl", folder / "big.results.jsonl"
+    with prompts.open("w") as file:
+        file.writelines(
+            f'{{"custom_id":"id-{n}","prompt":"Say {n}."}}\n' for n in range(1, MILLION + 2)
+        )
+    _write_run(prompts, results)
+    with served(folder, SWIFT) as sandbox:
+        variables = environment(folder, **sandbox.variables)
+        command = [*PROGRAM, "run", str(prompts), "--no-stdout", "--progress", "none"]
+        taken = must(measure(command, folder=folder, environment=variables), folder)
+        sent = sandbox.stats()["sent"]
+    size = results.stat().st_size / 1e9
+    yield Row(
+        what=f"go on with 1,000,000 results ({size:.2f} GB), to the end of the one request left",
+        measured=f"{taken.wall_s:.1f} s, {taken.rss_mb:.0f} MB, {sent} sent",
+        held_to="<= 10 s to the next request, <= 300 MB",
+        kept=taken.wall_s <= 10 and taken.rss_mb <= 300 and sent == 1,
+    )
+
+
+def _write_run(prompts: Path, results: Path) -> None:
+    size, sha256 = fingerprint(prompts)
+    create_journal(
+        results,
+        RunIdentity(
+            run_id="bench",
+            version=__version__,
+            started_at="2026-11-24T00:00:00.000Z",
+            mode="live",
+            prompts=str(prompts),
+            prompts_path=str(prompts),
+            results=str(results),
+            size=size,
+            sha256=sha256,
+            total=MILLION + 1,
+            invalid=0,
+            sandbox=False,
+            scenario=None,
+            endpoint="default",
+            model=None,
+            max_tokens=None,
+            system=None,
+            skip_invalid=False,
+        ),
+    )
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-haiku-5-5",
+        "content": [{"type": "text", "text": "word " * 120}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 12, "output_tokens": 120},
+    }
+    raw = orjson.dumps(message).decode()
+    with results.open("w") as file:
+        file.writelines(
+            f'{{"custom_id":"id-{n}","result":{{"type":"succeeded","message":{raw}}},'
+            f'"meta":{{"line":{n},"attempts":1,"endpoint":"default","started_at":'
+            f'"2026-11-24T00:00:00.000Z","latency_s":1.0,"cost_usd":null,"cached":false}}}}\n'
+            for n in range(1, MILLION + 1)
+        )
+
+
+def decisions(_folder: Path) -> Iterator[Row]:
+    """Drive the scheduler alone: 100,000 requests waiting, no network, no clock."""
+    count = 100_000
+    settings = SchedulerSettings(
+        lane_of=lambda model: model,
+        draw=steady_draw,
+        concurrency=1_000,
+        first_guess=lambda _: Limits(requests=1e9, input_tokens=1e12, output_tokens=1e12),
+    )
+    scheduler = Scheduler(settings, now=0.0)
+    requests = [
+        Request(custom_id=f"i{n}", line=n, model="m", max_tokens=100, body=b"{}", input_tokens=20)
+        for n in range(count)
+    ]
+    for request in requests:
+        scheduler.add(request, 0.0)
+    scheduler.no_more()
+    reply, now, made = a_reply(), 0.0, 0
+    gc.collect()
+    began = time.perf_counter()
+    while made < count:
+        match scheduler.next(now):
+            case Send(attempt):
+                scheduler.launched(attempt, now)
+                now += 1e-4
+                scheduler.finished(attempt, reply, now)
+                made += 1
+            case Sleep(until):
+                now = until
+            case other:
+                raise RuntimeError(f"nothing to do: {other}")
+    took = time.perf_counter() - began
+    yield Row(
+        what="the scheduler alone, 100,000 waiting: admit and settle",
+        measured=f"{count / took:,.0f} requests/s, {took / count * 1e6:.0f} us each",
+    )

@@ -1,0 +1,128 @@
+"""Requests per second and processor time per request, against others, at the same server.
+
+Each client is a process of its own; the server, another, answers after 50 ms without limits. It
+is a bare aiohttp handler, so that the client is what is measured, and pinned to one core where
+the machine has two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.measuring import PROGRAM, PYTHON, ROOT, Row, Taken, measure, must
+from tests.support.program import environment
+
+COUNTS = (1_000, 10_000, 100_000)
+CONCURRENCY = 200
+RIVALS = {
+    "plain AsyncAnthropic + semaphore": "sdk-default",
+    "bare SDK call over aiohttp": "sdk-aiohttp",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What a client managed, its start-up taken off."""
+
+    per_second: float
+    cpu_ms: float
+    rss_mb: float
+
+
+def throughput(folder: Path) -> Iterator[Row]:
+    """Ours and the rivals, at growing numbers of requests."""
+    with _server(folder) as url:
+        paces: dict[tuple[str, int], Pace] = {}
+        for count in COUNTS:
+            paces["ours", count] = _ours(folder, url, count)
+        for name, kind in RIVALS.items():
+            for count in COUNTS[:2]:
+                paces[name, count] = _rival(folder, url, kind, count)
+    for (name, count), pace in paces.items():
+        yield Row(
+            what=f"{name}, {count:,} requests",
+            measured=(
+                f"{pace.per_second:,.0f} requests/s, {pace.cpu_ms:.2f} ms CPU, {pace.rss_mb:.0f} MB"
+            ),
+        )
+    yield from _verdicts(paces)
+
+
+def _verdicts(paces: dict[tuple[str, int], Pace]) -> Iterator[Row]:
+    plain, bare = RIVALS
+    ours = paces["ours", 10_000]
+    faster = ours.per_second / paces[plain, 10_000].per_second
+    yield Row(
+        what="throughput against plain AsyncAnthropic + semaphore, 10,000 requests",
+        measured=f"{faster:.2f}x",
+        held_to=">= 2x",
+        kept=faster >= 2,
+    )
+    cost = ours.cpu_ms / paces[bare, 10_000].cpu_ms
+    yield Row(
+        what="CPU per request against the bare SDK call over aiohttp, 10,000 requests",
+        measured=f"{cost:.2f}x",
+        held_to="<= 1.25x",
+        kept=cost <= 1.25,
+    )
+    large = paces["ours", 100_000].cpu_ms / paces["ours", 10_000].cpu_ms
+    yield Row(
+        what="CPU per request, 100,000 requests against 10,000",
+        measured=f"{large:.2f}x",
+        held_to="flat within 10 %",
+        kept=large <= 1.10,
+    )
+
+
+def _ours(folder: Path, url: str, count: int) -> Pace:
+    prompts = folder / "p.jsonl"
+    command = [PYTHON, str(ROOT / "samples/large.py")]
+    results = folder / "p.results.jsonl"
+
+    def run(number: int) -> Taken:
+        must(measure([*command, str(number), "-o", str(prompts)], folder=folder), folder)
+        for path in folder.glob("p.results.jsonl*"):
+            path.unlink()
+        variables = environment(folder, ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY="bench-key")
+        ours = [*PROGRAM, "run", str(prompts), "-o", str(results), "--no-stdout"]
+        ours += ["--progress", "none", "--concurrency", str(CONCURRENCY)]
+        return must(measure(ours, folder=folder, environment=variables), folder)
+
+    return _pace(run(1), run(count), count)
+
+
+def _rival(folder: Path, url: str, kind: str, count: int) -> Pace:
+    variables = environment(folder, ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY="bench-key")
+
+    def run(number: int) -> Taken:
+        command = [PYTHON, "-m", "tests.bench.rivals", kind, str(number), str(CONCURRENCY)]
+        variables["PYTHONPATH"] = str(ROOT)
+        return must(measure(command, folder=folder, environment=variables), folder)
+
+    return _pace(run(1), run(count), count)
+
+
+def _pace(start: Taken, whole: Taken, count: int) -> Pace:
+    return Pace(
+        per_second=count / (whole.wall_s - start.wall_s),
+        cpu_ms=(whole.cpu_s - start.cpu_s) / count * 1e3,
+        rss_mb=whole.rss_mb,
+    )
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[str]:
+    command: Sequence[str] = [PYTHON, "-m", "tests.bench.quick_server"]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())["url"]
+        finally:
+            process.terminate()

@@ -1,0 +1,66 @@
+"""A real redis-server on a free loopback port, that keeps nothing on disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+PROGRAM = "redis-server"
+_READY = "Ready to accept connections"
+
+
+def redis_or_skip(config: pytest.Config) -> None:
+    """Skip loudly where there is no redis-server; on CI that is a failure."""
+    if shutil.which(PROGRAM):
+        return
+    notice = f"{PROGRAM} IS NOT INSTALLED: the response cache in Redis is NOT tested here"
+    if os.environ.get("CI"):
+        pytest.fail(notice)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is not None and capture is not None:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(f"\n{notice}", red=True, bold=True)
+    pytest.skip(notice)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Run a server; its URL is yielded once it answers."""
+    port = _free_port()
+    process = subprocess.Popen(
+        [
+            *(PROGRAM, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)),
+            *("--save", "", "--appendonly", "no", "--daemonize", "no"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if _READY in line:
+                break
+        else:
+            raise AssertionError(f"{PROGRAM} did not start: {''.join(said)}")
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -1,0 +1,51 @@
+"""ARCHITECTURE.md: the six stops of a prompt are real, and in this order."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import FrameType
+
+import pytest
+import typer
+
+from claude_batch.cli.run import run
+
+ROOT = Path(__file__).parents[1]
+STOP = re.compile(r"^\d\. `(claude_batch/[\w/]+\.py)`", re.MULTILINE)
+
+
+def stops() -> list[str]:
+    return STOP.findall((ROOT / "ARCHITECTURE.md").read_text())
+
+
+def test_the_map_names_six_files_that_exist() -> None:
+    assert len(stops()) == 6
+    assert all((ROOT / stop).is_file() for stop in stops())
+
+
+def test_a_prompt_passes_the_six_stops_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.jsonl").write_text('"hi"\n')
+    last_seen: dict[str, int] = {}
+    first_seen: dict[str, int] = {}
+
+    def watch(frame: FrameType, event: str, _argument: object) -> None:
+        name = frame.f_code.co_filename
+        if event == "call" and name.startswith(str(ROOT / "claude_batch")):
+            stop = str(Path(name).relative_to(ROOT))
+            last_seen[stop] = len(last_seen)
+            first_seen.setdefault(stop, len(first_seen))
+
+    sys.setprofile(watch)
+    try:
+        with pytest.raises(typer.Exit) as left:
+            run("p.jsonl", sandbox=True, stdout=False, quiet=True)
+    finally:
+        sys.setprofile(None)
+    assert left.value.exit_code == 0
+    assert set(stops()) <= set(first_seen)

@@ -1,0 +1,139 @@
+"""A client is opened once, points where it was told, and sends its key nowhere else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx2
+import pytest
+
+import claude_batch
+from claude_batch.errors import CredentialsMissingError, SettingsError
+from claude_batch.transport.clients import EndpointSettings, Scrub, open_client
+from tests.transport.wire import KEY, Wire, reply
+
+
+def headers_sent(settings: EndpointSettings) -> httpx2.Headers:
+    wire = Wire()
+    reply(wire, settings=settings)
+    return wire.sent[0].headers
+
+
+def test_a_key_goes_out_as_a_bearer_token() -> None:
+    headers = headers_sent(EndpointSettings(api_key=KEY))
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert "x-api-key" not in headers
+
+
+def test_a_token_goes_out_as_a_bearer_token() -> None:
+    assert headers_sent(EndpointSettings(auth_token=KEY))["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_server_that_reads_only_x_api_key_gets_only_that() -> None:
+    headers = headers_sent(EndpointSettings(api_key=KEY, auth="x-api-key"))
+    assert headers["x-api-key"] == KEY
+    assert "authorization" not in headers
+
+
+def test_a_key_can_go_out_both_ways() -> None:
+    headers = headers_sent(EndpointSettings(api_key=KEY, auth="both"))
+    assert (headers["x-api-key"], headers["authorization"]) == (KEY, f"Bearer {KEY}")
+
+
+def test_the_keys_variable_is_read_by_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    assert headers_sent(EndpointSettings())["authorization"] == f"Bearer {KEY}"
+
+
+def test_the_keys_variable_serves_x_api_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    assert headers_sent(EndpointSettings(auth="x-api-key"))["x-api-key"] == KEY
+
+
+def test_headers_of_the_settings_are_sent() -> None:
+    headers = headers_sent(EndpointSettings(api_key=KEY, headers={"X-Team": "blue"}))
+    assert headers["x-team"] == "blue"
+
+
+def test_headers_of_the_sdks_variable_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "x-team: blue")
+    assert headers_sent(EndpointSettings(api_key=KEY))["x-team"] == "blue"
+
+
+def test_a_request_says_which_sdk_it_comes_from() -> None:
+    assert "Anthropic" in headers_sent(EndpointSettings(api_key=KEY))["user-agent"]
+
+
+def test_without_any_credential_the_message_names_the_variables() -> None:
+    with pytest.raises(CredentialsMissingError, match="ANTHROPIC_API_KEY") as raised:
+        Wire().client(EndpointSettings())
+    assert "--sandbox" in raised.value.hint
+
+
+def test_an_authorization_header_is_credential_enough() -> None:
+    settings = EndpointSettings(headers={"Authorization": "Basic abcdefgh"})
+    assert headers_sent(settings)["authorization"] == "Basic abcdefgh"
+
+
+def test_two_credentials_at_once_are_refused() -> None:
+    with pytest.raises(SettingsError, match="main"):
+        Wire().client(EndpointSettings(name="main", api_key=KEY, auth_token="other-token"))
+
+
+def test_the_base_url_can_come_from_the_sdks_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9/api")
+    assert Wire().client().host == "127.0.0.1:9"
+
+
+def test_by_default_prompts_go_to_anthropic() -> None:
+    assert Wire().client().is_anthropic
+
+
+def test_a_host_is_named_without_userinfo() -> None:
+    settings = EndpointSettings(api_key=KEY, base_url="https://me:hunter22@relay.example:8443/x")
+    assert Wire().client(settings).host == "relay.example:8443"
+
+
+def test_settings_do_not_show_their_secrets() -> None:
+    settings = EndpointSettings(api_key=KEY, auth_token=KEY, headers={"x": KEY})
+    assert KEY not in repr(settings)
+
+
+def test_a_client_does_not_show_its_secrets() -> None:
+    assert KEY not in repr(Wire().client().scrub)
+
+
+def test_a_secret_within_another_is_taken_out_whole() -> None:
+    settings = EndpointSettings(api_key=KEY, headers={"x": f"{KEY}-and-more"})
+    assert Wire().client(settings).scrub(f"{KEY}-and-more") == "[secret]"
+
+
+def test_the_password_in_a_base_url_is_taken_out() -> None:
+    settings = EndpointSettings(api_key=KEY, base_url="https://me:hunter22@relay.example")
+    assert Wire().client(settings).scrub("hunter22") == "[secret]"
+
+
+def test_short_values_are_no_secrets() -> None:
+    settings = EndpointSettings(api_key=KEY, headers={"x-team": "blue"})
+    assert Wire().client(settings).scrub("a blue sky") == "a blue sky"
+
+
+def test_json_without_a_secret_is_the_same_object() -> None:
+    raw = b'{"text":"hello"}'
+    assert Scrub(secrets=(KEY,)).json(raw) is raw
+
+
+def test_the_sdks_retries_are_off_in_exactly_one_place() -> None:
+    package = Path(claude_batch.__file__).parent
+    hits = [
+        path.name
+        for path in package.rglob("*.py")
+        for _ in re.finditer(r"max_retries", path.read_text(encoding="utf-8"))
+    ]
+    assert hits == ["providers.py"]
+
+
+def test_there_is_room_for_as_many_connections_as_asked_for() -> None:
+    client = open_client(EndpointSettings(api_key=KEY), connections=1234)
+    assert client.http._transport.limits.max_connections == 1234  # type: ignore[attr-defined]

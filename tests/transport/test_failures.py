@@ -1,0 +1,306 @@
+"""What goes wrong has one meaning: the table of failures, over the real SDK."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import ssl
+from typing import Any
+
+import anthropic
+import httpx2
+import orjson
+import pytest
+from anthropic import _error_classes
+from anthropic.lib import credentials
+
+from claude_batch.core.model import FailureKind, LimitKind
+from claude_batch.transport.clients import EndpointSettings
+from claude_batch.transport.failures import (
+    BY_CLASS,
+    BY_CODE,
+    LONGEST_MESSAGE,
+    raised_failure,
+    status_error,
+)
+from tests.transport.wire import KEY, Chunks, an_error, failure
+
+ROOTS = {
+    anthropic.AnthropicError,
+    anthropic.APIError,
+    anthropic.APIStatusError,
+    anthropic.APIWebhookValidationError,  # about incoming webhooks; no attempt raises it
+}
+HTML = "<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
+
+
+def sdk_errors() -> list[type[BaseException]]:
+    """Return every exception class the SDK exports or makes of an answer."""
+    modules = [anthropic, anthropic._exceptions, _error_classes]
+    modules += [
+        importlib.import_module(found.name)
+        for found in pkgutil.iter_modules(credentials.__path__, "anthropic.lib.credentials.")
+    ]
+    classes = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, anthropic.AnthropicError)
+    }
+    return sorted(classes - ROOTS, key=lambda error: error.__name__)
+
+
+def same(text: str) -> str:
+    return text
+
+
+@pytest.mark.parametrize("error_class", sdk_errors())
+def test_every_error_of_the_sdk_has_been_decided(error_class: type[BaseException]) -> None:
+    assert any(a in BY_CLASS for a in error_class.__mro__ if a not in ROOTS)
+
+
+@pytest.mark.parametrize(("status", "code"), list(_error_classes.ERROR_CLASSES))
+def test_our_error_of_a_status_is_the_sdks(status: int, code: str | None) -> None:
+    body = {"type": "error", "error": {"type": "x", "details": {"error_code": code}}}
+    response = httpx2.Response(
+        status, json=body, request=httpx2.Request("POST", "https://api.example")
+    )
+    sdks = _error_classes.ERROR_CLASSES[status, code]
+    assert issubclass(sdks, type(status_error(response)))
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "kind"),
+    [
+        (400, "invalid_request_error", FailureKind.REQUEST_REJECTED),
+        (401, "authentication_error", FailureKind.ENDPOINT_REJECTED),
+        (402, "billing_error", FailureKind.RUN_REFUSED),
+        (403, "permission_error", FailureKind.MODEL_FORBIDDEN),
+        (404, "not_found_error", FailureKind.REQUEST_REJECTED),
+        (408, "timeout_error", FailureKind.SERVER_ERROR),
+        (409, "conflict_error", FailureKind.SERVER_ERROR),
+        (413, "request_too_large", FailureKind.REQUEST_REJECTED),
+        (422, "invalid_request_error", FailureKind.REQUEST_REJECTED),
+        (429, "rate_limit_error", FailureKind.RATE_LIMITED),
+        (500, "api_error", FailureKind.SERVER_ERROR),
+        (503, "whatever_error", FailureKind.OVERLOADED),
+        (504, "timeout_error", FailureKind.SERVER_ERROR),
+        (529, "overloaded_error", FailureKind.OVERLOADED),
+        (418, "invalid_request_error", FailureKind.REQUEST_REJECTED),
+    ],
+)
+def test_an_error_of_the_api_means_what_the_table_says(
+    status: int, error_type: str, kind: FailureKind
+) -> None:
+    assert failure(an_error(status, error_type)).kind is kind
+
+
+@pytest.mark.parametrize(("code", "kind"), BY_CODE.items())
+@pytest.mark.parametrize("status", [400, 402, 429])
+def test_an_error_code_says_more_than_status_and_type(
+    status: int, code: str, kind: FailureKind
+) -> None:
+    assert failure(an_error(status, "rate_limit_error", code=code)).kind is kind
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "You have reached your specified API usage limits. You will regain access on 2026-12-01.",
+        "You have reached your specified workspace API usage limits.",
+        "Your credit balance is too low to access the Anthropic API.",
+    ],
+)
+def test_a_spend_limit_that_comes_as_a_400_ends_the_run(message: str) -> None:
+    assert failure(an_error(400, "invalid_request_error", message)).kind is FailureKind.RUN_REFUSED
+
+
+def test_a_spend_limit_that_comes_as_a_429_without_a_wait_ends_the_run() -> None:
+    spent = an_error(429, "rate_limit_error", code="enforced_spend_limit_reached")
+    assert failure(spent).kind is FailureKind.RUN_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        ("of 50 requests per minute", LimitKind.REQUESTS),
+        ("of 80,000 input tokens per minute", LimitKind.INPUT_TOKENS),
+        ("of 8,000 output tokens per minute", LimitKind.OUTPUT_TOKENS),
+        ("of your organization", None),
+    ],
+)
+def test_a_429_names_the_limit_it_speaks_of(words: str, limit: LimitKind | None) -> None:
+    message = f"This request would exceed the rate limit for your organization (0b7a) {words}."
+    assert failure(an_error(429, "rate_limit_error", message)).limit is limit
+
+
+def test_a_429_carries_its_wait() -> None:
+    limited = an_error(429, "rate_limit_error", headers={"retry-after": "12"})
+    assert failure(limited).headers.retry_after_s == 12.0
+
+
+def test_the_apis_own_error_is_kept_as_it_is() -> None:
+    kept = orjson.loads(failure(an_error(400, "invalid_request_error", "max_tokens")).error)
+    assert kept == {
+        "type": "error",
+        "error": {"type": "invalid_request_error", "message": "max_tokens"},
+        "request_id": "req_1",
+    }
+
+
+def test_a_missing_request_id_is_taken_from_the_header() -> None:
+    body = {"type": "error", "error": {"type": "api_error", "message": "x"}}
+    answer = httpx2.Response(500, json=body, headers={"request-id": "req_9"})
+    assert orjson.loads(failure(answer).error)["request_id"] == "req_9"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (413, FailureKind.REQUEST_REJECTED),
+        (502, FailureKind.SERVER_ERROR),
+        (503, FailureKind.OVERLOADED),
+        (520, FailureKind.SERVER_ERROR),
+    ],
+)
+def test_a_page_from_the_edge_is_judged_by_its_status(status: int, kind: FailureKind) -> None:
+    assert failure(httpx2.Response(status, html=HTML)).kind is kind
+
+
+def test_a_page_becomes_an_error_in_the_apis_shape() -> None:
+    error = orjson.loads(failure(httpx2.Response(502, html=HTML)).error)["error"]
+    assert error == {"type": "api_error", "message": HTML}
+
+
+def test_a_long_page_is_cut() -> None:
+    long = failure(httpx2.Response(502, text="words " * 1000))
+    assert len(long.message) == LONGEST_MESSAGE + len("...")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (
+            401,
+            {"message": "Incorrect API key", "type": "invalid_request_error", "code": None},
+            FailureKind.ENDPOINT_REJECTED,
+        ),
+        (
+            429,
+            {"message": "You exceeded your current quota", "code": "insufficient_quota"},
+            FailureKind.RUN_REFUSED,
+        ),
+        (
+            429,
+            {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"},
+            FailureKind.RATE_LIMITED,
+        ),
+        (
+            500,
+            {"message": "bad gateway", "type": "invalid_request_error"},
+            FailureKind.SERVER_ERROR,
+        ),
+    ],
+)
+def test_an_error_in_openais_shape_is_understood(
+    status: int, error: dict[str, Any], kind: FailureKind
+) -> None:
+    assert failure(httpx2.Response(status, json={"error": error})).kind is kind
+
+
+@pytest.mark.parametrize("body", [b"", b"overloaded", b"[1]", b'"no"', b'{"error":"no"}', b"null"])
+def test_any_body_at_all_is_a_failure_with_a_message(body: bytes) -> None:
+    assert failure(httpx2.Response(500, content=body)).message
+
+
+def test_an_error_whose_body_breaks_off_keeps_its_status() -> None:
+    cut = httpx2.Response(529, stream=Chunks([b'{"type":'], httpx2.ReadError("reset")))
+    assert failure(cut).kind is FailureKind.OVERLOADED
+
+
+def test_an_error_in_a_broken_encoding_keeps_its_status() -> None:
+    garbled = httpx2.Response(529, headers={"content-encoding": "gzip"}, stream=Chunks([b"no"]))
+    assert failure(garbled).kind is FailureKind.OVERLOADED
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    moved = httpx2.Response(status, headers={"location": "https://elsewhere.example/v1/messages"})
+    gone = failure(moved)
+    assert gone.kind is FailureKind.ENDPOINT_REJECTED
+    assert "elsewhere.example" in gone.message
+
+
+@pytest.mark.parametrize("location", ["https://[bad", "https://a.example:port/", "/login", ""])
+def test_a_redirect_to_nowhere_is_still_one(location: str) -> None:
+    moved = httpx2.Response(302, headers={"location": location})
+    assert failure(moved).kind is FailureKind.ENDPOINT_REJECTED
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        an_error(401, "authentication_error", f"invalid key {KEY}"),
+        httpx2.Response(502, text=f"your key {KEY}"),
+        httpx2.Response(200, text=f"hello {KEY}"),
+        httpx2.Response(500, json={"error": {"message": KEY, "type": "x"}}),
+    ],
+)
+def test_a_key_that_comes_back_is_taken_out(answer: httpx2.Response) -> None:
+    echoed = failure(answer)
+    assert KEY not in f"{echoed.message}{echoed.error!r}"
+
+
+def test_a_token_that_the_sdk_fetched_is_taken_out_by_its_shape() -> None:
+    echoed = failure(httpx2.Response(500, text="Bearer sk-ant-oat01-abcdefghijklmnop"))
+    assert echoed.message == "Bearer [secret]"
+
+
+def test_a_header_named_by_the_settings_is_taken_out() -> None:
+    settings = EndpointSettings(api_key=KEY, headers={"x-team": "team-secret"})
+    echoed = failure(httpx2.Response(500, text="x-team: team-secret"), settings=settings)
+    assert echoed.message == "x-team: [secret]"
+
+
+REQUEST = httpx2.Request("POST", "https://api.example/v1/messages")
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (
+            caused(anthropic.APIConnectionError(request=REQUEST), httpx2.ConnectError("refused")),
+            FailureKind.UNREACHABLE,
+        ),
+        (
+            caused(anthropic.APITimeoutError(request=REQUEST), httpx2.ReadTimeout("slow")),
+            FailureKind.TIMED_OUT,
+        ),
+        (
+            caused(anthropic.APITimeoutError(request=REQUEST), httpx2.ConnectTimeout("slow")),
+            FailureKind.UNREACHABLE,
+        ),
+        (
+            caused(
+                anthropic.APIConnectionError(request=REQUEST),
+                caused(httpx2.ConnectError("tls"), ssl.SSLCertVerificationError("self-signed")),
+            ),
+            FailureKind.ENDPOINT_REJECTED,
+        ),
+        (anthropic.CredentialsError("no profile"), FailureKind.ENDPOINT_REJECTED),
+    ],
+)
+def test_an_attempt_without_an_answer_is_named_by_its_cause(
+    error: Exception, kind: FailureKind
+) -> None:
+    assert raised_failure(error, scrub=same).kind is kind
+
+
+def test_the_message_of_a_failed_connection_is_the_networks() -> None:
+    error = caused(anthropic.APIConnectionError(request=REQUEST), httpx2.ConnectError("refused"))
+    assert raised_failure(error, scrub=same).message == "refused"

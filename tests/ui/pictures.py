@@ -1,0 +1,149 @@
+"""Snapshots of runs to draw: calm, busy, in a storm, finished."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from claude_batch.core.model import LimitKind
+from claude_batch.core.snapshot import FailureView, Gauge, LaneView, Phase, Snapshot
+
+AT = 1_795_521_785.0
+"""2026-11-24 12:03:05 UTC."""
+
+
+def gauges(requests: float, input_tokens: float, output_tokens: float) -> tuple[Gauge, ...]:
+    """Return gauges of a lane at the Start tier, by the shares that are left."""
+    limits = {
+        LimitKind.REQUESTS: (1_000.0, requests),
+        LimitKind.INPUT_TOKENS: (2_000_000.0, input_tokens),
+        LimitKind.OUTPUT_TOKENS: (400_000.0, output_tokens),
+    }
+    return tuple(
+        Gauge(
+            kind=kind,
+            limit_per_minute=limit,
+            capacity=limit,
+            available=limit * share,
+            full_in_s=60 * (1 - share),
+        )
+        for kind, (limit, share) in limits.items()
+    )
+
+
+NOTHING_TOLD = tuple(
+    Gauge(kind=kind, limit_per_minute=None, capacity=None, available=None, full_in_s=None)
+    for kind in LimitKind
+)
+
+
+def lane(name: str = "Haiku 5.5") -> LaneView:
+    """Return a lane that goes well."""
+    return LaneView(
+        name=name, gauges=gauges(0.81, 0.6, 0.05), in_flight=40, queued=120, concurrency=64
+    )
+
+
+def paused(name: str = "Sonnet 5.5") -> LaneView:
+    """Return a lane that waits out a 429, in debt for output tokens."""
+    return replace(
+        lane(name),
+        gauges=gauges(1.0, 0.4, -0.03),
+        in_flight=0,
+        queued=12_345,
+        waiting_for="429: retry-after",
+        waiting_s=12.0,
+    )
+
+
+CALM = Snapshot(
+    run_id="3f9a",
+    prompts="/data/prompts.jsonl",
+    results="/data/prompts.results.jsonl",
+    phase=Phase.RUNNING,
+    sandbox=False,
+    host="api.anthropic.com",
+    total=10_000,
+    resumed=0,
+    succeeded=1_200,
+    errored=0,
+    canceled=0,
+    expired=0,
+    retrying=0,
+    in_flight=40,
+    attempts=1_200,
+    rate_limited=0,
+    elapsed_s=72.4,
+    eta_s=550.0,
+    input_tokens=1_234_567,
+    output_tokens=234_567,
+    requests_per_minute=980.0,
+    input_tokens_per_minute=1_005_000.0,
+    output_tokens_per_minute=191_000.0,
+    at=AT,
+    lanes=(lane(),),
+)
+
+FAILURES = (
+    FailureView(
+        at=AT - 9,
+        custom_id="line-17",
+        line=17,
+        what="invalid_request_error: messages.0: text content blocks must be non-empty",
+        retry_in_s=None,
+    ),
+    FailureView(
+        at=AT - 2,
+        custom_id="翻訳-東京都の天気予報を英語に-0001",
+        line=8_001,
+        what="overloaded_error: Overloaded",
+        retry_in_s=5.0,
+    ),
+    FailureView(
+        at=AT - 3,
+        custom_id="grade-essay/2026/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        line=940,
+        what="api_error: Internal server error",
+        retry_in_s=2.0,
+    ),
+)
+
+BUSY = replace(
+    CALM,
+    host="relay.example.com",
+    retrying=7,
+    errored=1,
+    rate_limited=3,
+    lanes=(lane(), paused()),
+    failures=FAILURES[:1],
+    cost_usd=1.234,
+    projected_cost_usd=10.2,
+    notice="going on with prompts.results.jsonl: 400 of 10,000 done before",
+)
+
+STORM = replace(
+    BUSY,
+    sandbox=True,
+    host="127.0.0.1:43211",
+    errored=321,
+    retrying=1_020,
+    rate_limited=12_345,
+    eta_s=None,
+    lanes=tuple(paused(name) for name in ("Haiku 5.5", "Sonnet 5.5", "Opus 5.5", "Fable 5.x")),
+    failures=FAILURES,
+    phase=Phase.STOPPING,
+)
+
+FINISHED = replace(
+    CALM,
+    phase=Phase.FINISHED,
+    resumed=400,
+    succeeded=9_990,
+    errored=8,
+    canceled=1,
+    expired=1,
+    in_flight=0,
+    eta_s=None,
+    cost_usd=12.4,
+    attempts=9_700,
+    lanes=(),
+)

@@ -1,0 +1,105 @@
+"""How a run ends before its time: full disk, signals, refusals; each time it can go on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import Program, served, wait_for
+from tests.whole.test_kill import QUICK, lines_of, write_prompts
+
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+
+
+def test_a_full_disk_stops_the_run_cleanly_and_it_goes_on_later(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 200)
+    results = tmp_path / "p.results.jsonl"
+    with served(tmp_path, QUICK) as sandbox:
+        program = Program(folder=tmp_path, variables=sandbox.variables)
+        full = program.shell(
+            "ulimit -f 40; claude-batch run p.jsonl --rpm 6000 --progress none --no-stdout"
+        )
+        kept = lines_of(results)
+        whole = results.read_bytes().endswith(b"\n")
+        again = program.run("run", "p.jsonl", "--progress", "none", "--no-stdout")
+    assert full.returncode == 5, full.stderr.decode()
+    assert b"cannot write" in full.stderr
+    assert b"Traceback" not in full.stderr
+    assert whole
+    assert 0 < len(kept) < 200
+    assert again.returncode == 0
+    assert sorted(lines_of(results)) == sorted(f"p{number}" for number in range(200))
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_lets_requests_in_flight_finish(tmp_path: Path, number: int, code: int) -> None:
+    write_prompts(tmp_path / "p.jsonl", 2_000)
+    results = tmp_path / "p.results.jsonl"
+    with served(tmp_path, QUICK) as sandbox:
+        program = Program(folder=tmp_path, variables=sandbox.variables)
+        process = program.start("run", "p.jsonl", "--rpm", "3000", "--no-stdout")
+        wait_for(lambda: len(lines_of(results)) > 20)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+        counts = sandbox.requests()
+    assert process.returncode == code, stderr.decode()
+    assert b"claude-batch resume p.results.jsonl" in stderr
+    assert len(lines_of(results)) == len(counts)
+    assert all(arrived == answered == 1 for arrived, answered in counts.values())
+
+
+def test_resume_without_a_name_finds_the_interrupted_run(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 300)
+    results = tmp_path / "p.results.jsonl"
+    with served(tmp_path, QUICK) as sandbox:
+        program = Program(folder=tmp_path, variables=sandbox.variables)
+        process = program.start("run", "p.jsonl", "--rpm", "3000", "--no-stdout")
+        wait_for(lambda: len(lines_of(results)) > 5)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        before = json.loads(program.run("status", "--json").stdout)
+        resumed = program.run("resume", "--new-only")
+        after = json.loads(program.run("status", str(results), "--json").stdout)
+    assert [run["state"] for run in before] == ["interrupted"]
+    assert resumed.returncode == 0, resumed.stderr.decode()
+    assert len(resumed.stdout.splitlines()) == before[0]["left"]
+    assert (after["state"], after["done"], after["left"]) == ("finished", 300, 0)
+
+
+def test_two_runs_at_once_on_one_results_file_are_refused(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 2_000)
+    results = tmp_path / "p.results.jsonl"
+    with served(tmp_path, QUICK) as sandbox:
+        program = Program(folder=tmp_path, variables=sandbox.variables)
+        first = program.start("run", "p.jsonl", "--rpm", "600", "--no-stdout")
+        wait_for(lambda: len(lines_of(results)) > 0)
+        second = program.run("run", "p.jsonl", "--no-stdout")
+        first.send_signal(signal.SIGINT)
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=30)
+    assert second.returncode == 5
+    assert f"process {first.pid}".encode() in second.stderr
+
+
+def test_the_same_bad_key_everywhere_stops_the_run_without_a_line(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 100)
+    with served(tmp_path, QUICK) as sandbox:
+        program = Program(folder=tmp_path, variables=sandbox.variables)
+        stopped = program.run("run", "p.jsonl", "--model", "claude-none-9", "--no-stdout")
+    assert stopped.returncode == 4, stopped.stderr.decode()
+    assert b"claude-none-9" in stopped.stderr
+    assert lines_of(tmp_path / "p.results.jsonl") == []
+
+
+def test_without_a_credential_nothing_is_begun(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 2)
+    refused = Program(folder=tmp_path).run("run", "p.jsonl", "--no-stdout")
+    assert refused.returncode == 2
+    assert b"ANTHROPIC_API_KEY" in refused.stderr
+    assert b"--sandbox" in refused.stderr
+    assert not (tmp_path / "p.results.jsonl.journal").exists()
