@@ -15,6 +15,7 @@ from typing import Any, Literal
 from platformdirs import user_config_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from claude_batch.core.routing import Route, parse_routes
 from claude_batch.errors import SettingsError
 
 FILE_NAME = "claude-batch.toml"
@@ -127,44 +128,17 @@ class Pool(BaseModel):
         return seconds(self.fallback_after)
 
 
-class RouteWhen(BaseModel):
-    """When a [[route]] is taken: all that is given has to hold. `meta` is compared key by key."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str | None = None
-    min_input_tokens: int | None = Field(default=None, ge=0)
-    max_input_tokens: int | None = Field(default=None, ge=0)
-    meta: dict[str, Any] = {}
-
-
-class Route(BaseModel):
-    """One [[route]]: what a request that fits is changed to. First match wins.
-
-    A model that the line names itself is kept, unless `override` says otherwise.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str | None = None
-    when: RouteWhen = RouteWhen()
-    model: str | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    effort: str | None = None
-    override: bool = False
-
-
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     defaults: dict[str, Any] = {}
     endpoint: list[Endpoint] = []
     pool: Pool = Pool()
-    route: list[Route] = []
+    route: list[dict[str, Any]] = []
 
 
 class Settings(BaseModel):
-    """Everything that was said, by whatever means."""
+    """Everything that was said, by whatever means; `routes` are the [[route]] rules, in order."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -201,7 +175,7 @@ def read_settings(
         options=options,
         endpoints=tuple(content.endpoint) or (Endpoint(),),
         pool=content.pool,
-        routes=tuple(content.route),
+        routes=_routes(content, path),
         file=path,
     )
 
@@ -246,6 +220,13 @@ def _read_file(path: Path) -> _File:
     return parsed
 
 
+def _routes(content: _File, path: Path | None) -> tuple[Route, ...]:
+    try:
+        return parse_routes(content.route)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error.message}", hint=error.hint) from error
+
+
 def _explain(
     error: ValidationError,
     path: Path | None,
@@ -268,15 +249,13 @@ def _explain(
     return SettingsError(f"{place} = {first['input']!r}: {message}", hint=f"change {place}")
 
 
-_TABLES: Mapping[str, type[BaseModel]] = {"endpoint": Endpoint, "pool": Pool, "route": Route}
+_TABLES: Mapping[str, type[BaseModel]] = {"endpoint": Endpoint, "pool": Pool}
 
 
 def _nearest(key: str, where: list[str]) -> str:
     """Name the setting that was meant: of the table it stands in, or else of [defaults]."""
     if len(where) == 1:
         known = [*_File.model_fields, *Options.model_fields]
-    elif "when" in where:
-        known = list(RouteWhen.model_fields)
     else:
         known = list(_TABLES.get(where[0], Options).model_fields)
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)

@@ -146,7 +146,7 @@ class ResultsPart(Protocol):
         """Let go of it."""
 
 
-class Parts(Protocol):
+class Downloads(Protocol):
     """Where results are downloaded to."""
 
     async def open(self, batch_id: str) -> ResultsPart:

@@ -58,6 +58,15 @@ Patience = Annotated[
         "--patience", metavar="TIME", help="Give up after this long without a success [1h]."
     ),
 ]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", metavar="USD", help="Stop, resumable, before spending more."),
+]
+ConfirmAbove = Annotated[
+    float | None,
+    typer.Option("--confirm-above", metavar="USD", help="Ask before spending more [10]."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings [./claude-batch.toml]."),

@@ -24,6 +24,9 @@ def resume(
     share: opt.Share = None,
     concurrency: opt.Concurrency = None,
     max_attempts: opt.MaxAttempts = None,
+    max_cost: opt.MaxCost = None,
+    confirm_above: opt.ConfirmAbove = None,
+    prices: opt.Prices = None,
     patience: opt.Patience = None,
     config: opt.Config = None,
     progress: opt.ProgressOption = None,
@@ -32,6 +35,7 @@ def resume(
     format: opt.Format = None,
     new_only: opt.NewOnly = False,
     retry_errored: opt.RetryErrored = False,
+    yes: opt.Yes = False,
 ) -> None:
     """Go on with an interrupted run.
 
@@ -42,6 +46,10 @@ def resume(
     from claude_batch.compose.run import ResumeOrder, resume  # noqa: PLC0415  # only when really run
 
     order = ResumeOrder(
-        results=results, settings=settings, new_only=new_only, retry_errored=retry_errored
+        results=results,
+        settings=settings,
+        new_only=new_only,
+        retry_errored=retry_errored,
+        yes=yes,
     )
     raise typer.Exit(resume(order))

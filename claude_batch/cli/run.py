@@ -23,6 +23,9 @@ def run(
     share: opt.Share = None,
     concurrency: opt.Concurrency = None,
     max_attempts: opt.MaxAttempts = None,
+    max_cost: opt.MaxCost = None,
+    confirm_above: opt.ConfirmAbove = None,
+    prices: opt.Prices = None,
     patience: opt.Patience = None,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Send the good lines of a file with bad ones.")
@@ -44,6 +47,7 @@ def run(
         bool, typer.Option("--fresh", help="Set an existing run aside and start over.")
     ] = False,
     retry_errored: opt.RetryErrored = False,
+    yes: opt.Yes = False,
 ) -> None:
     """Start, or go on with, a run.
 
@@ -64,5 +68,6 @@ def run(
         new_only=new_only,
         fresh=fresh,
         retry_errored=retry_errored,
+        yes=yes,
     )
     raise typer.Exit(run(order))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from claude_batch.compose.accounts import counting_of
 from claude_batch.compose.api import Api
-from claude_batch.compose.probing import Probe, one_per_class, probe, remedy
-from claude_batch.compose.shaping import catalog_for, models_of
+from claude_batch.compose.money import catalog_for
+from claude_batch.compose.probing import Probe, models_of, one_per_class, probe, remedy
 from claude_batch.config import Endpoint, Settings, secret
 from claude_batch.core.account import ConfiguredLimits
 from claude_batch.core.catalog import Catalog, model_class
@@ -25,7 +26,7 @@ from claude_batch.ui.messages import error_text, notice_text
 from claude_batch.ui.tables import LimitRow, limits_table, print_table
 
 if TYPE_CHECKING:
-    from claude_batch.transport.messages import MessagesTransport
+    from claude_batch.transport.opening import EndpointTransport
 
 ADMIN_PREFIX = "sk-ant-admin"
 """Such a key reads what is configured, and may not send messages (API-FACTS 1.5)."""
@@ -106,7 +107,7 @@ def _silence(lane: str) -> tuple[str, str]:
 
 
 async def _ask(
-    transport: MessagesTransport, models: tuple[str, ...], catalog: Catalog, *, admin: bool
+    transport: EndpointTransport, models: tuple[str, ...], catalog: Catalog, *, admin: bool
 ) -> EndpointLimits:
     try:
         if admin:
@@ -117,11 +118,10 @@ async def _ask(
         await transport.close()
 
 
-async def _configured(transport: MessagesTransport) -> EndpointLimits:
+async def _configured(transport: EndpointTransport) -> EndpointLimits:
     """Return what the organization is configured with: an admin key may see that, and only that."""
-    from claude_batch.transport.counting import CountingTransport  # noqa: PLC0415  # the SDK
-
-    groups = await CountingTransport(transport.client).rate_limits()
+    account = counting_of(transport)
+    groups = None if account is None else await account.rate_limits()
     if groups is None or isinstance(groups, Failure):
         problem = Problem(
             endpoint=transport.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import signal
@@ -11,10 +12,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from claude_batch.compose.api import Api
+from claude_batch.compose.requests import requests_left
 from claude_batch.compose.telling import ending_of
 from claude_batch.config import Options
-from claude_batch.core.catalog import model_class, tier_limits
+from claude_batch.core.catalog import Catalog, model_class, tier_limits
 from claude_batch.core.limits import Limits
+from claude_batch.core.model import Request, Usage
+from claude_batch.core.pricing import cost_usd, expected_cost_usd
 from claude_batch.core.progress import Progress, RunFacts, view
 from claude_batch.core.scheduler import Scheduler, SchedulerSettings, Stop, StopKind
 from claude_batch.core.snapshot import Phase, Snapshot
@@ -23,9 +27,8 @@ from claude_batch.engine.live import LiveRun, Parts
 from claude_batch.engine.shutdown import Interruption, signals_ask
 from claude_batch.errors import CheckpointWriteError, ClaudeBatchError, Exit
 from claude_batch.storage.journal import Closed, JournalFile, Opened
-from claude_batch.storage.opening import OpenRun, Wanted, left_out
+from claude_batch.storage.opening import OpenRun, Wanted
 from claude_batch.storage.output import Printer, as_is, as_text
-from claude_batch.storage.prompts import read_requests
 from claude_batch.storage.results import ResultsFile, utc
 from claude_batch.storage.source import FileSource
 from claude_batch.ui.screen import Screen
@@ -41,6 +44,7 @@ class LiveDesk:
     opened: OpenRun
     api: Api
     options: Options
+    catalog: Catalog
     screen: Screen
     to_stdout: bool
     new_only: bool
@@ -85,7 +89,7 @@ class LiveDesk:
             parts = Parts(
                 scheduler=self._scheduler(clock.now()),
                 transport=self.api.transport,
-                source=self._source(),
+                source=FileSource(requests_left(self.opened, self.wanted)),
                 results=results,
                 log=journal,
                 clock=clock,
@@ -95,6 +99,7 @@ class LiveDesk:
                 facts=self._facts(),
                 interruption=self._interruption,
                 publish=self._publish,
+                price=self._price,
             )
             try:
                 return await LiveRun(parts).run()
@@ -104,29 +109,31 @@ class LiveDesk:
     def _scheduler(self, now: float) -> Scheduler:
         options = self.options
         settings = SchedulerSettings(
-            lane_of=lambda model: model_class(model).name,
+            lane_of=lambda model: model_class(model, self.catalog).name,
             draw=random.random,
             concurrency=self.api.concurrency,
-            first_guess=lambda model: tier_limits(options.tier, model),
+            first_guess=lambda model: tier_limits(options.tier, model, self.catalog),
             ceilings=Limits(
                 requests=options.rpm, input_tokens=options.itpm, output_tokens=options.otpm
             ),
             share=options.share,
             max_attempts=options.max_attempts,
             patience_s=options.patience_s,
+            max_cost_usd=options.max_cost,
+            spent_usd=self.opened.checkpoint.tally.cost_usd or 0.0,
+            price_of=self._expected_price,
         )
         return Scheduler(settings, now=now)
 
-    def _source(self) -> FileSource:
-        identity, done = self.opened.identity, self.opened.checkpoint.done
-        out = frozenset(left_out(self.wanted.results)) if identity.skip_invalid else frozenset()
-        requests = read_requests(
-            self.opened.prompts,
-            self.wanted.defaults,
-            skip=lambda line: line in done or line in out,
-            expected=(identity.size, identity.sha256),
+    def _price(self, model: str, usage: Usage) -> float | None:
+        return cost_usd(model, usage, self.catalog)
+
+    def _expected_price(self, request: Request, output_tokens: float) -> float:
+        """Return the probable price of a request; what has no price does not fit any bound."""
+        price = expected_cost_usd(
+            request.model, request.input_tokens, output_tokens, catalog=self.catalog
         )
-        return FileSource(r for r in requests if not done.ids or r.custom_id not in done.ids)
+        return math.inf if price is None else price
 
     def _facts(self) -> RunFacts:
         identity = self.opened.identity
@@ -175,7 +182,7 @@ class LiveDesk:
         if stop is not None and stop.kind is StopKind.INTERRUPTED:
             return 128 + (self._interruption.signal_number or signal.SIGINT)
         if stop is not None:
-            return Exit.STOPPED
+            return Exit.BOUNDED if stop.kind is StopKind.COST else Exit.STOPPED
         complete = self._latest is not None and not self._latest.failed
         return Exit.SUCCEEDED if complete and not self.opened.identity.invalid else Exit.SOME_FAILED
 

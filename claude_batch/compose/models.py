@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from claude_batch.compose.accounts import counting_of
 from claude_batch.compose.api import Api
+from claude_batch.compose.money import catalog_for
 from claude_batch.compose.probing import remedy
-from claude_batch.compose.shaping import catalog_for
 from claude_batch.config import Endpoint, Settings
 from claude_batch.core.account import ModelFacts
 from claude_batch.core.catalog import Catalog, retirement_notice
@@ -24,7 +25,7 @@ from claude_batch.ui.models_table import ModelRow, ModelsTable
 from claude_batch.ui.tables import print_table
 
 if TYPE_CHECKING:
-    from claude_batch.transport.messages import MessagesTransport
+    from claude_batch.transport.opening import EndpointTransport
 
 _PER_MILLION = 10**6
 _HALF = 0.5
@@ -68,13 +69,12 @@ def _list(settings: Settings, endpoint: Endpoint) -> tuple[ModelFacts, ...] | Fa
         return asyncio.run(_listed(api.transport))
 
 
-async def _listed(transport: MessagesTransport) -> tuple[ModelFacts, ...] | Failure | None:
-    from claude_batch.transport.counting import CountingTransport  # noqa: PLC0415  # the SDK
-
+async def _listed(transport: EndpointTransport) -> tuple[ModelFacts, ...] | Failure | None:
+    account = counting_of(transport)
     try:
-        if not transport.abilities.models:
+        if account is None or not transport.abilities.models:
             return None
-        return await CountingTransport(transport.client).list_models()
+        return await account.list_models()
     finally:
         await transport.close()
 
@@ -113,7 +113,7 @@ class _Listing:
                 model_class="-",
                 context_tokens=facts.max_input_tokens,
                 max_output_tokens=facts.max_tokens,
-                ends=_day(facts.retires_at) or "",
+                ends=self._said(_day(facts.retires_at)),
                 live=facts.lifecycle or "listed",
             )
 
@@ -133,10 +133,17 @@ class _Listing:
             context_tokens=card.context_tokens,
             max_output_tokens=card.max_output_tokens,
             min_cacheable_tokens=card.min_cacheable_tokens,
-            ends=ends or (f"not before {card.not_before}" if card.not_before else ""),
+            ends=self._said(ends),
+            not_before=card.not_before or "",
             warned=retirement_notice(card.id, self._today, self._catalog) is not None,
             live=self._live(card),
         )
+
+    def _said(self, ends: str | None) -> str:
+        """Return a date of retirement, marked if it has passed."""
+        if ends is None:
+            return ""
+        return ends if date.fromisoformat(ends) >= self._today else f"gone {ends}"
 
     def _ends(self, card: ModelCard) -> str | None:
         facts = self._facts.get(card.id)

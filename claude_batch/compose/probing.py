@@ -1,4 +1,4 @@
-"""One cheap request: does an endpoint answer, may the key use the model, what are its limits?"""
+"""One cheap request: whether an endpoint answers for a model, and what its headers tell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from claude_batch.core.catalog import Catalog, model_class
+from claude_batch.config import Settings
+from claude_batch.core.catalog import DEFAULT_MODEL, Catalog, model_class
 from claude_batch.core.limits import Limits
 from claude_batch.core.model import Failure, FailureKind, Reply, Request, ResponseHeaders
 from claude_batch.ports import Transport
@@ -35,10 +36,11 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What one endpoint answered for one model."""
+    """What one endpoint answered for one model, and how long that took."""
 
     model: str
     outcome: Reply | Failure
+    seconds: float
 
     @property
     def failure(self) -> Failure | None:
@@ -51,10 +53,21 @@ class Probe:
         return self.outcome.headers
 
     @property
+    def told(self) -> bool:
+        """Whether the headers told any limit."""
+        return bool(self.headers.limits)
+
+    @property
     def limits(self) -> Limits:
         """The limits that the headers told."""
         told = {reading.kind.value: reading.limit_per_minute for reading in self.headers.limits}
         return Limits(**told)
+
+
+def models_of(settings: Settings) -> tuple[str, ...]:
+    """Return the models that the settings name: the default one first, then those of routes."""
+    routed = [route.model for route in settings.routes if route.model is not None]
+    return tuple(dict.fromkeys([settings.options.model or DEFAULT_MODEL, *routed]))
 
 
 def one_per_class(models: Sequence[str], catalog: Catalog) -> tuple[str, ...]:
@@ -86,7 +99,10 @@ async def _ask(transport: Transport, model: str) -> Probe:
         body=orjson.dumps(body),
         input_tokens=8,
     )
-    return Probe(model=model, outcome=await transport.send(request, timeout_s=PROBE_S))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    outcome = await transport.send(request, timeout_s=PROBE_S)
+    return Probe(model=model, outcome=outcome, seconds=loop.time() - began)
 
 
 def remedy(failure: Failure) -> str:

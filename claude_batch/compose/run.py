@@ -11,8 +11,11 @@ from pathlib import Path
 from claude_batch.compose.api import Api
 from claude_batch.compose.checking import check_shown, defaults_of
 from claude_batch.compose.live import STDOUT, LiveDesk, finished_snapshot
+from claude_batch.compose.money import ask_if_expensive, catalog_for, forecast, refuse_unpriced
+from claude_batch.compose.requests import requests_left
 from claude_batch.compose.telling import tell_opened
-from claude_batch.config import Settings
+from claude_batch.config import Options, Settings
+from claude_batch.core.catalog import Catalog
 from claude_batch.errors import CheckpointError, Exit, UsageError
 from claude_batch.storage.files import locked
 from claude_batch.storage.journal import read_journal
@@ -45,6 +48,7 @@ class RunOrder:
     new_only: bool
     fresh: bool
     retry_errored: bool
+    yes: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +59,16 @@ class ResumeOrder:
     settings: Settings
     new_only: bool
     retry_errored: bool
+    yes: bool
 
 
 def run(order: RunOrder) -> int:
-    """Start, or go on with, a run; return the exit code."""
+    """Start, or go on with, a run, shown as the settings say; return the exit code."""
+    return run_on(_screen(order.settings), order)
+
+
+def run_on(screen: Screen, order: RunOrder) -> int:
+    """Start, or go on with, a run, shown on `screen`; return the exit code."""
     refuse_unreadable(order.prompts)
     if order.out is None and order.prompts == STDIN:
         raise UsageError(
@@ -78,7 +88,7 @@ def run(order: RunOrder) -> int:
         fresh=order.fresh,
         started_at=utc(time.time()),
     )
-    return _carry_out(wanted, order.settings, new_only=order.new_only)
+    return _carry_out(screen, wanted, order)
 
 
 def resume(order: ResumeOrder) -> int:
@@ -104,7 +114,7 @@ def resume(order: ResumeOrder) -> int:
         fresh=False,
         started_at=utc(time.time()),
     )
-    return _carry_out(wanted, order.settings, new_only=order.new_only)
+    return _carry_out(_screen(order.settings), wanted, order)
 
 
 def _newest_unfinished() -> Path:
@@ -117,41 +127,65 @@ def _newest_unfinished() -> Path:
     return unfinished[-1]
 
 
-def _carry_out(wanted: Wanted, settings: Settings, *, new_only: bool) -> int:
-    """Open the run under its lock, and work off what is left of it."""
+def _to_stdout(options: Options) -> bool:
+    return not sys.stdout.isatty() if options.stdout is None else options.stdout
+
+
+def _screen(settings: Settings) -> Screen:
     options = settings.options
-    to_stdout = not sys.stdout.isatty() if options.stdout is None else options.stdout
-    if to_stdout:
+    # results and a moving picture on one terminal would write over each other
+    shared = _to_stdout(options) and sys.stdout.isatty() and options.progress == "auto"
+    return open_screen("plain" if shared else options.progress, quiet=options.quiet)
+
+
+def _carry_out(screen: Screen, wanted: Wanted, order: RunOrder | ResumeOrder) -> int:
+    """Open the run under its lock, and work off what is left of it."""
+    options = order.settings.options
+    if _to_stdout(options):
         refuse_as_stdout(STDOUT, wanted.results, Path(wanted.prompts))
     api = Api(
         options=options,
-        endpoint=settings.endpoint,
+        endpoint=order.settings.endpoint,
         sandbox=wanted.sandbox,
         scenario=Path(wanted.scenario) if wanted.scenario else None,
     )
-    # results and a moving picture on one terminal would write over each other
-    shared = to_stdout and sys.stdout.isatty() and options.progress == "auto"
-    screen = open_screen("plain" if shared else options.progress, quiet=options.quiet)
     try:
         with locked(wanted.results), api:
             opened = _open(wanted, screen, api)
             remember_run(wanted.results)
             tell_opened(screen, wanted, opened)
             if opened.is_done:
-                return _show_again(wanted, opened, settings, screen, to_stdout=to_stdout)
+                return _show_again(screen, wanted, opened, options)
             api.open()
+            catalog = catalog_for(options)
+            _mind_the_cost(wanted, opened, options, catalog, yes=order.yes)
             desk = LiveDesk(
                 wanted=wanted,
                 opened=opened,
                 api=api,
                 options=options,
+                catalog=catalog,
                 screen=screen,
-                to_stdout=to_stdout,
-                new_only=new_only,
+                to_stdout=_to_stdout(options),
+                new_only=order.new_only,
             )
             return desk.work()
     finally:
         screen.close(None, None)
+
+
+def _mind_the_cost(
+    wanted: Wanted, opened: OpenRun, options: Options, catalog: Catalog, *, yes: bool
+) -> None:
+    """Refuse a bound that cannot be kept; ask before the run gets expensive."""
+    if options.max_cost is None and (wanted.sandbox or yes):
+        return
+    left = opened.identity.total - opened.checkpoint.tally.done
+    found = forecast(requests_left(opened, wanted), left, catalog, batch=options.mode == "batch")
+    if options.max_cost is not None:
+        refuse_unpriced(found)
+    if not wanted.sandbox:
+        ask_if_expensive(found, options, yes=yes)
 
 
 def _open(wanted: Wanted, screen: Screen, api: Api) -> OpenRun:
@@ -167,14 +201,12 @@ def _open(wanted: Wanted, screen: Screen, api: Api) -> OpenRun:
     return open_run(wanted, check_file=check_file, before_start=before_start)
 
 
-def _show_again(
-    wanted: Wanted, opened: OpenRun, settings: Settings, screen: Screen, *, to_stdout: bool
-) -> int:
+def _show_again(screen: Screen, wanted: Wanted, opened: OpenRun, options: Options) -> int:
     """Print the results of a run that is done, and end as it did."""
     snapshot = finished_snapshot(opened, wanted)
     screen.close(snapshot, None)
-    if to_stdout:
-        form = as_text if settings.options.format == "text" else as_is
+    if _to_stdout(options):
+        form = as_text if options.format == "text" else as_is
         print_results(wanted.results, STDOUT, form=form, wanted=lambda _: True, ordered=False)
     complete = not snapshot.failed and not opened.identity.invalid
     return Exit.SUCCEEDED if complete else Exit.SOME_FAILED

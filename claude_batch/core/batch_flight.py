@@ -150,16 +150,16 @@ class Flight:
 
     def _look_for(self, chunk: ChunkRun, now: float, wall: float, *, over_s: float) -> None:
         """Look from now on; the create has been over for `over_s` at least."""
-        chunk.window = (chunk.intent_at - CLOCK_SKEW_S, wall + CLOCK_SKEW_S)
-        chunk.settled_at = now + max(0.0, self._settings.list_lag_s - over_s)
+        lag_s = self._settings.list_lag_s
+        chunk.window = (chunk.intent_at - CLOCK_SKEW_S, wall + lag_s + CLOCK_SKEW_S)
+        chunk.settled_at = now + max(0.0, lag_s - over_s)
         chunk.next_at = now
 
     def searched(self, number: int, batches: Iterable[BatchView], now: float) -> None:
         """Take the batches of the time in question; without a match the search goes on a while."""
         self.succeeded(now)
         chunk = self._chunks[number]
-        taken = self._ours.union(*(each.candidates for each in self._chunks.values()))
-        found = [each for each in batches if chunk.is_match(each) and each.id not in taken]
+        found = [each for each in batches if chunk.is_match(each) and each.id not in self._ours]
         if found:
             chunk.candidates = [each.id for each in found]
             chunk.polls, chunk.next_at = 0, now

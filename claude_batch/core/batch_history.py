@@ -6,7 +6,7 @@ that a crash between any two of them leaves nothing undecided but a create witho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from claude_batch.core.batch_model import ChunkState, ChunkView
@@ -194,12 +194,3 @@ def fold_batches(records: Iterable[BatchRecord]) -> BatchHistory:
     for record in records:
         history.take(record)
     return history
-
-
-def owners(history: BatchHistory) -> Mapping[str, int]:
-    """Return whose chunk each batch is that is known to be the run's own."""
-    return {
-        chunk.batch_id: chunk.number
-        for chunk in history.chunks.values()
-        if chunk.batch_id is not None
-    }

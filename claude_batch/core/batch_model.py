@@ -73,7 +73,6 @@ class AnswerLost:
 class ChunkState(StrEnum):
     """Where a chunk of a run stands."""
 
-    PACKED = "packed"  # waits to be submitted
     SUBMITTING = "submitting"
     UNSETTLED = "unsettled"  # its create brought no answer: the batch is being looked for
     WAITING = "waiting"  # the API works on it

@@ -56,19 +56,15 @@ def batch_error_is_final(error_type: str | None) -> bool:
 def is_final(line: BatchLine, *, attempts: int, max_attempts: int, canceled_by: str | None) -> bool:
     """Tell whether a line of results ends its request; otherwise it goes into another batch.
 
-    `attempts` counts this submission. What the user canceled is not bought again.
+    `attempts` counts this submission. Nothing of a batch that the user canceled is bought again.
     """
-    match line.type:
-        case ResultType.SUCCEEDED:
-            return True
-        case ResultType.CANCELED if canceled_by == BY_USER:
-            return True
-        case ResultType.CANCELED if canceled_by == BY_DEADLINE:
-            return False
-        case ResultType.ERRORED if batch_error_is_final(line.error_type):
-            return True
-        case _:
-            return attempts >= max_attempts
+    if line.type is ResultType.SUCCEEDED or canceled_by == BY_USER:
+        return True
+    if line.type is ResultType.CANCELED and canceled_by == BY_DEADLINE:
+        return False
+    if line.type is ResultType.ERRORED and batch_error_is_final(line.error_type):
+        return True
+    return attempts >= max_attempts
 
 
 class Refusal(StrEnum):

@@ -29,7 +29,8 @@ class Request:
 
     `body` is the Messages API params as compact JSON, without `stream`; `meta` is the user's own
     JSON value, echoed in the result. `input_tokens` estimates what the model will read, before
-    any calibration.
+    any calibration; `cached_tokens` are those of them that lie before a cache breakpoint of ours
+    (they cost no ITPM once the cache holds them), and `prefix` tells which beginning it ends.
     """
 
     custom_id: str
@@ -40,6 +41,8 @@ class Request:
     input_tokens: int
     api_version: str = API_VERSION
     meta: bytes | None = None
+    prefix: int | None = None
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,15 +28,22 @@ class Pace:
     catch_up_s: float = CATCH_UP_S
     next_at: float = -math.inf
 
-    def spend(self, amount: float, per_s: float, now: float) -> None:
-        """Spend `amount` at a rate; the next may follow when this one has dripped through."""
-        began = now - self.catch_up_s
-        self.next_at = (max(began, self.next_at)) + amount / per_s
+    def spend(self, amount: float, per_s: float, now: float, *, saved_up: bool = False) -> None:
+        """Spend `amount` at a rate; the next may follow when this one has dripped through.
+
+        `saved_up`: what was not spent before went into this amount, and is not waited for again.
+        """
+        takes_s = amount / per_s
+        began = now - (max(takes_s, self.catch_up_s) if saved_up else self.catch_up_s)
+        self.next_at = max(self.next_at, began) + takes_s
 
 
 @dataclass(slots=True, kw_only=True)
 class Ceiling:
-    """A bound per minute of the user's own: kept in every minute, not only on average."""
+    """A bound per minute of the user's own: kept in every minute, not only on average.
+
+    `_spent` holds what was spent within a minute, and when that will be over.
+    """
 
     limit_per_minute: float
     _spent: deque[tuple[float, float]] = field(default_factory=deque)
@@ -51,7 +58,7 @@ class Ceiling:
         room = self.limit_per_minute - self._sum
         if not self._spent or min(amount, self.limit_per_minute) <= room:
             return now
-        return self._spent[0][0] + CEILING_WINDOW_S
+        return self._spent[0][0]
 
     def room(self, now: float) -> float:
         """Return what may still be spent within this minute."""
@@ -66,12 +73,12 @@ class Ceiling:
     def correct(self, amount: float, now: float) -> None:
         """Count `amount` more (or less) than was expected when it was spent."""
         if amount:
-            self._spent.append((now, amount))
+            self._spent.append((now + CEILING_WINDOW_S, amount))
             self._sum += amount
 
     def _forget(self, now: float) -> None:
-        spent, over = self._spent, now - CEILING_WINDOW_S
-        while spent and spent[0][0] <= over:
+        spent = self._spent
+        while spent and spent[0][0] <= now:
             self._sum -= spent.popleft()[1]
         if not spent:
             self._sum = 0.0

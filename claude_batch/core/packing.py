@@ -22,7 +22,7 @@ FEWEST_BYTES = 1_000_000
 
 TAIL = b"]}"
 _HEAD = b'{"requests":['
-_ITEM = b'{"custom_id":"%s","params":%s}'
+_ITEM = b'%s{"custom_id":"%s%d","params":%s}'
 
 _WIRE_ID = re.compile(r"([a-zA-Z0-9]{1,32})-([0-9]{1,9})-([0-9]{1,12})")
 
@@ -75,8 +75,14 @@ class Piece:
 class _Open:
     number: int
     api_version: str
+    prefix: bytes
     lines: list[int] = field(default_factory=list)
-    size: int = len(_HEAD) + len(TAIL)
+    size: int = len(TAIL)
+
+    def item(self, request: Request) -> bytes:
+        """Return what `request` adds to the body."""
+        lead = b"," if self.lines else _HEAD
+        return _ITEM % (lead, self.prefix, request.line, request.body)
 
     def closed(self) -> Chunk:
         return Chunk(
@@ -105,25 +111,25 @@ class Packer:
         """Place `request`: where it does not fit any more, a new chunk begins with it."""
         chunk = self._open.get(request.api_version)
         full: Chunk | None = None
-        if chunk is not None and not self._fits(chunk, request):
-            full = chunk.closed()
-            chunk = None
-        if chunk is None:
-            chunk = _Open(self._next_chunk, request.api_version)
-            self._next_chunk += 1
-            self._open[request.api_version] = chunk
-        lead = b"," if chunk.lines else _HEAD
-        item = _ITEM % (self._wire_id(chunk, request), request.body)
+        item = b"" if chunk is None else chunk.item(request)
+        if chunk is None or not self._fits(chunk, item):
+            full = None if chunk is None else chunk.closed()
+            chunk = self._begin(request.api_version)
+            item = chunk.item(request)
         chunk.lines.append(request.line)
-        chunk.size += len(item) + 1
-        return Piece(chunk=chunk.number, data=lead + item, full=full)
+        chunk.size += len(item)
+        return Piece(chunk=chunk.number, data=item, full=full)
 
-    def _fits(self, chunk: _Open, request: Request) -> bool:
-        item = len(request.body) + len(_ITEM) + len(self._wire_id(chunk, request))
-        return len(chunk.lines) < self._most_requests and chunk.size + item <= self._most_bytes
+    def _fits(self, chunk: _Open, item: bytes) -> bool:
+        size = chunk.size + len(item)
+        return len(chunk.lines) < self._most_requests and size <= self._most_bytes
 
-    def _wire_id(self, chunk: _Open, request: Request) -> bytes:
-        return f"{self._run}-{chunk.number}-{request.line}".encode()
+    def _begin(self, api_version: str) -> _Open:
+        number = self._next_chunk
+        self._next_chunk += 1
+        chunk = _Open(number, api_version, f"{self._run}-{number}-".encode())
+        self._open[api_version] = chunk
+        return chunk
 
     def close(self) -> tuple[Chunk, ...]:
         """Return the chunks still open, since no more requests come."""

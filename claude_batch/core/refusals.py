@@ -35,8 +35,9 @@ def refusals(
     )
 
 
-def _type(value: Any) -> Any:
-    return value.get("type") if isinstance(value, dict) else None
+def _type(value: Any) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def _about_thinking(card: ModelCard, params: Mapping[str, Any]) -> Iterator[str]:
@@ -56,7 +57,7 @@ def _about_thinking(card: ModelCard, params: Mapping[str, Any]) -> Iterator[str]
     elif kind == "disabled" and manners.silent_up_to_high:
         config = params.get("output_config")
         effort = config.get("effort") if isinstance(config, dict) else None
-        if effort in _TOO_MUCH_EFFORT:
+        if isinstance(effort, str) and effort in _TOO_MUCH_EFFORT:
             yield f"{card.id} refuses thinking.type 'disabled' at effort {effort!r}"
 
 

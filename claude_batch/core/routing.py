@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
+
+import orjson
 
 from claude_batch.core.catalog import DEFAULT_MODEL, canonical
 from claude_batch.errors import SettingsError
@@ -116,15 +118,27 @@ def _follow(rule: Route, params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**params, **changed} if changed else params
 
 
-@dataclass(slots=True)
-class RouteTally:
-    """What went where: requests by rule (None: by none of them) and model."""
+def sizes_matter(rules: Sequence[Route]) -> bool:
+    """Tell whether any rule asks how long a prompt is, so that it has to be estimated."""
+    return any(
+        rule.when.max_input_tokens is not None or rule.when.min_input_tokens is not None
+        for rule in rules
+    )
 
-    counts: dict[tuple[str | None, str], int] = field(default_factory=dict)
 
-    def add(self, rule: str | None, model: str) -> None:
-        """Count a request that went to `model`, all defaults filled in."""
-        self.counts[rule, model] = self.counts.get((rule, model), 0) + 1
+Routes = Mapping[tuple[str | None, str], int]
+"""What went where: requests by rule (None: by none of them) and model, defaults filled in."""
+
+
+def went_where(routed: Routes) -> str:
+    """Return such counts as a text: 1,200 to claude-haiku-5-5 (short ones), 300 kept."""
+    told = [
+        f"{count:,} to {model} ({rule})"
+        for (rule, model), count in sorted(routed.items(), key=lambda item: -item[1])
+        if rule is not None
+    ]
+    kept = sum(count for (rule, _), count in routed.items() if rule is None)
+    return ", ".join([*told, f"{kept:,} kept"] if kept else told)
 
 
 def parse_routes(tables: Sequence[Mapping[str, Any]]) -> tuple[Route, ...]:
@@ -132,11 +146,43 @@ def parse_routes(tables: Sequence[Mapping[str, Any]]) -> tuple[Route, ...]:
     return tuple(_parse(table, number) for number, table in enumerate(tables, start=1))
 
 
+def routes_text(rules: Sequence[Route]) -> str | None:
+    """Return rules as a journal keeps them, the same for the same rules; None without any."""
+    if not rules:
+        return None
+    return orjson.dumps([_table(rule) for rule in rules], option=orjson.OPT_SORT_KEYS).decode()
+
+
+def routes_of_text(text: str | None) -> tuple[Route, ...]:
+    """Return the rules that `routes_text` has written."""
+    return () if text is None else parse_routes(orjson.loads(text))
+
+
+def are_alike(some: str | None, others: str | None) -> bool:
+    """Tell whether two such texts lead every line the same way; names do not matter."""
+    return some == others or _nameless(some) == _nameless(others)
+
+
+def _nameless(text: str | None) -> list[Route]:
+    return [replace(rule, name="") for rule in routes_of_text(text)]
+
+
+def _table(rule: Route) -> dict[str, Any]:
+    """Return a rule as the settings would have it."""
+    bounds = {name: getattr(rule.when, name) for name in (*_BOUNDS, "model")}
+    table = {name: getattr(rule, name) for name in _ROUTE if name != "when"}
+    table["when"] = {name: each for name, each in bounds.items() if each is not None}
+    if rule.when.meta:
+        table["when"]["meta"] = dict(rule.when.meta)
+    return {name: each for name, each in table.items() if each is not None}
+
+
 def _parse(table: Mapping[str, Any], number: int) -> Route:
     where = f"route {number}"
     name = table.get("name", where)
     _refuse_unknown(table, _ROUTE, where)
     _refuse_type(table, {"name": str, "when": dict, "model": str, "override": bool}, where)
+    _refuse_empty(table, ("name", "model"), where)
     _refuse_bounds(table, ("max_tokens",), where)
     if "effort" in table and table["effort"] not in EFFORTS:
         raise SettingsError(
@@ -157,8 +203,15 @@ def _parse_when(table: Mapping[str, Any], where: str) -> When:
     _refuse_unknown(table, _CONDITIONS, where)
     _refuse_type(table, {"model": str, "meta": dict}, where)
     _refuse_bounds(table, _BOUNDS, where)
+    _refuse_empty(table, ("model",), where)
+    meta = table.get("meta", {})
+    for key, value in meta.items():
+        if orjson.loads(orjson.dumps(value)) != value:  # a date, or no number: never in a line
+            raise SettingsError(
+                f"{where}: meta.{key} is {value!r}", hint="JSON has no such value: write a text"
+            )
     conditions = {key: table[key] for key in (*_BOUNDS, "model") if key in table}
-    return When(meta=tuple(table.get("meta", {}).items()), **conditions)
+    return When(meta=tuple(meta.items()), **conditions)
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -176,6 +229,12 @@ def _refuse_type(table: Mapping[str, Any], types: Mapping[str, type], where: str
             raise SettingsError(
                 f"{where}: {key} is {table[key]!r}", hint=f"it must be {names[kind]}"
             )
+
+
+def _refuse_empty(table: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
+    for key in keys:
+        if key in table and not table[key]:
+            raise SettingsError(f"{where}: {key} is empty", hint="name one, or leave it out")
 
 
 def _refuse_bounds(table: Mapping[str, Any], keys: Sequence[str], where: str) -> None:

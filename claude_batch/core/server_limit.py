@@ -18,7 +18,12 @@ from claude_batch.core.pace import CATCH_UP_S, Pace
 
 FIRST_MARGIN_S = 0.1
 MOST_MARGIN_S = 1.5
+MOST_SLICE_MARGIN_S = 0.3
 """How much of the refill is left in the bucket, in seconds; a 429 doubles it."""
+
+FIRST_TO_COME = 0.7
+"""The part of what is still to be written that has to be there already, until a 429 teaches us
+better: the rest drips in meanwhile."""
 
 _MARGIN_SHARE = 0.25
 """The margin is at most this share of a bucket: small ones would be all margin."""
@@ -28,6 +33,11 @@ ROUNDED_TO = 1_000
 
 _SURPLUS_S = 2.0
 """A surplus of so many seconds of refill is spent at twice the refill rate, and so on."""
+
+_AT_ONCE = 0.2
+_AMPLE_S = 10.0
+"""Output may run ahead until such a part of the bucket is in flight, and while the bucket holds
+so many seconds' worth."""
 
 _EVENER = 0.98
 _EVENEST = 0.9
@@ -85,6 +95,7 @@ class ServerLimit:
     told: bool = False
     in_flight: float = 0.0
     margin_s: float = FIRST_MARGIN_S
+    to_come: float = FIRST_TO_COME
     pace: Pace = field(default_factory=Pace)
     evenness: float = 1.0
     by_the_second: bool = False
@@ -110,14 +121,15 @@ class ServerLimit:
 
         An attempt that has been in flight for long is a long answer, longer than its expected
         cost: on average as much is still to come as has been written (for arrivals at a steady
-        rate, residual life is distributed as age). Where answers take so long that they would
-        tie up the whole bucket, half of it has to do: it refills while they are written.
+        rate, residual life is distributed as age), of which we hold back the part `to_come`.
+        Where answers take so long that they would tie up the whole bucket, half of it has to do:
+        it refills while they are written.
         """
         level = self.bucket.level_at(now)
         if self.kind is not LimitKind.OUTPUT_TOKENS:
             return level
         written = self.flights.written(now)
-        pledged = level - max(0.0, 2 * written - self.in_flight)
+        pledged = level - max(0.0, (1.0 + self.to_come) * written - self.in_flight)
         there = level + self.in_flight - written
         return max(pledged, there - self.bucket.capacity / 2)
 
@@ -139,10 +151,23 @@ class ServerLimit:
         surplus_s = (self.free(now) - self.margin) / per_s
         most = 1.0 if self.by_the_second or not self.told else boost
         pace = 1.0 + surplus_s / _SURPLUS_S if surplus_s > 0 else 1.0
-        self.pace.spend(amount, per_s * self.evenness * min(pace, most), now)
+        if not self._may_run_ahead(surplus_s):
+            rate = per_s * self.evenness * min(pace, most)
+            saved_up = self.told and not self.by_the_second
+            self.pace.spend(amount, rate, now, saved_up=saved_up)
         bucket.spend(amount, now)
         self.in_flight += amount
         return Mark(bucket.level, self.in_flight, self.flights.written(now), self._moved)
+
+    def _may_run_ahead(self, surplus_s: float) -> bool:
+        """Tell whether launches need not be spread for the sake of this limit.
+
+        Output is written slowly, however fast attempts are launched.
+        """
+        if self.kind is not LimitKind.OUTPUT_TOKENS:
+            return False
+        ample = surplus_s > _AMPLE_S or not self.told
+        return ample and self.in_flight < self.bucket.capacity * _AT_ONCE
 
     def settle(self, expected: float, actual: float, now: float) -> None:
         """Replace an attempt's expected cost by what it used."""
@@ -254,5 +279,7 @@ class ServerLimit:
             self.pace.catch_up_s = min(self.pace.catch_up_s, CATCH_UP_S) / 2
             self.evenness = max(_EVENEST, self.evenness * _EVENER) if self.by_the_second else 1.0
             self.by_the_second = True
+            self.margin_s = min(MOST_SLICE_MARGIN_S, self.margin_s * 2)
         else:
             self.margin_s = min(MOST_MARGIN_S, self.margin_s * 2)
+            self.to_come = 1.0

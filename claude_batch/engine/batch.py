@@ -190,6 +190,7 @@ class BatchRun:
 
     async def _finish_up(self) -> None:
         self._phase = Phase.FINISHED
+        await self._collector.let_go()
         self._publish()
 
 

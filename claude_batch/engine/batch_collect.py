@@ -79,6 +79,11 @@ class Collector:
         del self._open[order.chunk]
         self._tell(order, collection)
 
+    async def let_go(self) -> None:
+        """Let go of downloads that were cut off: the next process fetches them anew."""
+        for collection in self._open.values():
+            await collection.part.discard()
+
     async def _begin(self, order: Collect) -> _Collection:
         """Read whose lines the chunk has: those of them that have no result."""
         marks = order.lines.marks()

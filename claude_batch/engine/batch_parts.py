@@ -19,7 +19,7 @@ from claude_batch.ports import (
     Bodies,
     Canary,
     Clock,
-    Parts,
+    Downloads,
     Prompts,
     Publish,
     ResultStore,
@@ -53,7 +53,7 @@ class BatchParts:
     api: BatchApi
     prompts: Prompts
     bodies: Bodies
-    downloads: Parts
+    downloads: Downloads
     journal: BatchJournal
     results: ResultStore
     canary: Canary | None

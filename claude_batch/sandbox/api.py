@@ -7,7 +7,8 @@
 
 `now` is any clock in seconds that never runs backwards; `epoch` is the wall time (seconds since
 1970) at which that clock was 0. Requests and input tokens are charged as a request is let in,
-output tokens as they are generated, from the first to the last. A refused attempt costs nothing.
+output tokens as they are generated, from the first to the last, whether or not the client stays
+for them. A refused attempt costs nothing.
 Without `sending` the headers are those of the arrival; `ended` is for the statistics.
 """
 

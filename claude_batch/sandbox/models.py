@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+_DATE = re.compile(r"-\d{8}$")
+
 ALWAYS, BY_DEFAULT, ON_REQUEST = "always", "by default", "on request"
 
 
@@ -36,6 +38,11 @@ class Model:
     retires_at: str | None = None
 
     @property
+    def alias(self) -> str:
+        """The id without its date."""
+        return _DATE.sub("", self.id)
+
+    @property
     def line(self) -> str | None:
         """The model line, such as haiku."""
         found = re.search("haiku|sonnet|opus|fable|mythos", self.id)
@@ -44,8 +51,8 @@ class Model:
     @property
     def display_name(self) -> str:
         """The name people use."""
-        name, _, version = self.id.removeprefix("claude-").partition("-")
-        return f"Claude {name.capitalize()} {re.sub('-[0-9]{8}$', '', version).replace('-', '.')}"
+        name, _, version = self.alias.removeprefix("claude-").partition("-")
+        return f"Claude {name.capitalize()} {version.replace('-', '.')}"
 
 
 def _always_thinking(model_id: str, model_class: str, released: str, **more: bool) -> Model:
@@ -139,8 +146,7 @@ MODELS = (
 )
 
 _BY_ID = {model.id: model for model in MODELS}
-_DATE = re.compile(r"-\d{8}$")
-_BY_ALIAS = {_DATE.sub("", model.id): model for model in MODELS}
+_BY_ALIAS = {model.alias: model for model in MODELS}
 
 STRANGER = Model(
     id="",

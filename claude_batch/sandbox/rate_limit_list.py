@@ -30,7 +30,8 @@ def rate_limits_page(
 def _model_groups(limits: Limits, organization: Organization) -> Iterator[Params]:
     by_class: dict[str, list[str]] = {}
     for model in MODELS:
-        by_class.setdefault(model.model_class, []).append(model.id)
+        names = dict.fromkeys((model.id, model.alias))
+        by_class.setdefault(model.model_class, []).extend(names)
     for name, models in by_class.items():
         own = limits_of(limits, organization, name)
         values = {

@@ -21,6 +21,8 @@
     batches                 batches created
     batch_requests          requests in batches by final type (those of ended batches)
     batch_ids_succeeded_twice    custom_ids that succeeded in more than one batch
+    batch_bodies_succeeded       distinct params that succeeded in a batch
+    batch_bodies_succeeded_twice    distinct params that succeeded more than once
 
 /sandbox/requests maps the SHA-256 of a body to [arrived, answered 200]; ?repeated=1: only bodies
 that arrived more than once. A client that goes away before its answer: arrived, not answered.

@@ -65,6 +65,7 @@ def check_message(params: Any, terms: Terms) -> Model:
     content.check_messages(params, model, is_new=terms.is_new)
     if params.keys() - {"model", "max_tokens", "messages"}:
         _check_options(params, model, terms)
+    content.check_cache_control(params)
     return model
 
 
@@ -76,6 +77,7 @@ def check_count(params: Any, terms: Terms) -> Model:
     model = _model(params, terms)
     content.check_messages(params, model, is_new=terms.is_new)
     _check_options(params, model, terms)
+    content.check_cache_control(params)
     return model
 
 
@@ -152,7 +154,6 @@ def _check_options(params: Params, model: Model, terms: Terms) -> None:
     options.check_output_config(params, model)
     options.check_tools(params, model)
     options.check_sampling(params, model)
-    content.check_cache_control(params)
 
 
 def _check_batch_only(params: Params) -> None:

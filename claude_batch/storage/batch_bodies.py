@@ -13,6 +13,8 @@ import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,6 +62,7 @@ class BodyFiles:
         """Begin without any: what an earlier process left behind is removed."""
         self._results = results
         self._open: dict[int, _Open] = {}
+        self._sizes: dict[int, int] = {}
         remove_leftovers(results, "body")
 
     def _path(self, chunk: int) -> Path:
@@ -70,9 +73,9 @@ class BodyFiles:
         await asyncio.to_thread(self._append, pieces)
 
     def _append(self, pieces: Sequence[Piece]) -> None:
-        for piece in pieces:
-            with _writing(self._path(piece.chunk)):
-                self._body(piece.chunk).append(piece.data)
+        for chunk, of_chunk in groupby(pieces, key=attrgetter("chunk")):
+            with _writing(self._path(chunk)):
+                self._body(chunk).append(b"".join(piece.data for piece in of_chunk))
 
     def _body(self, chunk: int) -> _Open:
         if chunk not in self._open:
@@ -90,12 +93,12 @@ class BodyFiles:
             body.append(TAIL)
             body.file.close()
         del self._open[chunk]
+        self._sizes[chunk] = body.size
         return StoredBody(size=body.size, sha256=body.sha256.hexdigest())
 
     def body(self, chunk: int) -> BodyOnDisk:
         """Return the finished body of a chunk."""
-        path = self._path(chunk)
-        return BodyOnDisk(path=path, size=path.stat().st_size)
+        return BodyOnDisk(path=self._path(chunk), size=self._sizes[chunk])
 
     async def discard(self, chunk: int) -> None:
         """Remove a chunk's body, if there is one."""

@@ -148,9 +148,12 @@ class PartFile:
 
     async def discard(self) -> None:
         """Remove it."""
+        await asyncio.to_thread(self._remove)
+
+    def _remove(self) -> None:
         if self._file is not None:
             self._file.close()
-        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
     def _error(self, error: OSError) -> CheckpointWriteError:
         return CheckpointWriteError(

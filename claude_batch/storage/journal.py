@@ -27,6 +27,8 @@ class RunIdentity:
     """Whose results these are: the input's fingerprint and the options that shape results.
 
     Paths are absolute; `prompts_path` is what is read, `prompts` what the user named ("-").
+    `routes` are the [[route]] rules (core.routing.routes_text). `cache_prefix` shapes no result: it
+    is here so that `resume` goes on in the same way. What older journals lack has a default.
     """
 
     run_id: str
@@ -47,6 +49,9 @@ class RunIdentity:
     max_tokens: int | None
     system: str | None
     skip_invalid: bool
+    routes: str | None = None
+    dedupe: bool = False
+    cache_prefix: str = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from claude_batch import __version__
+from claude_batch.core.routing import routes_text
 from claude_batch.errors import InvalidPromptsError, UsageError
 from claude_batch.storage.entries import Checkpoint
 from claude_batch.storage.files import beside, replace_file
@@ -37,7 +38,10 @@ CheckFile = Callable[[Path, Callable[[InvalidLine], None]], CheckReport]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the command asks for; `prompts` is a path, or - for stdin."""
+    """What the command asks for; `prompts` is a path, or - for stdin.
+
+    `cache_prefix` is auto or off.
+    """
 
     prompts: str
     results: Path
@@ -49,6 +53,8 @@ class Wanted:
     retry_errored: bool
     fresh: bool
     started_at: str
+    dedupe: bool = False
+    cache_prefix: str = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,4 +214,7 @@ def _identity(wanted: Wanted, path: Path, size: int, sha256: str) -> RunIdentity
         max_tokens=wanted.defaults.max_tokens,
         system=wanted.defaults.system,
         skip_invalid=wanted.skip_invalid,
+        routes=routes_text(wanted.defaults.routes),
+        dedupe=wanted.dedupe,
+        cache_prefix=wanted.cache_prefix,
     )

@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from claude_batch.core.catalog import DEFAULT_MODEL
+from claude_batch.core.catalog import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
+from claude_batch.core.refusals import refusals
 from claude_batch.errors import UsageError
 from claude_batch.storage.prompt_ids import FirstUses, SeenIds
 from claude_batch.storage.prompt_lines import LineBlocks, Lines
@@ -28,6 +29,7 @@ _ONE_IN = 61
 prime, so that the sample does not fall into step with a file that repeats a pattern."""
 
 _MOST_WARNINGS = 50
+"""Of each sort: unknown keys, refusals."""
 
 ReadInFull = Callable[[bytes | None, int], Names | None]
 """Reads a line that is not plain; None when it is blank or bad."""
@@ -37,9 +39,11 @@ ReadInFull = Callable[[bytes | None, int], Names | None]
 class CheckReport:
     """What a file of prompts holds.
 
-    `models` counts the good lines by model, those that named none under the default; `input_tokens`
+    `models` counts the good lines by model, those that named none under the default; `routed`, if
+    there are [[route]] rules, by the rule they follow (None: by none) and model. `input_tokens`
     is estimated, in files of more than 2,000 lines from a sample. `size` (bytes) and `sha256`
-    are the whole file's.
+    are the whole file's. `warnings` name params that nobody here knows, and what models will
+    probably refuse.
     """
 
     requests: int
@@ -50,6 +54,7 @@ class CheckReport:
     unnamed_model: int
     input_tokens: int
     warnings: tuple[str, ...]
+    routed: Mapping[tuple[str | None, str], int]
 
 
 def ignore(_: object) -> None:
@@ -95,25 +100,28 @@ class _CheckingPass:
         self._duplicates = 0
         self._every = 1
         self._ids = SeenIds()
-        self._models: Counter[str | None] = Counter()
+        self._went: Counter[tuple[str | None, str | None]] = Counter()  # by rule, to model
         self._sample = _Sample()
-        self._warnings = _Warnings()
+        self._unknown = _Warnings()
+        self._refused = _Warnings()
+        self._usual_tokens = defaults.max_tokens or DEFAULT_MAX_TOKENS
+        self._most_tokens = min(card.max_output_tokens for card in defaults.catalog.cards.values())
 
     def take(self, lines: Lines) -> None:
         """Judge the next lines."""
         given: list[str] = []
         unnamed: list[int] = []
-        models: list[str | None] = []
+        went: list[tuple[str | None, str | None]] = []
         self._every = 1 if self._sample.lines < _ALL_ESTIMATED else _ONE_IN
-        for number, (custom_id, model) in _good(lines, self._lines + 1, self._read, self._every):
-            models.append(model)
+        for number, (custom_id, model, rule) in self._good(lines, self._lines + 1, self._read):
+            went.append((rule, model))
             if custom_id is None:
                 unnamed.append(number)
             else:
                 given.append(custom_id)
         self._lines += len(lines)
-        self.requests += len(models)
-        self._models.update(models)
+        self.requests += len(went)
+        self._went.update(went)
         self._ids.add(given, unnamed)
         self._sample.all_bytes += sum(map(len, filter(None, lines)))
 
@@ -128,9 +136,13 @@ class _CheckingPass:
         if not number % self._every:
             self._sample.lines += 1
             self._sample.bytes += len(raw or b"")
-            self._sample.tokens += input_tokens(shape)
+            self._sample.tokens += input_tokens(shape, self._defaults.catalog)
         for key in shape.unknown:
-            self._warnings.add(key, number)
+            self._unknown.add(f"unknown key {quoted(key)} in params is passed on", number)
+        for refused in refusals(
+            shape.params["model"], shape.params, catalog=self._defaults.catalog
+        ):
+            self._refused.add(refused, number)
         return _names(shape)
 
     def _refuse(self, bad: InvalidLine) -> None:
@@ -144,50 +156,60 @@ class _CheckingPass:
             return
         uses, line = FirstUses(suspects), 1
         for lines in LineBlocks(path):
-            for number, (custom_id, model) in _good(lines, line, self._read_again, _ONE_IN):
+            for number, (custom_id, model, rule) in self._good(lines, line, self._read_again):
                 bad = uses.refuse(custom_id, number)
                 if bad is not None:
                     self._refuse(bad)
                     self._duplicates += 1
                     self.requests -= 1
-                    self._models[model] -= 1
+                    self._went[rule, model] -= 1
             line += len(lines)
 
     def _read_again(self, raw: bytes | None, number: int) -> Names | None:
         shape = read_line(raw, number, self._defaults)
         return _names(shape) if isinstance(shape, Shape) else None
 
+    def _good(self, lines: Lines, first: int, read: ReadInFull) -> Iterator[tuple[int, Names]]:
+        """Yield number and names of the good lines.
+
+        `read` is asked about those that are not plain, and about every so-manieth line; about all
+        when there are rules, which may ask anything.
+        """
+        every = 1 if self._defaults.routes else self._every
+        usual, most = self._usual_tokens, self._most_tokens
+        for number, (raw, value) in enumerate(zip(lines, _values(lines), strict=True), first):
+            names = plain_names(value, usual, most) if number % every else None
+            if names is None:
+                names = read(raw, number)
+            if names is not None:
+                yield number, names
+
     def report(self, blocks: LineBlocks) -> CheckReport:
         """Return the figures of the whole pass."""
-        unnamed = self._models.pop(None, 0)
-        self._models[self._defaults.model or DEFAULT_MODEL] += unnamed
+        default = self._defaults.model or DEFAULT_MODEL
+        models: Counter[str] = Counter()
+        routed: Counter[tuple[str | None, str]] = Counter()
+        for (rule, model), count in self._went.items():
+            models[model or default] += count
+            routed[rule, model or default] += count
+        unnamed = sum(count for (_, model), count in self._went.items() if model is None)
         return CheckReport(
             requests=self.requests,
             invalid=self.invalid,
             size=blocks.size,
             sha256=blocks.sha256,
-            models={name: count for name, count in self._models.most_common() if name and count},
+            models={name: count for name, count in models.most_common() if count},
             unnamed_model=unnamed,
             input_tokens=self._sample.total(self.requests, self._duplicates),
-            warnings=self._warnings.texts(),
+            warnings=(*self._unknown.texts(), *self._refused.texts()),
+            routed={went: count for went, count in routed.most_common() if count}
+            if self._defaults.routes
+            else {},
         )
 
 
-def _good(lines: Lines, first: int, read: ReadInFull, every: int) -> Iterator[tuple[int, Names]]:
-    """Yield number and names of the good lines.
-
-    `read` is asked about those that are not plain, and about every so-manieth line.
-    """
-    for number, (raw, value) in enumerate(zip(lines, _values(lines), strict=True), first):
-        names = plain_names(value) if number % every else None
-        if names is None:
-            names = read(raw, number)
-        if names is not None:
-            yield number, names
-
-
 def _names(shape: Shape) -> Names:
-    return shape.custom_id, shape.params["model"] if shape.names_model else None
+    return shape.custom_id, shape.params["model"] if shape.names_model else None, shape.rule
 
 
 def _values(lines: Lines) -> list[Any]:
@@ -228,22 +250,22 @@ class _Sample:
 
 
 class _Warnings:
-    """Keys that are passed on though nobody here knows them, and where."""
+    """What to know of lines that are good, and in which."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[int]] = {}  # the first line, and how many more
 
-    def add(self, key: str, line: int) -> None:
-        """Count a key once more."""
-        if key in self._lines:
-            self._lines[key][1] += 1
+    def add(self, warning: str, line: int) -> None:
+        """Count a warning once more."""
+        if warning in self._lines:
+            self._lines[warning][1] += 1
         elif len(self._lines) < _MOST_WARNINGS:
-            self._lines[key] = [line, 0]
+            self._lines[warning] = [line, 0]
 
     def texts(self) -> tuple[str, ...]:
-        """Return one sentence per key."""
+        """Return each warning once, with where it was due."""
         return tuple(
-            f"line {line}: unknown key {quoted(key)} in params is passed on"
+            f"line {line}: {warning}"
             + (f" (and {more:,} more {'line' if more == 1 else 'lines'})" if more else "")
-            for key, (line, more) in self._lines.items()
+            for warning, (line, more) in self._lines.items()
         )

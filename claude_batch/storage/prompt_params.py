@@ -143,18 +143,23 @@ def _most_like(key: str, known: frozenset[str], cutoff: float) -> str | None:
 
 def check_params(params: Mapping[str, Any]) -> None:
     """Refuse params that the API would certainly refuse. Defaults have been filled in."""
+    check_said(params)
+    _check_sampling(params, params["model"])
+
+
+def check_said(params: Mapping[str, Any]) -> None:
+    """Refuse what is wrong with params whatever the model; model and max_tokens may be missing."""
     if "stream" in params:
         raise BadPromptError(
             "'stream' cannot be asked for", "leave it out: long answers are streamed by themselves"
         )
-    model = params["model"]
+    model = params.get("model", "any")
     if not isinstance(model, str) or not model:
         raise BadPromptError(f"model must be a text, not {_kind(model)}", "name a model")
-    _check_max_tokens(params["max_tokens"])
+    _check_max_tokens(params.get("max_tokens", 1))
     _check_messages(params)
     _check_system(params.get("system"))
     _check_kinds(params)
-    _check_sampling(params, model)
 
 
 def _check_max_tokens(value: object) -> None:

@@ -7,13 +7,12 @@ become the nearest double, as in JavaScript.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from claude_batch.core.catalog import model_class
+from claude_batch.core.catalog import BUNDLED, Catalog, model_class
 from claude_batch.core.model import API_VERSION, SAMPLING_API_VERSION, Request
 from claude_batch.core.tokens import estimate_input_tokens
 from claude_batch.storage.prompt_lines import MOST_BYTES
@@ -26,9 +25,6 @@ from claude_batch.storage.prompt_params import (
     refuse_deep,
 )
 from claude_batch.storage.prompt_shapes import Defaults, Shape, read_shape
-
-Redirect = Callable[[Shape], Shape]
-"""What [[route]] makes of a checked line (prompt_routing)."""
 
 _BOM = b"\xef\xbb\xbf"
 _UTF8_HINT = "save the file as UTF-8"
@@ -43,14 +39,10 @@ class InvalidLine:
     remedy: str
 
 
-def parse_line(
-    raw: bytes | None, line: int, defaults: Defaults, redirect: Redirect | None = None
-) -> Request | InvalidLine | None:
-    """Return the request of a raw line, redirected if need be; None when it is blank."""
+def parse_line(raw: bytes | None, line: int, defaults: Defaults) -> Request | InvalidLine | None:
+    """Return the request of a raw line; None when it is blank."""
     shape = read_line(raw, line, defaults)
-    if not isinstance(shape, Shape):
-        return shape
-    return to_request(shape if redirect is None else redirect(shape), line)
+    return to_request(shape, line, defaults.catalog) if isinstance(shape, Shape) else shape
 
 
 def read_line(raw: bytes | None, line: int, defaults: Defaults) -> Shape | InvalidLine | None:
@@ -61,12 +53,13 @@ def read_line(raw: bytes | None, line: int, defaults: Defaults) -> Shape | Inval
         return InvalidLine(line=line, what=error.what, remedy=error.remedy)
 
 
-def input_tokens(shape: Shape) -> int:
+def input_tokens(shape: Shape, catalog: Catalog = BUNDLED) -> int:
     """Return the estimated input tokens of a checked line."""
-    return estimate_input_tokens(shape.params, model_class(shape.params["model"]).tokenizer)
+    tokenizer = model_class(shape.params["model"], catalog).tokenizer
+    return estimate_input_tokens(shape.params, tokenizer)
 
 
-def to_request(shape: Shape, line: int) -> Request:
+def to_request(shape: Shape, line: int, catalog: Catalog = BUNDLED) -> Request:
     """Return a checked line as it will be sent."""
     params = shape.params
     sampled = any(name in params for name in SAMPLING)
@@ -76,7 +69,7 @@ def to_request(shape: Shape, line: int) -> Request:
         model=params["model"],
         max_tokens=params["max_tokens"],
         body=orjson.dumps(params),
-        input_tokens=input_tokens(shape),
+        input_tokens=input_tokens(shape, catalog),
         api_version=SAMPLING_API_VERSION if sampled else API_VERSION,
         meta=None if shape.meta is None else orjson.dumps(shape.meta),
     )

@@ -23,16 +23,21 @@ _TURNS = ("user", "assistant")
 _FEW_TURNS = 100
 _ROLE_AND_CONTENT = 2
 
-_NOTHING_SAID = (None, None)
+Names = tuple[str | None, str | None, str | None]
+"""A line's custom_id and model, None where it does not say; and the rule it follows, if any."""
 
-Names = tuple[str | None, str | None]
-"""A line's custom_id and model; None where it does not say."""
+_NOTHING_SAID = (None, None, None)
 
 
-def plain_names(value: Any) -> Names | None:
-    """Return the names of a parsed line that is certainly good; None when it needs a full look."""
+def plain_names(value: Any, usual_tokens: int, most_tokens: int) -> Names | None:
+    """Return the names of a parsed line that is certainly good; None when it needs a full look.
+
+    `usual_tokens` is the max_tokens of a line that does not say, `most_tokens` what every model
+    takes. No model refuses anything of a line that passes, as far as is known (core.refusals).
+    Routes are for the full look.
+    """
     if type(value) is str:
-        return _NOTHING_SAID if _says_something(value) else None
+        return _NOTHING_SAID if _says_something(value) and usual_tokens <= most_tokens else None
     if type(value) is not dict:
         return None
     params = value.get("params")
@@ -49,24 +54,26 @@ def plain_names(value: Any) -> Names | None:
     else:
         params = value
         plain = value.keys() <= _FLAT and _are_plain(value.get("messages"))
-    return _names(value, params) if plain else None
+    return _names(value, params, usual_tokens, most_tokens) if plain else None
 
 
-def _names(value: dict[str, Any], params: dict[str, Any]) -> Names | None:
+def _names(
+    value: dict[str, Any], params: dict[str, Any], usual_tokens: int, most_tokens: int
+) -> Names | None:
     custom_id, model, meta = value.get("custom_id"), params.get("model"), value.get("meta")
-    max_tokens = params.get("max_tokens", 1)
+    max_tokens = params.get("max_tokens", usual_tokens)
     if (
         (custom_id is None or (type(custom_id) is str and 0 < len(custom_id) <= LONGEST_ID))
         and (model is None or (type(model) is str and model))
         and type(max_tokens) is int
-        and max_tokens > 0
+        and 0 < max_tokens <= most_tokens
         and type(params.get("system", "")) is str
         and (
             meta is None
             or (type(meta) is dict and _FLAT_VALUES.issuperset(map(type, meta.values())))
         )
     ):
-        return custom_id, model
+        return custom_id, model, None
     return None
 
 
@@ -75,7 +82,7 @@ def _says_something(prompt: Any) -> bool:
 
 
 def _are_plain(messages: Any) -> bool:
-    """Tell whether messages are turns of user and assistant that say something, in text."""
+    """Tell whether messages are turns that say something, in text, the last one the user's."""
     if type(messages) is not list or not 0 < len(messages) <= _FEW_TURNS:
         return False
     for message in messages:
@@ -84,4 +91,4 @@ def _are_plain(messages: Any) -> bool:
         content, role = message.get("content"), message.get("role")
         if type(content) is not str or not content or role not in _TURNS:
             return False
-    return True
+    return role == "user"

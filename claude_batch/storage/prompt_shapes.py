@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from claude_batch.core.catalog import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
+from claude_batch.core.catalog import (
+    BUNDLED,
+    DEFAULT_MAX_TOKENS,
+    DEFAULT_MODEL,
+    Catalog,
+    model_class,
+)
+from claude_batch.core.routing import Route, route, sizes_matter
+from claude_batch.core.tokens import estimate_input_tokens
 from claude_batch.storage.prompt_openai import convert
 from claude_batch.storage.prompt_params import (
     PARAMS,
     BadPromptError,
+    check_said,
     quoted,
     refuse_unknown,
     unknown_params,
@@ -27,27 +36,31 @@ _FLAT = PARAMS | {"custom_id", "meta"}
 class Defaults:
     """What holds for lines that do not say. None: nobody has said, the built-in holds.
 
-    Settings see to it that `model` is not empty and `max_tokens` at least 1.
+    Settings see to it that `model` is not empty and `max_tokens` at least 1. `routes` go before
+    the others. `catalog` tells how models count tokens and what they refuse; which lines are good
+    and where they go does not depend on it, so that a resumed run may have another.
     """
 
     model: str | None = None
     max_tokens: int | None = None
     system: str | None = None
+    routes: tuple[Route, ...] = ()
+    catalog: Catalog = BUNDLED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A line's content, whatever shape it came in, its defaults filled in.
+    """A line's content, whatever shape it came in, routed, its defaults filled in.
 
-    `unknown` are params that are passed on though nobody here knows them. What the line does not
-    name itself, a [[route]] may still set (prompt_routing).
+    `names_model`: the line does, or the [[route]] it follows, which is called `rule`. `unknown`
+    are params that are passed on though nobody here knows them.
     """
 
     custom_id: str | None
     params: dict[str, Any]
     meta: dict[str, Any] | None
     names_model: bool
-    names_max_tokens: bool
+    rule: str | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -87,13 +100,13 @@ def _batch(said: Mapping[str, Any], defaults: Defaults) -> Shape:
 
 
 def _openai(said: Mapping[str, Any], defaults: Defaults) -> Shape:
-    params = convert(said)
-    if "model" not in params and defaults.model is None:
+    shape = _shape(said, convert(said), defaults)
+    if not shape.names_model and defaults.model is None:
         model = said["body"].get("model")
         raise BadPromptError(
             f"body: model {quoted(model)} is not one of Claude's", "name one with --model"
         )
-    return _shape(said, params, defaults)
+    return shape
 
 
 def _short(said: Mapping[str, Any], defaults: Defaults) -> Shape:
@@ -120,7 +133,10 @@ def _shape(said: Mapping[str, Any], params: dict[str, Any], defaults: Defaults) 
     meta = said.get("meta")
     if meta is not None and not isinstance(meta, dict):
         raise BadPromptError("meta must be an object", 'write "meta": {...}')
-    names_model, names_max_tokens = "model" in params, "max_tokens" in params
+    rule = None
+    if defaults.routes:
+        params, rule = _follow_routes(params, meta, defaults)
+    names_model = "model" in params
     params.setdefault("model", DEFAULT_MODEL if defaults.model is None else defaults.model)
     params.setdefault(
         "max_tokens", DEFAULT_MAX_TOKENS if defaults.max_tokens is None else defaults.max_tokens
@@ -132,9 +148,23 @@ def _shape(said: Mapping[str, Any], params: dict[str, Any], defaults: Defaults) 
         params=params,
         meta=meta,
         names_model=names_model,
-        names_max_tokens=names_max_tokens,
+        rule=rule,
         unknown=() if params.keys() <= PARAMS else unknown_params(params),
     )
+
+
+def _follow_routes(
+    params: Mapping[str, Any], meta: Mapping[str, Any] | None, defaults: Defaults
+) -> tuple[dict[str, Any], str | None]:
+    """Return params as the first rule that holds would have them, and what it is called."""
+    check_said(params)  # rules look into what is sound
+    model = DEFAULT_MODEL if defaults.model is None else defaults.model
+    tokens = 0
+    if sizes_matter(defaults.routes):
+        whole = {"model": model, "system": defaults.system, **params}
+        tokens = estimate_input_tokens(whole, model_class(whole["model"]).tokenizer)
+    routed = route(defaults.routes, params, meta, tokens, default_model=model)
+    return dict(routed.params), routed.rule
 
 
 def _custom_id(custom_id: object) -> str | None:

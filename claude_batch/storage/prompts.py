@@ -14,7 +14,7 @@ from claude_batch.core.model import Request
 from claude_batch.errors import CheckpointMismatchError
 from claude_batch.storage.prompt_check import CheckReport, check
 from claude_batch.storage.prompt_lines import LineBlocks, fingerprint
-from claude_batch.storage.prompt_parse import InvalidLine, Redirect, parse_line
+from claude_batch.storage.prompt_parse import InvalidLine, parse_line
 from claude_batch.storage.prompt_shapes import Defaults
 
 __all__ = ["CheckReport", "Defaults", "InvalidLine", "check", "fingerprint", "read_requests"]
@@ -30,12 +30,11 @@ def read_requests(
     *,
     skip: Callable[[int], bool] = _none,
     expected: tuple[int, str] | None = None,
-    redirect: Redirect | None = None,
 ) -> Iterator[Request]:
     """Yield the requests of a checked file in order, but for lines that `skip` says are done.
 
     `skip` is asked about every line number, blank lines too; what it skips is not parsed.
-    `expected` is the fingerprint that the check saw; `redirect` is what [[route]] comes to.
+    `expected` is the fingerprint that the check saw.
 
     Raises CheckpointMismatchError when the file is not what was checked: at the first line that is
     no request or lies beyond the size, else at the end. UsageError when it cannot be read.
@@ -48,7 +47,7 @@ def read_requests(
         for line, raw in enumerate(lines, before + 1):
             if skip(line):
                 continue
-            request = parse_line(raw, line, defaults, redirect)
+            request = parse_line(raw, line, defaults)
             if isinstance(request, InvalidLine):
                 raise _changed(path, f"line {line} is none that was checked: {request.what}")
             if request is not None:

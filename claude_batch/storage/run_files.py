@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from claude_batch.core.routing import are_alike
 from claude_batch.errors import CheckpointMismatchError, CheckpointWriteError, UsageError
 from claude_batch.storage.files import beside, open_private, sync_directory
 from claude_batch.storage.journal import RunIdentity, journal_path
@@ -131,10 +132,12 @@ def _differences(old: RunIdentity, new: RunIdentity) -> Iterator[str]:
         yield f"{kinds[old.sandbox]}, not {kinds[new.sandbox]}"
     if (old.size, old.sha256) != (new.size, new.sha256):
         yield f"other prompts ({old.prompts}: {old.size:,} bytes then, {new.size:,} now)"
-    for name in ("model", "max_tokens", "system", "skip_invalid"):
+    for name in ("model", "max_tokens", "system", "skip_invalid", "dedupe"):
         was, now = getattr(old, name), getattr(new, name)
         if was != now:
             yield f"--{name.replace('_', '-')} {was!r}, not {now!r}"
+    if not are_alike(old.routes, new.routes):
+        yield "other [[route]] rules in its settings"
 
 
 def refuse_as_stdout(fd: int, *paths: Path) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from claude_batch.core.catalog import BUNDLED, Catalog, model_class
+from claude_batch.core.catalog import model_class
 from claude_batch.core.count_sample import LineSample
 from claude_batch.core.model import ResultType
 from claude_batch.core.prefix import PrefixCount, SharedPrefix
-from claude_batch.core.refusals import refusals
 from claude_batch.core.tokens import estimate_input_tokens
 from claude_batch.core.workload import OutputBasis, Workload, WorkloadFold
 from claude_batch.errors import UsageError
 from claude_batch.storage.entries import read_lines
 from claude_batch.storage.prompt_check import ignore
 from claude_batch.storage.prompt_lines import LineBlocks
-from claude_batch.storage.prompt_parse import InvalidLine, Redirect, read_line
+from claude_batch.storage.prompt_parse import InvalidLine, input_tokens, read_line
 from claude_batch.storage.prompt_shapes import Defaults, Shape
 
 MOST_REPLIES = 2_000
@@ -59,19 +57,16 @@ class Question:
     defaults: Defaults
     expectation: Expectation
     compare: tuple[str, ...] = ()
-    catalog: Catalog = BUNDLED
-    redirect: Redirect | None = None
     sample: LineSample | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the file amounts to. `warnings` are what models will probably refuse, and how often."""
+    """What the file amounts to, as it is and if all of it went to one model."""
 
     workload: Workload
     compared: Mapping[str, Workload]
     prefixes: tuple[SharedPrefix, ...]
-    warnings: Mapping[str, int]
 
 
 def read_workload(
@@ -88,14 +83,13 @@ def read_workload(
         workload=reading.fold.workload(),
         compared={model: fold.workload() for model, fold in reading.folds.items()},
         prefixes=tuple(reading.prefixes.choose("5m").prefixes.values()),
-        warnings=reading.warnings,
     )
 
 
 def _shapes(
     path: Path, question: Question, progress: Callable[[int], None]
 ) -> Iterator[tuple[int, Shape]]:
-    blocks, before, redirect = LineBlocks(path), 0, question.redirect
+    blocks, before = LineBlocks(path), 0
     for lines in blocks:
         for line, raw in enumerate(lines, before + 1):
             shape = read_line(raw, line, question.defaults)
@@ -104,7 +98,7 @@ def _shapes(
                     f"{path}:{line}: {shape.what}", hint="it changed while it was read: try again"
                 )
             if shape is not None:
-                yield line, shape if redirect is None else redirect(shape)
+                yield line, shape
         before += len(lines)
         progress(blocks.size)
 
@@ -113,37 +107,28 @@ class _Reading:
     """What has been seen of a file so far."""
 
     def __init__(self, question: Question) -> None:
-        basis = question.expectation.basis
-        self.fold = WorkloadFold(output_basis=basis, catalog=question.catalog)
-        self.folds = {
-            model: WorkloadFold(output_basis=basis, catalog=question.catalog)
-            for model in question.compare
-        }
-        self.prefixes = PrefixCount(catalog=question.catalog)
-        self.warnings: Counter[str] = Counter()
         self._question = question
+        self._catalog = question.defaults.catalog
+        self.fold = self._new_fold()
+        self.folds = {model: self._new_fold() for model in question.compare}
+        self.prefixes = PrefixCount(catalog=self._catalog)
+
+    def _new_fold(self) -> WorkloadFold:
+        return WorkloadFold(output_basis=self._question.expectation.basis, catalog=self._catalog)
 
     def take(self, line: int, shape: Shape) -> None:
         """Take in a line."""
         params, question = shape.params, self._question
-        model = params["model"]
         expected = question.expectation.of(params["max_tokens"])
-        tokens = _tokens(shape, model, question.catalog)
-        self.fold.add(model, tokens, expected)
+        tokens = input_tokens(shape, self._catalog)
+        self.fold.add(params["model"], tokens, expected)
         self.prefixes.add(params)
-        self.warnings.update(refusals(model, params, catalog=question.catalog))
         if question.sample is not None:
-            question.sample.add(line, model, tokens)
-        for other, fold in self.folds.items():
-            fold.add(other, _tokens(shape, other, question.catalog), expected)
-
-
-def _tokens(shape: Shape, model: str, catalog: Catalog) -> int:
-    """Return the estimated input tokens of a line if it went to `model`."""
-    params = shape.params
-    if model != params["model"]:
-        params = {**params, "model": model}
-    return estimate_input_tokens(params, model_class(model, catalog).tokenizer)
+            question.sample.add(line, params["model"], tokens)
+        for model, fold in self.folds.items():
+            tokenizer = model_class(model, self._catalog).tokenizer
+            params = {**params, "model": model}
+            fold.add(model, estimate_input_tokens(params, tokenizer), expected)
 
 
 def mean_output(results: Path) -> float | None:

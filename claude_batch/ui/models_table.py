@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +24,8 @@ class ModelRow:
     """One model; prices are dollars per million tokens, None while nobody has published one.
 
     `bounds` tells two prices apart ("up to 100k"); `live` is what the account's Models API says:
-    a lifecycle, "" where it does not list the model, None where it was not asked. `ends` is the
-    date of its retirement; `warned`: that is near or over.
+    a lifecycle, "" where it does not list the model, None where it was not asked. `ends` says
+    when it is retired, `not_before` the earliest date promised; `warned`: the end is near or over.
     """
 
     model: str
@@ -40,6 +41,7 @@ class ModelRow:
     max_output_tokens: int | None = None
     min_cacheable_tokens: int | None = None
     ends: str = ""
+    not_before: str = ""
     warned: bool = False
     live: str | None = None
 
@@ -61,7 +63,7 @@ class ModelsTable:
         shown = [
             column
             for column in _COLUMNS
-            if width >= column.from_width
+            if column.from_width <= width < column.below_width
             and (column.name != "account" or any(row.live is not None for row in self.rows))
         ]
         table: Table = plain_table("model", *(column.name for column in shown))
@@ -76,6 +78,10 @@ def _plain(_: ModelRow) -> str:
     return ""
 
 
+def _end(row: ModelRow) -> str:
+    return row.ends or (f"not before {row.not_before}" if row.not_before else "")
+
+
 def _end_style(row: ModelRow) -> str:
     return "yellow" if row.warned else ""
 
@@ -86,6 +92,7 @@ class _Column:
     from_width: int
     cell: Callable[[ModelRow], str]
     style: Callable[[ModelRow], str] = _plain
+    below_width: float = math.inf
 
 
 def _price(usd: float | None) -> str:
@@ -111,6 +118,7 @@ _COLUMNS = (
     _Column(">context", _ROOMY, lambda row: _tokens(row.context_tokens)),
     _Column(">max out", _ROOMY, lambda row: _tokens(row.max_output_tokens)),
     _Column(">cache from", _WIDE, lambda row: _tokens(row.min_cacheable_tokens)),
-    _Column("retires", 0, lambda row: row.ends, _end_style),
+    _Column("retires", 0, lambda row: row.ends, _end_style, below_width=_ROOMY),
+    _Column("retires", _ROOMY, _end, _end_style),
     _Column("account", 0, lambda row: row.live or "not listed"),
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch.core.prefix import PrefixCount, PrefixPlan, SharedPrefix
+from claude_batch.core.prefix import REACH, PrefixCount, PrefixPlan, SharedPrefix
 from claude_batch.core.prefix_gate import PrefixGate
 
 OPUS = "claude-opus-5-5"
@@ -164,6 +164,29 @@ def test_memory_is_bounded_and_what_is_common_survives() -> None:
     count = counted(*lines, most=100)
     (found,) = count.choose("5m").prefixes.values()
     assert (found.requests, len(count._found) <= 100) == (500, True)
+
+
+def far_apart(gap: int) -> list[dict[str, Any]]:
+    """Return ten requests that share a beginning, others between them."""
+    return [ask(f"{n}", system=LONG if not n % gap else "s") for n in range(10 * gap)]
+
+
+@pytest.mark.parametrize(("gap", "found"), [(REACH, 1), (REACH + 1, 0)])
+def test_what_expires_between_two_requests_is_not_worth_a_mark(gap: int, found: int) -> None:
+    assert len(prefixes(*far_apart(gap))) == found
+
+
+def test_each_expiry_costs_another_write() -> None:
+    lines = [ask(f"{n}", system=LONG) for n in range(5)]
+    between = [ask("s")] * REACH
+    (shared,) = prefixes(*lines, *between, *lines)
+    assert (shared.requests, shared.writes) == (10, 2)
+
+
+def test_in_an_hour_nothing_expires_in_between() -> None:
+    lines = [ask(f"{n}", system=LONG) for n in range(5)]
+    (shared,) = prefixes(*lines, *([ask("s")] * REACH), *lines, lifetime="1h")
+    assert shared.writes == 1
 
 
 def the_plan(lifetime: Any = "5m") -> PrefixPlan:

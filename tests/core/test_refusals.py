@@ -89,3 +89,10 @@ def test_batches_refuse_fast_mode() -> None:
 def test_odd_shapes_are_left_to_the_api() -> None:
     odd = params(thinking="on", tool_choice=["any"], output_config=3, messages=[])
     assert refusals("claude-opus-5-5", odd) == ()
+
+
+@pytest.mark.parametrize("odd", [[], {}, 5, None, [["any"]]])
+def test_what_is_of_an_odd_type_is_left_to_the_api(odd: Any) -> None:
+    asked = params(thinking={"type": odd}, tool_choice={"type": odd}, output_config={"effort": odd})
+    silent = params(thinking={"type": "disabled"}, output_config={"effort": odd})
+    assert refusals("claude-opus-5-5", asked) == refusals("claude-opus-5", silent) == ()

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import date
+from math import nan
 from typing import Any
 
 import pytest
 
-from claude_batch.core.routing import Route, RouteTally, When, parse_routes, route
+from claude_batch.core.routing import (
+    Route,
+    When,
+    are_alike,
+    parse_routes,
+    route,
+    routes_of_text,
+    routes_text,
+    sizes_matter,
+    went_where,
+)
 from claude_batch.errors import SettingsError
 
 ASK = {"messages": [{"role": "user", "content": "hi"}]}
@@ -110,11 +122,50 @@ def test_the_line_itself_is_not_touched() -> None:
     assert own == {**ASK, "output_config": {}}
 
 
-def test_a_tally_tells_what_went_where() -> None:
-    tally = RouteTally()
-    for ruled, model in [("short", HAIKU), ("short", HAIKU), (None, OPUS)]:
-        tally.add(ruled, model)
-    assert tally.counts == {("short", HAIKU): 2, (None, OPUS): 1}
+def test_what_went_where_is_told_the_largest_first() -> None:
+    routed = {("long", OPUS): 20, ("short", HAIKU): 1_200, (None, OPUS): 200, (None, HAIKU): 100}
+    assert went_where(routed) == f"1,200 to {HAIKU} (short), 20 to {OPUS} (long), 300 kept"
+
+
+def test_without_rules_nothing_is_told() -> None:
+    assert not went_where({})
+
+
+@pytest.mark.parametrize(
+    ("when", "matter"),
+    [
+        (When(), False),
+        (When(max_tokens=5), False),
+        (When(max_input_tokens=5), True),
+        (When(min_input_tokens=5), True),
+    ],
+)
+def test_sizes_matter_only_if_a_rule_asks_for_them(when: When, matter: bool) -> None:  # noqa: FBT001
+    assert sizes_matter([rule(), rule(when=when)]) is matter
+
+
+RULES = (
+    rule(name="a", when=When(max_input_tokens=4, meta=(("k", [1, "x"]), ("b", True)))),
+    rule(name="b", when=When(model=HAIKU, max_tokens=9), max_tokens=3, effort="low", override=True),
+    rule(name="c", model=None, max_tokens=5),
+)
+
+
+def test_rules_outlive_the_process_as_text() -> None:
+    assert routes_of_text(routes_text(RULES)) == RULES
+
+
+def test_no_rules_are_no_text() -> None:
+    assert (routes_text(()), routes_of_text(None)) == (None, ())
+
+
+def test_the_names_of_rules_lead_nobody_elsewhere() -> None:
+    assert are_alike(routes_text([rule(name="old")]), routes_text([rule(name="new")]))
+
+
+@pytest.mark.parametrize("others", [None, routes_text([rule(model=HAIKU)])])
+def test_other_rules_are_not_alike(others: str | None) -> None:
+    assert not are_alike(routes_text([rule()]), others)
 
 
 def test_rules_are_read_from_settings() -> None:
@@ -150,6 +201,17 @@ def test_rules_are_read_from_settings() -> None:
             {"model": OPUS, "when": {"max_input_token": 3}},
             "route 1: when: there is no 'max_input_token'",
             "did you mean 'max_input_tokens'?",
+        ),
+        ({"model": ""}, "route 1: model is empty", "name one, or leave it out"),
+        (
+            {"model": OPUS, "when": {"meta": {"day": date(2026, 1, 2)}}},
+            "route 1: when: meta.day is datetime.date(2026, 1, 2)",
+            "JSON has no such value: write a text",
+        ),
+        (
+            {"model": OPUS, "when": {"meta": {"score": nan}}},
+            "route 1: when: meta.score is nan",
+            "JSON has no such value: write a text",
         ),
         (
             {"model": OPUS, "when": {"max_tokens": True}},

@@ -89,6 +89,7 @@ def test_output_in_flight_is_still_to_be_taken() -> None:
 
 def test_an_old_attempt_will_write_as_much_again() -> None:
     limit = a_limit(OTPM)
+    limit.to_come = 1.0
     limit.spend(100, 0.0, boost=1.0)
     limit.flights.join(0.0)
     limit.flights.learn(100, 1.0)
@@ -97,9 +98,9 @@ def test_an_old_attempt_will_write_as_much_again() -> None:
 
 def test_long_answers_do_not_tie_up_the_whole_bucket() -> None:
     limit = a_limit(OTPM)
+    limit.spend(6_000, 0.0, boost=1.0)
     for _ in range(60):
         limit.flights.join(0.0)
-        limit.spend(100, 0.0, boost=1.0)
     limit.flights.learn(100, 60.0)
     assert limit.ready_at(100, 30.0) == 30.0
 
@@ -127,6 +128,14 @@ def test_a_surplus_is_worked_off_at_more_than_the_refill() -> None:
     limit = a_limit()
     limit.spend(1, 0.0, boost=3.0)
     assert limit.pace.next_at == pytest.approx(1 / 300 - limit.pace.catch_up_s)
+
+
+def test_what_was_saved_up_for_a_large_request_is_not_waited_for_again() -> None:
+    limit = a_limit()
+    limit.bucket.level = 0.0
+    ready = limit.ready_at(500, 0.0)
+    limit.spend(500, ready, boost=1.0)
+    assert limit.pace.next_at <= ready
 
 
 def test_a_guess_is_drawn_on_evenly() -> None:

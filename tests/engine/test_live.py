@@ -254,7 +254,7 @@ def test_requests_that_wait_for_their_turn_are_never_sent_after_a_stop() -> None
 
 
 def test_results_that_arrive_together_share_a_commit() -> None:
-    rig = Rig(some(16))
+    rig = Rig(some(8))
     rig.run()
     assert rig.store.commits == 1
 

@@ -46,15 +46,15 @@ def ask(
 
 def call(
     api: PretendApi,
-    method: str,
-    path: str,
+    line: str,
     now: float = 0.0,
     *,
     body: Any = None,
     query: dict[str, str] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Answer:
-    """Return the answer of any endpoint."""
+    """Return the answer of any endpoint; `line` is a method and a path."""
+    method, path = line.split()
     request = ApiRequest(
         method=method,
         path=path,
@@ -73,5 +73,5 @@ def error_of(answer: Answer) -> dict[str, Any]:
 
 def stats_of(api: PretendApi, now: float = 0.0) -> dict[str, Any]:
     """Return what the pretend API has seen."""
-    stats: dict[str, Any] = call(api, "GET", "/sandbox/stats", now).json()
+    stats: dict[str, Any] = call(api, "GET /sandbox/stats", now).json()
     return stats

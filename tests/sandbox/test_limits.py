@@ -94,13 +94,17 @@ def test_a_request_is_not_charged_for_its_max_tokens() -> None:
 def test_the_headers_tell_every_limit() -> None:
     headers = ask(an_api(), now=0.0).headers
     families = ("requests", "input-tokens", "output-tokens", "tokens")
-    names = {f"anthropic-ratelimit-{f}-{p}" for f in families for p in ("limit", "remaining", "reset")}
+    names = {
+        f"anthropic-ratelimit-{f}-{p}" for f in families for p in ("limit", "remaining", "reset")
+    }
     assert names <= headers.keys()
 
 
 def test_the_headers_of_requests_are_exact() -> None:
     headers = ask(an_api("[limits]\nrpm = 60")).headers
-    told = [headers[f"anthropic-ratelimit-requests-{part}"] for part in ("limit", "remaining", "reset")]
+    told = [
+        headers[f"anthropic-ratelimit-requests-{part}"] for part in ("limit", "remaining", "reset")
+    ]
     assert told == ["60", "59", "2026-11-24T00:00:01Z"]
 
 

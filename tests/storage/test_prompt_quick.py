@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from claude_batch.core.refusals import refusals
 from claude_batch.storage.prompt_parse import read_line
 from claude_batch.storage.prompt_quick import plain_names
 from claude_batch.storage.prompt_shapes import Defaults, Shape
@@ -39,8 +40,10 @@ ENVELOPE = {
     "meta": mostly(st.dictionaries(st.text(max_size=2), JSON, max_size=2)),
 }
 PARAMS = {
-    "model": mostly(st.sampled_from(["claude-haiku-5-5", "m"]), st.just("") | JSON),
-    "max_tokens": mostly(st.integers(1, 5), st.integers(-2, 0) | JSON),
+    "model": mostly(
+        st.sampled_from(["claude-haiku-5-5", "claude-haiku-4-5", "m"]), st.just("") | JSON
+    ),
+    "max_tokens": mostly(st.integers(1, 5), st.integers(-2, 0) | st.just(64_001) | JSON),
     "system": TEXT,
 }
 STRAY = {"stream": JSON} | {"temperature": st.just(0.5) | JSON}
@@ -63,14 +66,28 @@ LINES = st.one_of(
 )
 
 
+USUAL, MOST = 1_024, 64_000
+
+
 @settings(max_examples=1000, deadline=None)
 @given(LINES)
 def test_what_passes_the_quick_look_passes_the_full_one_under_the_same_names(line: Any) -> None:
-    names = plain_names(line)
+    names = plain_names(line, USUAL, MOST)
     if names is not None:
         shape = read_line(orjson.dumps(line), 1, Defaults())
         assert isinstance(shape, Shape)
-        assert names == (shape.custom_id, shape.params["model"] if shape.names_model else None)
+        model = shape.params["model"] if shape.names_model else None
+        assert names == (shape.custom_id, model, shape.rule)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(LINES, st.sampled_from([USUAL, MOST + 1]))
+def test_no_model_refuses_what_passes_the_quick_look(line: Any, usual: int) -> None:
+    if plain_names(line, usual, MOST) is not None:
+        shape = read_line(orjson.dumps(line), 1, Defaults(max_tokens=usual))
+        assert isinstance(shape, Shape)
+        for model in (shape.params["model"], "claude-opus-5-5", "claude-opus-4-5"):
+            assert refusals(model, shape.params) == ()
 
 
 @pytest.mark.parametrize(
@@ -85,4 +102,4 @@ def test_what_passes_the_quick_look_passes_the_full_one_under_the_same_names(lin
     ],
 )
 def test_the_common_lines_pass_the_quick_look(line: object) -> None:
-    assert plain_names(line) is not None
+    assert plain_names(line, USUAL, MOST) is not None

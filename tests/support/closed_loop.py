@@ -7,6 +7,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from claude_batch.core.lane import Attempt
 from claude_batch.core.limits import NO_LIMITS, Limits
@@ -23,6 +24,20 @@ from claude_batch.core.scheduler import (
 from tests.support.server_model import ITPM, OTPM, RPM, Answer, ServerModel, ServerSpec, Truth
 
 END_S = 4 * 3600.0
+_STEP_S = 0.05
+
+
+class Server(Protocol):
+    """Takes requests in, and lets answers out when they say so; called in order of time."""
+
+    arrived_at: list[float]
+    served_at: list[float]
+
+    def arrive(self, request: Request, truth: Truth, t: float) -> Answer:
+        """Take a request in; say when its answer leaves."""
+
+    def leave(self, request: Request, answer: Answer, t: float) -> Reply | Failure:
+        """Let the answer out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +54,7 @@ class Load:
     bias: float = 1.0
     spread: float = 0.1
     max_tokens: int = 1024
+    model: str = "m"
     big_every: int = 0
     big_tokens: int = 0
 
@@ -47,69 +63,77 @@ class Load:
 class Outcome:
     """What a run came to."""
 
-    server: ServerModel
-    load_truths: list[Truth]
+    server: Server
+    spec: ServerSpec
     stop: Stop | None = None
     took_s: float = 0.0
     attempts: int = 0
-    refused: list[float] = field(default_factory=list)
+    spent: dict[LimitKind, float] = field(default_factory=lambda: dict.fromkeys(LimitKind, 0.0))
+    refused_at: list[float] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
     launched_at: list[float] = field(default_factory=list)
-    first_launch: dict[int, float] = field(default_factory=dict)
+    first_launches: list[int] = field(default_factory=list)
     most_in_flight: int = 0
-    decisions: int = 0
+
+    def share_refused(self, *, after_s: float = 0.0) -> float:
+        """Return the share of 429s among all attempts from a time on."""
+        refused = sum(1 for at in self.refused_at if at >= after_s)
+        return refused / max(1, sum(1 for at in self.launched_at if at >= after_s))
 
     @property
-    def share_refused(self) -> float:
-        """429s among all attempts."""
-        return len(self.refused) / max(1, self.attempts)
+    def latency_s(self) -> float:
+        """What an answer of mean length takes."""
+        mean = self.spent[OTPM] / max(1.0, self.spent[RPM])
+        return self.spec.base_s + mean * self.spec.per_output_token_s
 
-    def ideal_s(self, spec: ServerSpec) -> float:
-        """How long the server's buckets, drained without a pause, would have taken."""
-        totals = {
-            RPM: float(len(self.load_truths)),
-            ITPM: float(sum(t.input_tokens for t in self.load_truths)),
-            OTPM: float(sum(t.output_tokens for t in self.load_truths)),
-        }
-        limits = {RPM: spec.rpm, ITPM: spec.itpm, OTPM: spec.otpm}
-        longest = 0.0
-        for kind, total in totals.items():
-            limit = limits[kind]
-            if limit is None:
-                continue
-            holds_s = spec.holds_s.get(kind, 60.0)
-            if kind is RPM and spec.hidden_s is not None:
-                holds_s = spec.hidden_s
-            had = max(1.0, limit / 60 * holds_s) * spec.fill
-            longest = max(longest, (total - had) * 60 / limit)
-        mean_out = totals[OTPM] / max(1, len(self.load_truths))
-        return longest + spec.base_s + mean_out * spec.per_output_token_s
+    @property
+    def used(self) -> float:
+        """The share of the ideal that was reached: buckets drained, plus one latency.
 
-    def used(self, spec: ServerSpec) -> float:
-        """The share of the ideal that was reached; the tail of a long answer is nobody's."""
-        mean_out = sum(t.output_tokens for t in self.load_truths) / len(self.load_truths)
-        latency_s = spec.base_s + mean_out * spec.per_output_token_s
-        took_s = min(self.took_s, self.launched_at[-1] + latency_s)
-        return self.ideal_s(spec) / took_s
+        A last answer that happens to be long is nobody's fault: one mean latency counts.
+        """
+        ideal_s = max(drained_s(self.spec, kind, self.spent[kind]) for kind in LimitKind)
+        took_s = min(self.took_s, self.launched_at[-1] + self.latency_s)
+        return (ideal_s + self.latency_s) / took_s
+
+
+def drained_s(spec: ServerSpec, kind: LimitKind, total: float) -> float:
+    """Return how long it takes to drain `total` out of the server's bucket without a pause."""
+    limit = {RPM: spec.rpm, ITPM: spec.itpm, OTPM: spec.otpm}[kind]
+    if limit is None:
+        return 0.0
+    holds_s = spec.holds_s.get(kind, 60.0)
+    if kind is RPM and spec.hidden_s is not None:
+        holds_s = spec.hidden_s
+    per_s = limit / 60
+    level, t = max(1.0, per_s * holds_s) * spec.fill, 0.0
+    while True:
+        if not spec.outage[0] <= t < spec.outage[1]:
+            total, level = total - level, 0.0
+        if total <= 0:
+            return t
+        t += _STEP_S
+        rate = per_s * (spec.change_factor if t >= spec.change_at_s else 1.0)
+        if spec.competitor_from_s <= t < spec.competitor_until_s:
+            rate *= 1 - spec.competitor
+        level = min(level + rate * _STEP_S, max(1.0, per_s * holds_s))
 
 
 def requests_of(load: Load, *, seed: int) -> Iterator[tuple[Request, Truth]]:
     """Yield requests with what they really take."""
     chance = random.Random(seed)
+    mu = -(load.output_spread**2) / 2
     for line in range(1, load.count + 1):
         tokens = max(5, int(chance.lognormvariate(0, 0.4) * load.input_tokens))
         if load.big_every and not line % load.big_every:
             tokens = load.big_tokens
-        output = int(
-            chance.lognormvariate(-(load.output_spread**2) / 2, load.output_spread)
-            * load.output_tokens
-        )
+        output = int(chance.lognormvariate(mu, load.output_spread) * load.output_tokens)
         output = min(load.max_tokens, max(1, output))
         guess = max(1, int(tokens * load.bias * chance.uniform(1 - load.spread, 1 + load.spread)))
         request = Request(
             custom_id=str(line),
             line=line,
-            model="m",
+            model=load.model,
             max_tokens=load.max_tokens,
             body=b"{}",
             input_tokens=guess,
@@ -119,15 +143,16 @@ def requests_of(load: Load, *, seed: int) -> Iterator[tuple[Request, Truth]]:
 
 @dataclass(slots=True, kw_only=True)
 class Loop:
-    """One closed loop."""
+    """One closed loop; `server` stands in for a model made of `spec`."""
 
     spec: ServerSpec
     load: Load
-    seed: int
+    seed: int = 7
     guess: Limits = NO_LIMITS
     ceilings: Limits = NO_LIMITS
     share: float = 1.0
     concurrency: int = 4000
+    server: Server | None = None
 
     def run(self) -> Outcome:
         """Work the load off."""
@@ -143,77 +168,102 @@ class Loop:
             ),
             now=0.0,
         )
-        server = ServerModel(self.spec, seed=self.seed)
-        pairs = list(requests_of(self.load, seed=self.seed))
-        truths = {request.line: truth for request, truth in pairs}
-        outcome = Outcome(server, list(truths.values()))
-        for request, _ in pairs:
+        truths: dict[int, Truth] = {}
+        for request, truth in requests_of(self.load, seed=self.seed):
+            truths[request.line] = truth
             scheduler.add(request, 0.0)
         scheduler.no_more()
-        _Driver(scheduler, server, truths, outcome, chance, self.spec).drive()
-        outcome.ended += [e.job.request.line for e in scheduler.release()]
-        return outcome
+        server = self.server or ServerModel(self.spec, seed=self.seed)
+        driver = _Driver(scheduler, Outcome(server, self.spec), truths, chance)
+        driver.drive()
+        driver.outcome.ended += [e.job.request.line for e in scheduler.release()]
+        return driver.outcome
+
+
+@dataclass(slots=True)
+class _Arrival:
+    attempt: Attempt
+
+
+@dataclass(slots=True)
+class _Departure:
+    attempt: Attempt
+    answer: Answer
+
+
+@dataclass(slots=True)
+class _Return:
+    attempt: Attempt
+    said: Reply | Failure
+
+
+_Event = _Arrival | _Departure | _Return
 
 
 @dataclass(slots=True)
 class _Driver:
+    """Does what the scheduler says, and lets time pass from event to event."""
+
     scheduler: Scheduler
-    server: ServerModel
-    truths: dict[int, Truth]
     outcome: Outcome
+    truths: dict[int, Truth]
     chance: random.Random
-    spec: ServerSpec
+    _events: list[tuple[float, int, _Event]] = field(default_factory=list)
+    _number: Iterator[int] = field(default_factory=itertools.count)
 
     def drive(self) -> None:
-        events: list[tuple[float, int, str, Attempt, Answer | Reply | Failure | None]] = []
-        number = itertools.count()
-        now = 0.0
-        out = self.outcome
+        now, events = 0.0, self._events
         while now < END_S:
-            out.decisions += 1
             match self.scheduler.next(now):
                 case Send(attempt):
-                    out.launched_at.append(now)
-                    out.first_launch.setdefault(attempt.job.request.line, now)
-                    out.most_in_flight = max(out.most_in_flight, self.scheduler.in_flight)
-                    heapq.heappush(
-                        events, (now + self._travel(), next(number), "arrive", attempt, None)
-                    )
-                    continue
+                    self._launch(attempt, now)
                 case Finished(stop):
-                    out.stop, out.took_s = stop, now
+                    self.outcome.stop, self.outcome.took_s = stop, now
                     return
-                case Sleep(until):
-                    if not events or until < events[0][0]:
-                        assert until > now
-                        now = until
-                        continue
-                case Idle():
-                    assert events, "idle with nothing under way"
-            now, _, what, attempt, passed = heapq.heappop(events)
-            request = attempt.job.request
-            if what == "arrive":
-                answer = self.server.arrive(request, self.truths[request.line], now)
-                heapq.heappush(events, (answer.leaves_at, next(number), "leave", attempt, answer))
-            elif what == "leave":
-                assert isinstance(passed, Answer)
-                said = self.server.leave(request, passed, now)
-                heapq.heappush(events, (now + self._travel(), next(number), "back", attempt, said))
-            else:
-                assert isinstance(passed, Reply | Failure)
-                self._back(attempt, passed, now)
+                case Sleep(until) if not events or until < events[0][0]:
+                    assert until > now
+                    now = until
+                case Idle() | Sleep():
+                    assert events, "it waits for something to happen, and nothing can"
+                    now, _, event = heapq.heappop(events)
+                    self._happen(event, now)
         raise AssertionError("it never ends")
 
-    def _travel(self) -> float:
-        return self.spec.travel_s + self.chance.random() * self.spec.travel_jitter_s
+    def _launch(self, attempt: Attempt, now: float) -> None:
+        out = self.outcome
+        out.launched_at.append(now)
+        out.most_in_flight = max(out.most_in_flight, self.scheduler.in_flight)
+        if attempt.job.tries == 1:
+            out.first_launches.append(attempt.job.request.line)
+        self._plan(now + self._travel(), _Arrival(attempt))
 
-    def _back(self, attempt: Attempt, said: Reply | Failure, now: float) -> None:
+    def _happen(self, event: _Event, now: float) -> None:
+        server, request = self.outcome.server, event.attempt.job.request
+        match event:
+            case _Arrival(attempt):
+                answer = server.arrive(request, self.truths[request.line], now)
+                self._plan(answer.leaves_at, _Departure(attempt, answer))
+            case _Departure(attempt, answer):
+                said = server.leave(request, answer, now)
+                self._plan(now + self._travel(), _Return(attempt, said))
+            case _Return(attempt, said):
+                self._come_back(attempt, said, now)
+
+    def _come_back(self, attempt: Attempt, said: Reply | Failure, now: float) -> None:
         out = self.outcome
         out.attempts += 1
-        if isinstance(said, Failure) and said.kind is FailureKind.RATE_LIMITED:
-            out.refused.append(now)
+        if isinstance(said, Reply):
+            out.spent[RPM] += 1
+            out.spent[ITPM] += said.usage.limited_input_tokens
+            out.spent[OTPM] += said.usage.output_tokens
+        elif said.kind is FailureKind.RATE_LIMITED:
+            out.refused_at.append(now)
         ruling = self.scheduler.finished(attempt, said, now)
         out.ended += [ending.job.request.line for ending in ruling.endings]
 
+    def _plan(self, at: float, event: _Event) -> None:
+        heapq.heappush(self._events, (at, next(self._number), event))
 
-__all__ = ["ITPM", "OTPM", "RPM", "LimitKind", "Load", "Loop", "Outcome"]
+    def _travel(self) -> float:
+        spec = self.outcome.spec
+        return spec.travel_s + self.chance.random() * spec.travel_jitter_s

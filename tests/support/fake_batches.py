@@ -39,14 +39,14 @@ class CrashError(Exception):
 
 @dataclass
 class Fate:
-    """Kills the process at its n-th step, counted over everything that outlives it."""
+    """Kills the process at some steps, counted over everything that outlives it."""
 
-    at: int | None = None
+    at: frozenset[int] = frozenset()
     steps: int = 0
 
     def step(self) -> None:
         self.steps += 1
-        if self.steps == self.at:
+        if self.steps in self.at:
             raise CrashError(f"step {self.steps}")
 
 

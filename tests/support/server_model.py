@@ -129,7 +129,6 @@ class ServerModel:
         self.served_at: list[float] = []
         self.arrived_at: list[float] = []
         self.refused_at: list[float] = []
-        self.lows = dict.fromkeys(LimitKind, math.inf)
         self._along_at = 0.0
 
     def _turn_to(self, t: float) -> None:
@@ -174,7 +173,6 @@ class ServerModel:
         for kind, amount in ((RPM, 1.0), (ITPM, float(truth.input_tokens))):
             if kind in self.tanks:
                 self.tanks[kind].level -= amount
-                self.lows[kind] = min(self.lows[kind], self.tanks[kind].level)
         if self.hidden is not None:
             self.hidden.level -= 1
         spread = self.chance.lognormvariate(0.0, self.spec.jitter)
@@ -199,7 +197,6 @@ class ServerModel:
         self.served_at.append(t)
         if OTPM in self.tanks:
             self.tanks[OTPM].level -= flight.tokens - flight.charged
-            self.lows[OTPM] = min(self.lows[OTPM], self.tanks[OTPM].level)
         if self.spec.sampled == "start":
             return outcome
         return Reply(

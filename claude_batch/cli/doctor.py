@@ -1,0 +1,34 @@
+"""`claude-batch doctor`: what might keep a run from going well."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from claude_batch.cli import options as opt
+
+
+def doctor(
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Look at this machine only; send nothing.")
+    ] = False,
+    prices: opt.Prices = None,
+    cache_url: opt.CacheUrl = None,
+    config: opt.Config = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Check settings, credentials, endpoints, files and cache.
+
+    Asks each endpoint for one message of a few tokens, its models and its
+    batches. Exit 0 when a run can go, 2 when settings, credentials or files
+    need changing, 4 when an endpoint will not serve.
+
+    --json: {"findings": [{"topic", "state" (ok, warning, problem), "what",
+    "remedy"}], "exit_code"}.
+    """
+    given = {"prices": prices, "cache_url": cache_url, "config": config}
+    from claude_batch.compose.doctor import DoctorOrder, examine  # noqa: PLC0415  # when really run
+
+    order = DoctorOrder(read=lambda: opt.settings_from(given), offline=offline, as_json=as_json)
+    raise typer.Exit(examine(order))

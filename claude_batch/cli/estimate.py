@@ -1,0 +1,85 @@
+"""`claude-batch estimate`: what a file of prompts will take: tokens, cost, time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from claude_batch.cli import options as opt
+
+
+def estimate(
+    prompts: opt.Prompts,
+    expect_output: Annotated[
+        int | None,
+        typer.Option(
+            "--expect-output", min=0, metavar="N", help="Tokens an answer has, on average."
+        ),
+    ] = None,
+    sample: Annotated[
+        int,
+        typer.Option("--sample", min=0, metavar="N", help="Count N lines exactly, for nothing."),
+    ] = 0,
+    compare: Annotated[
+        str | None,
+        typer.Option("--compare", metavar="ID,ID", help="Price it all with these models, too."),
+    ] = None,
+    learn: Annotated[
+        bool,
+        typer.Option("--learn", help="Learn the limits by one cheap request per model class."),
+    ] = False,
+    deadline: opt.Deadline = None,
+    model: opt.Model = None,
+    max_tokens: opt.MaxTokens = None,
+    system: opt.System = None,
+    tier: opt.Tier = None,
+    rpm: opt.Rpm = None,
+    itpm: opt.Itpm = None,
+    otpm: opt.Otpm = None,
+    share: opt.Share = None,
+    prices: opt.Prices = None,
+    sandbox: opt.Sandbox = False,
+    scenario: opt.Scenario = None,
+    config: opt.Config = None,
+    progress: opt.ProgressOption = None,
+    quiet: opt.Quiet = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Tell what a file of prompts will take: tokens, cost, time; and what would be better.
+
+    Sends nothing, but for --sample (free) and --learn. Without --expect-output
+    answers are taken to be like those in the results file beside it, else as
+    long as max_tokens allow. --sandbox plans for the limits of the sandbox.
+
+    --json: {"prompts", "requests", "input_tokens", "output_tokens",
+    "output_basis" (stated, sampled, bound), "counted_lines", "models":
+    [{"model", "requests", "input_tokens", "input_low", "input_high",
+    "output_tokens", "live", "batch"}], "cost": {"live", "batch",
+    "live_cached", "batch_cached"}, "live": [{"limits", "current", "seconds",
+    "binds", "cached_seconds", "cached_binds", "over_monthly_cap"}], "batch":
+    {"usual_seconds", "worst_seconds"}, "compared": {model: like "cost"},
+    "routed": [{"route", "model", "requests"}], "prices_as_of", "notes",
+    "recommendation"}; a cost is {"usd", "low", "high"}, null where the price
+    is not known.
+    """
+    settings = opt.settings_from(locals())
+    from claude_batch.compose.estimate import (  # noqa: PLC0415  # only when really run
+        EstimateOrder,
+        estimate,
+    )
+
+    pretend = sandbox or scenario is not None
+    estimate(
+        EstimateOrder(
+            prompts=prompts,
+            settings=settings,
+            expect_output=expect_output,
+            sample=sample,
+            compare=tuple(filter(None, (compare or "").replace(" ", "").split(","))),
+            learn=learn or pretend,
+            sandbox=pretend,
+            scenario=scenario,
+            as_json=as_json,
+        )
+    )

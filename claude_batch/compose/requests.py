@@ -1,0 +1,22 @@
+"""The requests of a run that have no result yet, in file order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from claude_batch.core.model import Request
+from claude_batch.storage.opening import OpenRun, Wanted, left_out
+from claude_batch.storage.prompts import read_requests
+
+
+def requests_left(opened: OpenRun, wanted: Wanted) -> Iterator[Request]:
+    """Yield what is left to be done; the prompts are hashed on the way, to notice a change."""
+    identity, done = opened.identity, opened.checkpoint.done
+    out = frozenset(left_out(wanted.results)) if identity.skip_invalid else frozenset()
+    requests = read_requests(
+        opened.prompts,
+        wanted.defaults,
+        skip=lambda line: line in done or line in out,
+        expected=(identity.size, identity.sha256),
+    )
+    return (request for request in requests if not done.ids or request.custom_id not in done.ids)

@@ -1,0 +1,48 @@
+"""`--cache-prefix auto` in the passes over a file: one finds what prompts share, one marks it.
+
+What is marked is decided in core.prefix. What the model sees stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import orjson
+
+from claude_batch.core.catalog import BUNDLED, Catalog
+from claude_batch.core.model import Request
+from claude_batch.core.prefix import Lifetime, PrefixCount, PrefixPlan
+from claude_batch.storage.prompt_check import ignore
+
+_TOLD_EVERY = 500
+
+
+def plan_prefixes(
+    requests: Iterator[Request],
+    lifetime: Lifetime,
+    catalog: Catalog = BUNDLED,
+    *,
+    progress: Callable[[int], None] = ignore,
+) -> PrefixPlan:
+    """Return which beginnings are worth caching; `progress` is told how many were looked at."""
+    count = PrefixCount(catalog=catalog)
+    for number, request in enumerate(requests, 1):
+        count.add(orjson.loads(request.body))
+        if not number % _TOLD_EVERY:
+            progress(number)
+    return count.choose(lifetime)
+
+
+def marked(requests: Iterator[Request], plan: PrefixPlan) -> Iterator[Request]:
+    """Yield the requests, a breakpoint in those that start with a beginning of the plan."""
+    for request in requests:
+        body, key = plan.apply(request.body)
+        if key is None:
+            yield request
+            continue
+        prefix = plan.prefixes[key]
+        cached = round(prefix.tokens) if prefix.sure else 0
+        yield replace(
+            request, body=body, prefix=key, cached_tokens=min(cached, request.input_tokens)
+        )

@@ -1,0 +1,114 @@
+"""The picture in the README: the dashboard of a real run against the sandbox, as SVG.
+
+make picture
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from claude_batch.compose.run import RunOrder, run_on
+from claude_batch.config import read_settings
+from claude_batch.core.snapshot import Snapshot
+from claude_batch.ui.dashboard import dashboard
+from claude_batch.ui.screen import Ending
+
+HERE = Path(__file__).parent
+WIDTH = 100
+MOMENT = 0.6
+"""The share of the run that is done when the picture is taken."""
+
+SCENARIO = """
+[limits]
+rpm = 1_500
+itpm = 90_000
+otpm = 60_000
+[output]
+mean_tokens = 50
+[latency]
+base_s = 0.6
+[faults]
+overloaded = 0.01
+server_error = 0.01
+"""
+TASKS = ("Translate into French", "Name the topic", "Correct the spelling", "Sum up")
+MODELS = ("claude-haiku-5-5", "claude-haiku-5-5", "claude-sonnet-5")
+PROMPTS = 2_000
+
+
+class Camera:
+    """A screen that keeps the picture of one moment."""
+
+    def __init__(self) -> None:
+        self.taken: Snapshot | None = None
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Take the first picture that shows enough of the run."""
+        enough = snapshot.done >= MOMENT * PROMPTS
+        if self.taken is None and enough and snapshot.failures:
+            self.taken = snapshot
+
+    def checking(self, path: str, done_bytes: int, total_bytes: int | None) -> None:
+        """Show nothing."""
+
+    def checked(self) -> None:
+        """Show nothing."""
+
+    def notice(self, message: str, hint: str = "") -> None:
+        """Show nothing."""
+
+    def problem(self, text: str) -> None:
+        """Show nothing."""
+
+    def close(self, snapshot: Snapshot | None, ending: Ending | None) -> None:
+        """Show nothing."""
+
+
+def main() -> None:
+    """Run, take the picture, and write it."""
+    camera = Camera()
+    with tempfile.TemporaryDirectory() as folder:
+        prompts, scenario = Path(folder, "reviews.jsonl"), Path(folder, "scenario.toml")
+        scenario.write_text(SCENARIO)
+        with prompts.open("w") as file:
+            for number in range(PROMPTS):
+                prompt = f"{TASKS[number % len(TASKS)]}: review number {number}, a short text."
+                line = {"prompt": prompt, "model": MODELS[number % len(MODELS)]}
+                file.write(json.dumps({"custom_id": f"review-{number}", **line}) + "\n")
+        order = RunOrder(
+            prompts=str(prompts),
+            out=None,
+            settings=read_settings({"stdout": False}, {}, config=None),
+            sandbox=True,
+            scenario=scenario,
+            skip_invalid=False,
+            new_only=False,
+            fresh=False,
+            retry_errored=False,
+            yes=True,
+        )
+        run_on(camera, order)
+    if camera.taken is None:
+        raise SystemExit("the run was over before the picture was taken")
+    console = Console(
+        width=WIDTH,
+        record=True,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+    )
+    console.print(dashboard(camera.taken))
+    svg = console.export_svg(title="claude-batch run reviews.jsonl")
+    # a picture that loads nothing from elsewhere: the reader's own monospace font will do
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    (HERE / "dashboard.svg").write_text(svg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""`estimate`: tokens, money and time of a file, before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Serve, claude_batch
+
+HAIKU, OPUS = "claude-haiku-5-5", "claude-opus-5-5"
+FILE = "prompts.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def prompts(home: Path) -> Path:
+    """Write forty prompts, ten of them for Opus."""
+    path = home / FILE
+    write(
+        path,
+        *({"prompt": f"Name a city in country {n}."} for n in range(30)),
+        *({"prompt": f"Write a poem on {n}.", "model": OPUS} for n in range(10)),
+    )
+    return path
+
+
+def write(path: Path, *lines: Any) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def estimated(*arguments: str) -> Any:
+    done = claude_batch("estimate", FILE, "--json", *arguments)
+    assert done.exit_code == 0, done.err
+    return done.json()
+
+
+def by_model(found: Any) -> dict[str, Any]:
+    return {model["model"]: model for model in found["models"]}
+
+
+def live(found: Any) -> dict[str, Any]:
+    return {option["limits"]: option for option in found["live"]}
+
+
+def test_requests_are_counted_by_model() -> None:
+    models = by_model(estimated())
+    assert {model: each["requests"] for model, each in models.items()} == {HAIKU: 30, OPUS: 10}
+
+
+def test_without_better_knowledge_answers_are_as_long_as_max_tokens_allow() -> None:
+    found = estimated("--max-tokens", "200")
+    assert (found["output_tokens"], found["output_basis"]) == (40 * 200, "bound")
+
+
+def test_the_length_of_answers_can_be_stated() -> None:
+    found = estimated("--expect-output", "50")
+    assert (found["output_tokens"], found["output_basis"]) == (40 * 50, "stated")
+
+
+def test_an_answer_is_never_longer_than_max_tokens() -> None:
+    assert estimated("--expect-output", "500", "--max-tokens", "20")["output_tokens"] == 800
+
+
+def test_replies_that_are_there_tell_how_long_answers_are(home: Path) -> None:
+    lines = [
+        {
+            "custom_id": f"line-{n}",
+            "result": {"type": "succeeded", "message": {"usage": {"output_tokens": 20 * n}}},
+            "meta": {"line": n},
+        }
+        for n in (1, 2)
+    ]
+    write(home / "prompts.results.jsonl", *lines)
+    found = estimated()
+    assert (found["output_tokens"], found["output_basis"]) == (40 * 30, "sampled")
+
+
+def test_a_batch_costs_half() -> None:
+    cost = estimated("--expect-output", "50")["cost"]
+    assert cost["batch"]["usd"] == pytest.approx(cost["live"]["usd"] / 2)
+
+
+def test_what_no_one_knows_the_price_of_has_none() -> None:
+    found = estimated("--model", "qwen3")
+    assert found["cost"]["live"]["usd"] is None
+    assert any("qwen3" in note for note in found["notes"])
+
+
+def test_a_price_of_ones_own_is_used(home: Path) -> None:
+    (home / "prices.toml").write_text("[models.qwen3]\ninput = 0\noutput = 10\n")
+    arguments = ("--model", "qwen3", "--prices", "prices.toml", "--expect-output", "100")
+    qwen = by_model(estimated(*arguments))["qwen3"]
+    assert qwen["live"]["usd"] == pytest.approx(30 * 100 * 10 / 1e6)
+
+
+def test_every_tier_is_planned_for() -> None:
+    assert live(estimated()).keys() == {"start", "build", "scale"}
+
+
+def test_the_stated_tier_is_the_current_one() -> None:
+    assert live(estimated("--tier", "build"))["build"]["current"]
+
+
+def test_without_a_tier_the_lowest_is_assumed_and_said() -> None:
+    found = estimated()
+    assert live(found)["start"]["current"]
+    assert any("--tier" in note for note in found["notes"])
+
+
+def test_the_limit_that_binds_is_named() -> None:
+    own = live(estimated("--rpm", "10"))["stated limits"]
+    assert (own["current"], own["binds"]) == (True, "RPM")
+
+
+def test_time_follows_from_the_limit() -> None:
+    own = live(estimated("--rpm", "10", "--expect-output", "1"))["stated limits"]
+    assert own["seconds"] == pytest.approx((30 - 10) * 6, rel=0.05)
+
+
+def test_a_share_of_the_limits_takes_longer() -> None:
+    whole, half = (
+        live(estimated("--rpm", "10", "--share", share))["stated limits"]["seconds"]
+        for share in ("1", "0.5")
+    )
+    assert half > 1.5 * whole
+
+
+def test_other_models_can_be_compared() -> None:
+    compared = estimated("--compare", f"{OPUS}, claude-haiku-4-5")["compared"]
+    assert compared.keys() == {OPUS, "claude-haiku-4-5"}
+    assert compared[OPUS]["live"]["usd"] > compared["claude-haiku-4-5"]["live"]["usd"]
+
+
+def test_a_shared_system_prompt_shows_what_caching_saves(home: Path) -> None:
+    system = "You grade essays on a scale of ten, and you are strict but fair. " * 100
+    write(home / FILE, *({"prompt": f"Essay {n}", "model": OPUS} for n in range(50)))
+    cost = estimated("--system", system, "--expect-output", "5")["cost"]
+    assert cost["live_cached"]["usd"] < cost["live"]["usd"] * 0.3
+
+
+def test_it_ends_with_what_to_do() -> None:
+    done = claude_batch("estimate", FILE, "--deadline", "2h")
+    assert done.out.rstrip().splitlines()[-1].startswith("cheapest within 2 h: --mode batch")
+
+
+def test_routes_decide_where_lines_go(home: Path) -> None:
+    (home / "claude-batch.toml").write_text(
+        '[[route]]\nname = "poems"\nwhen = { model = "claude-opus-5-5" }\n'
+        f'model = "{HAIKU}"\noverride = true\n'
+    )
+    found = estimated()
+    assert {model["model"] for model in found["models"]} == {HAIKU}
+    assert {"route": "poems", "model": HAIKU, "requests": 10} in found["routed"]
+
+
+def test_what_a_model_will_refuse_is_said_before(home: Path) -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "{"}]
+    write(home / FILE, *({"messages": turns} for _ in range(3)))
+    assert any("prefill" in note for note in estimated()["notes"])
+
+
+def test_a_sample_is_counted_exactly(serve: Serve) -> None:
+    with serve("[input]\nerror = 1.5\n"):
+        found = estimated("--sample", "20")
+        plain = estimated()
+    assert found["counted_lines"] == 20
+    assert 1.2 < found["input_tokens"] / plain["input_tokens"] < 1.8
+
+
+def test_a_sample_narrows_the_interval(serve: Serve) -> None:
+    with serve():
+        haiku = by_model(estimated("--sample", "30"))[HAIKU]
+    assert haiku["input_high"] - haiku["input_low"] < 0.1 * haiku["input_tokens"]
+
+
+def test_an_endpoint_that_counts_nothing_is_said(serve: Serve) -> None:
+    with serve("count_tokens = false\n"):
+        found = estimated("--sample", "5")
+    assert found["counted_lines"] == 0
+    assert any("could not be counted" in note for note in found["notes"])
+
+
+def test_limits_are_learned_when_asked_for(serve: Serve) -> None:
+    with serve("[limits]\nrpm = 20\n"):
+        own = live(estimated("--learn"))["learned limits"]
+    assert (own["current"], own["binds"]) == (True, "RPM")
+
+
+def test_the_sandbox_is_planned_for_by_its_own_limits(home: Path) -> None:
+    (home / "slow.toml").write_text("[limits]\nrpm = 15\n")
+    own = live(estimated("--scenario", "slow.toml"))["learned limits"]
+    assert own["binds"] == "RPM"
+
+
+def test_nothing_is_asked_without_need(serve: Serve) -> None:
+    with serve("any_key = false\n"):
+        assert estimated()["requests"] == 40
+
+
+def test_a_bad_line_is_named_as_check_names_it(home: Path) -> None:
+    write(home / FILE, {"prompt": "hi"}, {"promt": "hi"})
+    done = claude_batch("estimate", FILE, "--progress", "plain")
+    assert f"{FILE}:2: " in done.err
+    assert done.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere.jsonl",), "nowhere.jsonl"),
+        (("prompts.json",), "did you mean prompts.jsonl?"),
+        ((".",), "is a folder"),
+        (("-",), "reads a file"),
+        ((FILE, "--tier", "gold"), "--tier"),
+        ((FILE, "--share", "2"), "--share"),
+        ((FILE, "--deadline", "tomorrow"), "--deadline"),
+        ((FILE, "--sample", "-1"), "--sample"),
+        ((FILE, "--expect-output", "few"), "--expect-output"),
+        ((FILE, "--prices", "nowhere.toml"), "nowhere.toml"),
+        ((FILE, "--scenario", "nowhere.toml"), "nowhere.toml"),
+        ((FILE, "--sampel", "3"), "--sample"),
+    ],
+)
+def test_what_is_wrong_is_named(arguments: tuple[str, ...], said: str) -> None:
+    refused = claude_batch("estimate", *arguments)
+    assert refused.exit_code == 2
+    assert said in refused.err
+    assert "Traceback" not in refused.err

@@ -1,0 +1,126 @@
+"""What outlives a process in tests of batch runs; time goes on between the processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from claude_batch.core.batch_decisions import BatchSettings
+from claude_batch.core.batch_model import ChunkView, Detached, LeftForLive
+from claude_batch.core.model import Request, ResultType
+from claude_batch.core.progress import Progress, RunFacts
+from claude_batch.core.scheduler import Stop
+from claude_batch.core.snapshot import Snapshot
+from claude_batch.engine.batch import BatchRun
+from claude_batch.engine.batch_canary import LiveCanary
+from claude_batch.engine.batch_parts import BatchParts
+from claude_batch.engine.clock import LoopClock
+from claude_batch.engine.shutdown import Interruption
+from tests.support.fake_batches import (
+    EPOCH,
+    DyingStore,
+    Fate,
+    ListedPrompts,
+    MemoryBodies,
+    MemoryJournal,
+    MemoryParts,
+    PretendBatches,
+    ScriptedLive,
+)
+from tests.support.fakes import a_reply, a_request, steady_draw
+from tests.support.virtual_time import run_virtually
+
+End = Stop | LeftForLive | Detached | None
+
+
+@dataclass
+class World:
+    """What outlives a process: prompts, disk, server. Each `run` is a process of its own."""
+
+    requests: list[Request]
+    server: PretendBatches = field(default_factory=PretendBatches)
+    settings: BatchSettings = field(default_factory=lambda: BatchSettings(draw=steady_draw))
+    most_requests: int = 100
+    live: ScriptedLive | None = None
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    store: DyingStore = field(default_factory=DyingStore)
+    told: list[str] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    chunks: list[tuple[ChunkView, ...]] = field(default_factory=list)
+    took_s: float = 0.0
+
+    def run(self, *asides: tuple[float, int]) -> End:
+        """Run once, to its end; each aside asks for a stop by a signal at a time."""
+        return run_virtually(self.process(asides))
+
+    async def process(self, asides: Sequence[tuple[float, int]] = ()) -> End:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self.took_s - loop.time())  # time goes on between processes
+        interruption = Interruption()
+        for at, signal_number in asides:
+            loop.call_at(at, interruption.ask, signal_number)
+        clock = LoopClock(wall=EPOCH + loop.time())
+        parts = BatchParts(
+            run="abc123",
+            settings=self.settings,
+            history=self.journal.history(),
+            api=self.server,
+            prompts=ListedPrompts(self.requests, frozenset(r.line for r in self.store.results)),
+            bodies=MemoryBodies(),
+            downloads=MemoryParts(),
+            journal=self.journal,
+            results=self.store,
+            canary=LiveCanary(transport=self.live, count=None, clock=clock, draw=steady_draw)
+            if self.live
+            else None,
+            clock=clock,
+            progress=Progress(started_at=clock.now()),
+            facts=RunFacts(
+                run_id="abc123",
+                prompts="p",
+                results="r",
+                sandbox=False,
+                host="h",
+                total=len(self.requests),
+            ),
+            interruption=interruption,
+            publish=self.snapshots.append,
+            show=self.chunks.append,
+            tell=self.told.append,
+            price=lambda _model, usage: 1.0 if usage.service_tier == "batch" else 2.0,
+            most_requests=self.most_requests,
+        )
+        end = await BatchRun(parts).run()
+        self.took_s = loop.time()
+        return end
+
+    def share(self, fate: Fate) -> None:
+        """Let everything that outlives a process count the same steps."""
+        self.server.fate = self.journal.fate = self.store.fate = fate
+
+    @property
+    def lines(self) -> list[int]:
+        return sorted(result.line for result in self.store.results)
+
+    @property
+    def outcomes(self) -> Counter[ResultType]:
+        return Counter(result.type for result in self.store.results)
+
+
+def some(count: int) -> list[Request]:
+    return [a_request(line) for line in range(1, count + 1)]
+
+
+def every(count: int) -> list[int]:
+    return list(range(1, count + 1))
+
+
+def settings(**changes: object) -> BatchSettings:
+    return replace(BatchSettings(draw=steady_draw), **changes)  # type: ignore[arg-type]
+
+
+def a_live() -> ScriptedLive:
+    """Return a Messages API that answers everything."""
+    return ScriptedLive(lambda _request: a_reply())
