@@ -58,6 +58,14 @@ Patience = Annotated[
         "--patience", metavar="TIME", help="Give up after this long without a success [1h]."
     ),
 ]
+CachePrefix = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-prefix",
+        metavar="auto|off",
+        help="Let the API cache what prompts begin with alike [off].",
+    ),
+]
 MaxCost = Annotated[
     float | None,
     typer.Option("--max-cost", metavar="USD", help="Stop, resumable, before spending more."),

@@ -23,6 +23,7 @@ def run(
     share: opt.Share = None,
     concurrency: opt.Concurrency = None,
     max_attempts: opt.MaxAttempts = None,
+    cache_prefix: opt.CachePrefix = None,
     max_cost: opt.MaxCost = None,
     confirm_above: opt.ConfirmAbove = None,
     prices: opt.Prices = None,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import orjson
 
-from claude_batch.config import Options, Settings
+from claude_batch.compose.money import catalog_for
+from claude_batch.config import Settings
 from claude_batch.errors import Exit, UsageError
 from claude_batch.storage.prompts import CheckReport, Defaults, InvalidLine, check
 from claude_batch.storage.run_files import STDIN, refuse_unreadable
@@ -21,9 +22,16 @@ MOST_LISTED = 1_000
 """Bad lines that --json lists one by one."""
 
 
-def defaults_of(options: Options) -> Defaults:
-    """Return what holds for lines that do not say."""
-    return Defaults(model=options.model, max_tokens=options.max_tokens, system=options.system)
+def defaults_of(settings: Settings) -> Defaults:
+    """Return what holds for lines that do not say, and where they are routed."""
+    options = settings.options
+    return Defaults(
+        model=options.model,
+        max_tokens=options.max_tokens,
+        system=options.system,
+        routes=settings.routes,
+        catalog=catalog_for(options),
+    )
 
 
 def check_shown(
@@ -69,7 +77,7 @@ def check_prompts(prompts: str, settings: Settings, *, as_json: bool) -> int:
 
     screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
     try:
-        report = check_shown(Path(prompts), prompts, defaults_of(settings.options), screen, note)
+        report = check_shown(Path(prompts), prompts, defaults_of(settings), screen, note)
     finally:
         screen.close(None, None)
     if as_json:

@@ -19,7 +19,6 @@ _PASSING = {
     FailureKind.OVERLOADED,
     FailureKind.SERVER_ERROR,
     FailureKind.TIMED_OUT,
-    FailureKind.UNREACHABLE,
 }
 
 

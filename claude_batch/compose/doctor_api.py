@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,25 +21,33 @@ from claude_batch.ui.doctor_table import Finding, State
 if TYPE_CHECKING:
     from claude_batch.transport.opening import EndpointTransport
 
+Wall = Callable[[], float]
+"""Our own clock: seconds since 1970."""
+
 MOST_SKEW_S = 5.0
 """How far our clock may be from the server's: batches expire, and limits reset, by theirs."""
 
 _NO_SUCH_PLACE = 404
 
 
-def look_at_endpoints(settings: Settings, catalog: Catalog, *, offline: bool) -> Iterator[Finding]:
+def look_at_endpoints(
+    settings: Settings, catalog: Catalog, *, offline: bool, wall: Wall = time.time
+) -> Iterator[Finding]:
     """Yield what was found at each endpoint, in the order of the settings; offline send nothing."""
     for endpoint in settings.endpoints:
-        yield from _Visit(settings, endpoint, catalog).findings(offline=offline)
+        yield from _Visit(settings, endpoint, catalog, wall).findings(offline=offline)
 
 
 class _Visit:
     """The look at one endpoint."""
 
-    def __init__(self, settings: Settings, endpoint: Endpoint, catalog: Catalog) -> None:
+    def __init__(
+        self, settings: Settings, endpoint: Endpoint, catalog: Catalog, wall: Wall
+    ) -> None:
         self._settings = settings
         self._endpoint = endpoint
         self._catalog = catalog
+        self._wall = wall
         self._models = models_of(settings)
 
     def findings(self, *, offline: bool) -> list[Finding]:
@@ -94,7 +102,7 @@ class _Visit:
         server = answer.headers.server_time
         if server is None:
             return
-        skew_s = time.time() - server
+        skew_s = self._wall() - server
         if abs(skew_s) <= MOST_SKEW_S + answer.seconds:
             yield self._finding(State.OK, "its clock and ours agree")
             return
@@ -121,7 +129,7 @@ class _Visit:
         """Yield what is wrong with the models that the settings name."""
         there = {facts.id for facts in listed}
         known = {card.id for card in map(self._catalog.card, there) if card is not None}
-        today = datetime.fromtimestamp(time.time(), UTC).date()
+        today = datetime.fromtimestamp(self._wall(), UTC).date()
         for model in self._models:
             card = self._catalog.card(model)
             called = self._endpoint.models.get(model, model)

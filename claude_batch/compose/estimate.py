@@ -15,7 +15,6 @@ from claude_batch.compose.checking import check_shown, defaults_of
 from claude_batch.compose.estimate_asking import ASSUMED_TIER, Inquiry, Learned, ask
 from claude_batch.compose.estimate_json import estimate_json
 from claude_batch.compose.estimate_limits import limit_sets
-from claude_batch.compose.money import catalog_for
 from claude_batch.config import Options, Settings
 from claude_batch.core.catalog import retirement_notice
 from claude_batch.core.count_sample import LineSample
@@ -68,9 +67,7 @@ def estimate(order: EstimateOrder) -> None:
         )
     refuse_unreadable(order.prompts)
     settings = order.settings
-    defaults = replace(
-        defaults_of(settings.options), routes=settings.routes, catalog=catalog_for(settings.options)
-    )
+    defaults = defaults_of(settings)
     sample = LineSample(size=order.sample, draw=random.random) if order.sample else None
     read = _read(order, defaults, sample)
     inquiry = Inquiry(

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from claude_batch.compose.api import Api
-from claude_batch.compose.requests import requests_left
+from claude_batch.compose.requests import marked_requests
 from claude_batch.compose.telling import ending_of
 from claude_batch.config import Options
 from claude_batch.core.catalog import Catalog, model_class, tier_limits
@@ -55,11 +55,12 @@ class LiveDesk:
 
     def work(self) -> int:
         """Work off what is left; return the exit code. Raises CheckpointError."""
+        requests = marked_requests(self.opened, self.wanted, "5m", self.catalog, self.screen)
         with closing(JournalFile(self.wanted.results)) as journal:
             done = self.opened.checkpoint.tally.done
             journal.opened(Opened(at=utc(time.time()), process=os.getpid(), done=done))
             try:
-                stop = asyncio.run(self._run(journal))
+                stop = asyncio.run(self._run(journal, FileSource(requests)))
                 self._finish_printing()
             except ClaudeBatchError as error:
                 with suppress(ClaudeBatchError, OSError):
@@ -75,7 +76,7 @@ class LiveDesk:
         self.screen.close(self._latest, ending)
         return code
 
-    async def _run(self, journal: JournalFile) -> Stop | None:
+    async def _run(self, journal: JournalFile, source: FileSource) -> Stop | None:
         loop = asyncio.get_running_loop()
         self._interruption = Interruption()
         clock = LoopClock(wall=time.time())
@@ -89,7 +90,7 @@ class LiveDesk:
             parts = Parts(
                 scheduler=self._scheduler(clock.now()),
                 transport=self.api.transport,
-                source=FileSource(requests_left(self.opened, self.wanted)),
+                source=source,
                 results=results,
                 log=journal,
                 clock=clock,

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from claude_batch.core.catalog import Catalog
 from claude_batch.core.model import Request
+from claude_batch.core.prefix import Lifetime
+from claude_batch.core.prefix_saving import report
 from claude_batch.storage.opening import OpenRun, Wanted, left_out
+from claude_batch.storage.prefixing import marked, plan_prefixes
 from claude_batch.storage.prompts import read_requests
+from claude_batch.ui.screen import Screen
 
 
 def requests_left(opened: OpenRun, wanted: Wanted) -> Iterator[Request]:
@@ -20,3 +25,17 @@ def requests_left(opened: OpenRun, wanted: Wanted) -> Iterator[Request]:
         expected=(identity.size, identity.sha256),
     )
     return (request for request in requests if not done.ids or request.custom_id not in done.ids)
+
+
+def marked_requests(
+    opened: OpenRun, wanted: Wanted, lifetime: Lifetime, catalog: Catalog, screen: Screen
+) -> Iterator[Request]:
+    """Yield what is left; with --cache-prefix, marked where prompts begin alike.
+
+    Finding that out takes a pass of its own over the prompts: call it off the event loop.
+    """
+    if wanted.cache_prefix != "auto":
+        return requests_left(opened, wanted)
+    plan = plan_prefixes(requests_left(opened, wanted), lifetime, catalog)
+    screen.notice(f"--cache-prefix: {report(plan.prefixes.values(), lifetime, catalog)}")
+    return marked(requests_left(opened, wanted), plan)

@@ -16,6 +16,7 @@ from claude_batch.compose.requests import requests_left
 from claude_batch.compose.telling import tell_opened
 from claude_batch.config import Options, Settings
 from claude_batch.core.catalog import Catalog
+from claude_batch.core.routing import routes_of_text
 from claude_batch.errors import CheckpointError, Exit, UsageError
 from claude_batch.storage.files import locked
 from claude_batch.storage.journal import read_journal
@@ -79,11 +80,13 @@ def run_on(screen: Screen, order: RunOrder) -> int:
     wanted = Wanted(
         prompts=order.prompts,
         results=results.absolute(),
-        defaults=defaults_of(order.settings.options),
+        defaults=defaults_of(order.settings),
         sandbox=order.sandbox,
         scenario=str(order.scenario.absolute()) if order.scenario else None,
         endpoint=order.settings.endpoint.name,
         skip_invalid=order.skip_invalid,
+        dedupe=order.settings.options.dedupe,
+        cache_prefix=order.settings.options.cache_prefix,
         retry_errored=order.retry_errored,
         fresh=order.fresh,
         started_at=utc(time.time()),
@@ -105,11 +108,19 @@ def resume(order: ResumeOrder) -> int:
     wanted = Wanted(
         prompts=was.prompts_path,
         results=results,
-        defaults=Defaults(model=was.model, max_tokens=was.max_tokens, system=was.system),
+        defaults=Defaults(
+            model=was.model,
+            max_tokens=was.max_tokens,
+            system=was.system,
+            routes=routes_of_text(was.routes),
+            catalog=catalog_for(order.settings.options),
+        ),
         sandbox=was.sandbox,
         scenario=was.scenario,
         endpoint=was.endpoint,
         skip_invalid=was.skip_invalid,
+        dedupe=was.dedupe,
+        cache_prefix=was.cache_prefix,
         retry_errored=order.retry_errored,
         fresh=False,
         started_at=utc(time.time()),

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from claude_batch.core.catalog import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
+from claude_batch.core.routing import went_where
 from claude_batch.core.scheduler import Stop, StopKind
 from claude_batch.core.snapshot import Snapshot
 from claude_batch.errors import Exit
@@ -46,6 +47,8 @@ def _tell_checked(screen: Screen, opened: OpenRun) -> None:
             f"{opened.identity.max_tokens or DEFAULT_MAX_TOKENS} unless the line says otherwise",
             "--model and --max-tokens say otherwise",
         )
+    if checked.routed:
+        screen.notice(f"routes: {went_where(checked.routed)}")
     for warning in checked.warnings:
         screen.notice(f"warning: {warning}")
 

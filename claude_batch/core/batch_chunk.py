@@ -35,6 +35,7 @@ class ChunkRun:
     state: ChunkState
     next_at: float
     intent_at: float = 0.0
+    expected_usd: float = 0.0
     batch_id: str | None = None
     view: BatchView | None = None
     created_at: float | None = None

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from claude_batch.core.batch_model import Detached, LeftForLive
+from claude_batch.core.decisions import Stop
 from claude_batch.core.line_ranges import LineRanges
 from claude_batch.core.packing import Chunk
-from claude_batch.core.scheduler import Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,8 @@ class BatchSettings:
 
     `most_queued` requests may wait at the API; a batch may take `list_lag_s` to be listed or
     found; `detach`: leave once all is submitted; `give_up_missing`: send the requests of batches
-    that the API does not know again. At `live_at` (monotonic) batches are given up for live mode.
+    that the API does not know again; no batch is created that `max_cost_usd` might not cover. At
+    `live_at` (monotonic) batches are given up for live mode.
     """
 
     draw: Callable[[], float]
@@ -29,6 +30,7 @@ class BatchSettings:
     detach: bool = False
     give_up_missing: bool = False
     live_at: float | None = None
+    max_cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

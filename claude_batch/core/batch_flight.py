@@ -23,9 +23,9 @@ from claude_batch.core.batch_rules import (
     growing_s,
     poll_interval_s,
 )
+from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.model import Failure, FailureKind
 from claude_batch.core.packing import Chunk
-from claude_batch.core.scheduler import Stop, StopKind
 
 LONGEST_CREATE_S = 3600.0
 """A create that began longer ago than this has ended, whatever became of it."""
@@ -47,6 +47,7 @@ class Flight:
                 state=chunk.state,
                 next_at=now,
                 intent_at=chunk.intent_at,
+                expected_usd=chunk.expected_usd,
                 batch_id=chunk.batch_id,
                 created_at=chunk.created_at,
                 expires_at=chunk.expires_at,
@@ -65,6 +66,11 @@ class Flight:
     def queued(self) -> int:
         """Requests that the API has not done yet, as far as we know."""
         return sum(chunk.count for chunk in self._chunks.values() if chunk.state in _QUEUED)
+
+    @property
+    def expected_usd(self) -> float:
+        """What the chunks may yet cost that are not collected."""
+        return sum(chunk.expected_usd for chunk in self._chunks.values())
 
     @property
     def is_unsettled(self) -> bool:
@@ -122,6 +128,7 @@ class Flight:
             state=ChunkState.SUBMITTING,
             next_at=now,
             intent_at=wall,
+            expected_usd=chunk.expected_usd,
         )
 
     def created(self, number: int, batch: BatchView, now: float) -> None:

@@ -27,6 +27,7 @@ class BatchIntent:
     size: int
     sha256: str
     at: float
+    expected_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,7 @@ class KnownChunk:
     lines: LineRanges
     intent_at: float
     state: ChunkState
+    expected_usd: float = 0.0
     batch_id: str | None = None
     created_at: float | None = None
     expires_at: float | None = None
@@ -151,6 +153,7 @@ class BatchHistory:
                     lines=LineRanges.parse(record.lines),
                     intent_at=record.at,
                     state=ChunkState.UNSETTLED,
+                    expected_usd=record.expected_usd,
                 )
             case BatchCreated():
                 self._change(

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from claude_batch.core.batch_history import BY_DEADLINE, BY_USER
 from claude_batch.core.batch_model import BatchLine
+from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.model import Failure, FailureKind, ResultType
-from claude_batch.core.scheduler import Stop, StopKind
 
 USUAL_BATCH_S = 3600.0
 LONGEST_BATCH_S = 86_400.0

@@ -41,10 +41,10 @@ from claude_batch.core.batch_rules import (
     not_here,
     refusal,
 )
+from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.line_ranges import LineRanges
 from claude_batch.core.model import Failure
 from claude_batch.core.packing import Chunk
-from claude_batch.core.scheduler import Stop, StopKind
 
 _RANK: dict[type[Act], int] = {
     GiveUp: 0,
@@ -75,6 +75,7 @@ class Batching:
         self._hold_until = now
         self._holds = 0
         self._going_live = False
+        self._spent_usd = 0.0
         self._end: Stop | LeftForLive | None = None
 
     @property
@@ -85,6 +86,10 @@ class Batching:
     def attempts(self, line: int) -> int:
         """Return how often a line has been submitted, the present time included."""
         return self._attempts.get(line, 0) + 1
+
+    def spent(self, usd: float) -> None:
+        """Note what the run has cost so far, in all its processes."""
+        self._spent_usd = usd
 
     # what to do
 
@@ -108,7 +113,8 @@ class Batching:
             return None
         if self._packed:
             chunk = next(iter(self._packed.values()))
-            return Submit(chunk) if self._hold_until <= now and self._has_room(chunk) else None
+            fits = self._has_room(chunk) and self._is_affordable(chunk)
+            return Submit(chunk) if self._hold_until <= now and fits else None
         if self._pass is None and self._again:
             self._pass = Pack(frozenset(self._again))
             self._again.clear()
@@ -117,6 +123,11 @@ class Batching:
     def _has_room(self, chunk: Chunk) -> bool:
         queued = self.flight.queued
         return not queued or queued + chunk.count <= self._settings.most_queued
+
+    def _is_affordable(self, chunk: Chunk) -> bool:
+        most_usd = self._settings.max_cost_usd
+        reserved_usd = self._spent_usd + self.flight.expected_usd
+        return most_usd is None or reserved_usd + chunk.expected_usd <= most_usd
 
     def _rest(self, now: float) -> Decision:
         """Return how long there is nothing to do, or that all is over."""
@@ -133,7 +144,7 @@ class Batching:
     def _detached(self) -> Over:
         running = self.flight.moving
         waiting = bool(self._packed)
-        if not running and not waiting:
+        if not running and not any(map(self._is_affordable, self._packed.values())):
             return self._over()
         left = "; the API takes no more for now, so not all is submitted yet" if waiting else ""
         batches = "1 batch is" if running == 1 else f"{running} batches are"
@@ -145,7 +156,20 @@ class Batching:
             return Over(Undecided(undecided))
         if self._going_live:
             return Over(LeftForLive(reason="the batches were late for the deadline"))
+        if self._packed:
+            return Over(self._too_dear())
         return Over()
+
+    def _too_dear(self) -> Stop:
+        """Return the stop that the cost bound is: the next batch might cross it."""
+        chunk = next(iter(self._packed.values()))
+        why = (
+            f"the next batch ({chunk.count:,} requests) may cost up to "
+            f"{chunk.expected_usd:.2f} USD, and {self._spent_usd:.2f} of "
+            f"{self._settings.max_cost_usd:.2f} USD are spent; a higher --max-cost goes on, so may "
+            "a smaller --batch-size"
+        )
+        return Stop(kind=StopKind.COST, message=why)
 
     def end(self, outcome: Stop | LeftForLive) -> None:
         """Do nothing more, for the reason of `outcome`; the first reason holds."""

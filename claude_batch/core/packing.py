@@ -8,6 +8,7 @@ versions go into different chunks. The same lines in the same chunk always give 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from claude_batch.core.line_ranges import LineRanges
@@ -50,11 +51,12 @@ def parse_wire_id(text: str) -> WireId | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Requests that are submitted together, as one batch."""
+    """Requests that are submitted together, as one batch; `expected_usd` is what it may cost."""
 
     number: int
     api_version: str
     lines: LineRanges
+    expected_usd: float = 0.0
 
     @property
     def count(self) -> int:
@@ -78,6 +80,7 @@ class _Open:
     prefix: bytes
     lines: list[int] = field(default_factory=list)
     size: int = len(TAIL)
+    expected_usd: float = 0.0
 
     def item(self, request: Request) -> bytes:
         """Return what `request` adds to the body."""
@@ -86,8 +89,15 @@ class _Open:
 
     def closed(self) -> Chunk:
         return Chunk(
-            number=self.number, api_version=self.api_version, lines=LineRanges.of(self.lines)
+            number=self.number,
+            api_version=self.api_version,
+            lines=LineRanges.of(self.lines),
+            expected_usd=self.expected_usd,
         )
+
+
+def _free(_request: Request) -> float:
+    return 0.0
 
 
 class Packer:
@@ -100,11 +110,13 @@ class Packer:
         next_chunk: int,
         most_requests: int = MOST_REQUESTS,
         most_bytes: int = MOST_BYTES,
+        expected_price: Callable[[Request], float] = _free,
     ) -> None:
         self._run = run
         self._next_chunk = next_chunk
         self._most_requests = min(most_requests, MOST_REQUESTS)
         self._most_bytes = most_bytes
+        self._expected_price = expected_price
         self._open: dict[str, _Open] = {}
 
     def add(self, request: Request) -> Piece:
@@ -118,6 +130,7 @@ class Packer:
             item = chunk.item(request)
         chunk.lines.append(request.line)
         chunk.size += len(item)
+        chunk.expected_usd += self._expected_price(request)
         return Piece(chunk=chunk.number, data=item, full=full)
 
     def _fits(self, chunk: _Open, item: bytes) -> bool:

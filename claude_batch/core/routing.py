@@ -211,7 +211,7 @@ def _parse_when(table: Mapping[str, Any], where: str) -> When:
                 f"{where}: meta.{key} is {value!r}", hint="JSON has no such value: write a text"
             )
     conditions = {key: table[key] for key in (*_BOUNDS, "model") if key in table}
-    return When(meta=tuple(meta.items()), **conditions)
+    return When(meta=tuple((key, meta[key]) for key in sorted(meta)), **conditions)
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:

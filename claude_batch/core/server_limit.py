@@ -151,21 +151,19 @@ class ServerLimit:
         surplus_s = (self.free(now) - self.margin) / per_s
         most = 1.0 if self.by_the_second or not self.told else boost
         pace = 1.0 + surplus_s / _SURPLUS_S if surplus_s > 0 else 1.0
-        if not self._may_run_ahead(surplus_s):
+        if self.kind is not LimitKind.OUTPUT_TOKENS or not self._may_run_ahead(surplus_s):
             rate = per_s * self.evenness * min(pace, most)
             saved_up = self.told and not self.by_the_second
             self.pace.spend(amount, rate, now, saved_up=saved_up)
         bucket.spend(amount, now)
         self.in_flight += amount
-        return Mark(bucket.level, self.in_flight, self.flights.written(now), self._moved)
+        return Mark(bucket.level, self.in_flight, self._written(now), self._moved)
+
+    def _written(self, now: float) -> float:
+        return self.flights.written(now) if self.kind is LimitKind.OUTPUT_TOKENS else 0.0
 
     def _may_run_ahead(self, surplus_s: float) -> bool:
-        """Tell whether launches need not be spread for the sake of this limit.
-
-        Output is written slowly, however fast attempts are launched.
-        """
-        if self.kind is not LimitKind.OUTPUT_TOKENS:
-            return False
+        """Tell whether launches need not be spread: output is written slowly all the same."""
         ample = surplus_s > _AMPLE_S or not self.told
         return ample and self.in_flight < self.bucket.capacity * _AT_ONCE
 
@@ -215,7 +213,7 @@ class ServerLimit:
     def _correct(self, remaining: float, mark: Mark | None, now: float) -> None:
         bucket = self.bucket
         level = bucket.level_at(now)
-        off = self._off(remaining, level, self.in_flight, self.flights.written(now))
+        off = self._off(remaining, level, self.in_flight, self._written(now))
         if off > 0 and mark is None:
             off = 0.0  # launched before we kept count: what it saw may be long gone
         elif off and mark is not None:
@@ -228,7 +226,9 @@ class ServerLimit:
             bucket.at = now
             self._moved += off
             self._erred += off
-        if now - self._erred_since >= _DRAIN_EVERY_S and self.kind is not LimitKind.OUTPUT_TOKENS:
+        if self.kind is LimitKind.OUTPUT_TOKENS:
+            return  # what is being written cannot be told from what others take
+        if now - self._erred_since >= _DRAIN_EVERY_S:
             self._reckon_with_others(now)
 
     def _off(self, remaining: float, level: float, in_flight: float, written: float) -> float:

@@ -28,9 +28,9 @@ from claude_batch.core.batch_decisions import (
 from claude_batch.core.batch_history import BY_DEADLINE, BatchCancelRequested, BatchLost
 from claude_batch.core.batch_model import Detached, LeftForLive
 from claude_batch.core.batching import Batching
+from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.model import Failure, FailureKind
 from claude_batch.core.progress import view
-from claude_batch.core.scheduler import Stop, StopKind
 from claude_batch.core.snapshot import Phase
 from claude_batch.engine.batch_collect import Collector
 from claude_batch.engine.batch_parts import BatchParts, ServerTime
@@ -87,6 +87,7 @@ class BatchRun:
 
     async def _work(self, group: asyncio.TaskGroup) -> Stop | LeftForLive | Detached | None:
         while True:
+            self._machine.spent(self.parts.progress.tally.cost_usd or 0.0)
             decision = self._machine.next(self.parts.clock.now())
             match decision:
                 case Over(outcome):

@@ -9,7 +9,7 @@ from claude_batch.core.batch_decisions import BatchSettings
 from claude_batch.core.batch_history import BatchHistory
 from claude_batch.core.batch_model import ChunkView
 from claude_batch.core.events import Recorded
-from claude_batch.core.model import Result, Usage
+from claude_batch.core.model import Request, Result, Usage
 from claude_batch.core.packing import MOST_BYTES, MOST_REQUESTS
 from claude_batch.core.progress import Progress, RunFacts
 from claude_batch.engine.shutdown import Interruption
@@ -30,6 +30,10 @@ def _unpriced(_model: str, _usage: Usage) -> float | None:
     return None
 
 
+def _free(_request: Request) -> float:
+    return 0.0
+
+
 def _unseen(_chunks: tuple[ChunkView, ...]) -> None:
     """Show no chunks."""
 
@@ -44,7 +48,8 @@ class BatchParts:
 
     `run` begins our ids on the wire; `history` is what the journal told; without a `canary` none
     is sent. `show` gets the chunks before each snapshot, `tell` sentences that the user should
-    see. `price` is asked with the usage of a batch reply, `live_price` with that of a canary.
+    see. `price` gives what a reply cost (its usage says whether it came from a batch),
+    `expected_price` what a request may cost at most, for `max_cost_usd`.
     """
 
     run: str
@@ -65,6 +70,7 @@ class BatchParts:
     show: Callable[[tuple[ChunkView, ...]], None] = _unseen
     tell: Callable[[str], None] = _untold
     price: Callable[[str, Usage], float | None] = _unpriced
+    expected_price: Callable[[Request], float] = _free
     most_requests: int = MOST_REQUESTS
     most_bytes: int = MOST_BYTES
 

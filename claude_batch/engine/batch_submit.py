@@ -21,11 +21,11 @@ from claude_batch.core.batch_model import AnswerLost, BatchView, StoredBody
 from claude_batch.core.batch_rules import Refusal, fatal_stop
 from claude_batch.core.batching import Batching
 from claude_batch.core.canary import Shapes, Tried, refused_in_batches
+from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.line_ranges import LineRanges
 from claude_batch.core.model import Failure, FailureKind, Reply, Request, Result, ResultType, Usage
 from claude_batch.core.packing import Chunk, Packer, Piece
 from claude_batch.core.retry import COUNTED
-from claude_batch.core.scheduler import Stop, StopKind
 from claude_batch.engine.batch_parts import BatchParts, ServerTime
 from claude_batch.ports import Source
 
@@ -51,6 +51,7 @@ class Submission:
             next_chunk=parts.history.last_chunk + 1,
             most_requests=parts.most_requests,
             most_bytes=parts.most_bytes,
+            expected_price=parts.expected_price,
         )
 
     async def pack(self, order: Pack) -> None:
@@ -161,6 +162,7 @@ class Submission:
             size=stored.size,
             sha256=stored.sha256,
             at=wall,
+            expected_usd=chunk.expected_usd,
         )
 
     async def _created(self, chunk: Chunk, batch: BatchView) -> None:

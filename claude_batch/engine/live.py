@@ -268,7 +268,7 @@ class LiveRun:
             saving.cancel()
             raise CheckpointWriteError(
                 "the disk does not answer: the last results are not saved",
-                hint="once it does, the same command goes on; requests without a line are sent again",
+                hint="once it does, run the same command: requests without a line are sent again",
             )
 
 

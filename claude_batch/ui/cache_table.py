@@ -47,7 +47,7 @@ class CacheFigures(Protocol):
 def cache_table(cache: CacheFigures, now: float) -> RenderableType:
     """Return the figures of a cache at `now`."""
     asked = cache.hits + cache.misses
-    table = plain_table(">answers", ">size", ">oldest", ">newest", ">found", ">of look-ups")
+    table = plain_table(">answers", ">size", ">oldest", ">newest", ">found", ">asked")
     table.add_row(
         count(cache.entries),
         size(cache.bytes),

@@ -67,6 +67,7 @@ def _parts(found: Estimated) -> Iterator[RenderableType]:
     yield Text(f"prices as of {plan.prices_as_of}", style="dim")
     for note in (*plan.notes, *found.notes):
         yield Text.assemble(("note: ", "yellow"), printable(note))
+    yield Text()
     yield Text(printable(found.recommendation), style="bold")
 
 
@@ -86,7 +87,7 @@ def _models(costs: Costs) -> Table:
     for model in costs.models:
         table.add_row(
             _cell(model.model),
-            short(model.requests),
+            count(model.requests),
             short(model.input_tokens),
             short(model.output_tokens),
             dollars(model.live.usd),
@@ -95,7 +96,7 @@ def _models(costs: Costs) -> Table:
     if len(costs.models) > 1:
         table.add_row(
             "all",
-            short(sum(model.requests for model in costs.models)),
+            count(sum(model.requests for model in costs.models)),
             short(sum(model.input_tokens for model in costs.models)),
             short(sum(model.output_tokens for model in costs.models)),
             dollars(costs.live.usd),
@@ -120,12 +121,14 @@ def _ways(plan: Plan) -> Table:
 
 
 def _live(option: LiveOption, plan: Plan, *, caching: bool) -> Iterator[RenderableType]:
-    yield Text(f"live, {option.limits}", style="bold" if option.limits == plan.current else "")
+    now = option.limits == plan.current
+    yield Text(f"live {option.limits}", style="bold" if now else "", no_wrap=True)
     yield _time(option.seconds)
     yield option.binds or ""
     yield dollars(plan.costs.live.usd)
     if caching:
-        yield f"{_time(option.cached_seconds)}, {dollars(plan.costs.live_cached.usd)}"
+        cached, cost = _time(option.cached_seconds), dollars(plan.costs.live_cached.usd)
+        yield cost if cached == _time(option.seconds) else f"{cached}, {cost}"
 
 
 def _time(seconds: float | None) -> str:

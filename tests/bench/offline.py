@@ -155,7 +155,6 @@ def decisions(_folder: Path) -> Iterator[Row]:
     while made < count:
         match scheduler.next(now):
             case Send(attempt):
-                scheduler.launched(attempt, now)
                 now += 1e-4
                 scheduler.finished(attempt, reply, now)
                 made += 1

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from claude_batch.compose import doctor_api, doctor_machine
+from claude_batch.compose import doctor_machine
+from claude_batch.compose.doctor_api import look_at_endpoints
+from claude_batch.config import read_settings
+from claude_batch.core.catalog import BUNDLED
 from claude_batch.storage.journal import journal_path
+from claude_batch.ui.doctor_table import State
 from tests.cli.conftest import Serve, claude_batch
 
 
@@ -101,15 +106,20 @@ def test_no_batches_are_a_warning(serve: Serve) -> None:
         assert "no batches" in said(about("endpoint default"), "warning")
 
 
-def test_a_clock_that_is_wrong_is_a_warning(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = doctor_api.time.time
+@pytest.mark.parametrize(("off_s", "words"), [(90, "s ahead of"), (-90, "s behind")])
+def test_a_clock_that_is_wrong_is_a_warning(serve: Serve, off_s: float, words: str) -> None:
     with serve():
-        monkeypatch.setattr(doctor_api, "_wall", lambda: real() + 90)
-        assert "90 s ahead of" in said(about("endpoint default"), "warning")
+        settings = read_settings({}, {}, config=None)
+        findings = look_at_endpoints(
+            settings, BUNDLED, offline=False, wall=lambda: time.time() + off_s
+        )
+        warned = [each.what for each in findings if each.state is State.WARNING]
+    assert len(warned) == 1
+    assert words in warned[0]
 
 
 def test_a_wrong_setting_is_named_and_the_rest_is_looked_at(home: Path) -> None:
-    (home / "claude-batch.toml").write_text("[defaults]\nmodle = 'x'\n")
+    (home / "claude-batch.toml").write_text("[defaults]\nmodell = 'x'\n")
     done = claude_batch("doctor", "--json")
     (problem,) = [each for each in done.json()["findings"] if each["state"] == "problem"]
     assert "'model'" in problem["remedy"]

@@ -29,10 +29,10 @@ from claude_batch.core.batch_history import (
 )
 from claude_batch.core.batch_model import BatchCounts, BatchStatus, BatchView
 from claude_batch.core.batching import Batching
+from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.line_ranges import LineRanges
 from claude_batch.core.model import API_VERSION, FailureKind
 from claude_batch.core.packing import Chunk
-from claude_batch.core.scheduler import Stop, StopKind
 from tests.support.fakes import a_failure, steady_draw
 
 WALL = 1_000_000.0

@@ -36,7 +36,7 @@ BOUND = pytest.mark.parametrize(
 def with_(loop: Loop, **changes: object) -> Loop:
     """Return the loop with other settings, or with a server that differs."""
     settings = {name: getattr(loop, name) for name in ("spec", "load", "seed", "guess", "share")}
-    return Loop(**(settings | changes))  # type: ignore[arg-type]  # terse
+    return Loop(**(settings | changes))
 
 
 def server_with(loop: Loop, **changes: object) -> Loop:

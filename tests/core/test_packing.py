@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import replace
+from typing import Any
 
 import orjson
 from hypothesis import given
@@ -22,7 +23,7 @@ from claude_batch.core.packing import (
 from tests.support.fakes import a_request
 
 
-def packed(requests: list[Request], **limits: int) -> tuple[list[Chunk], dict[int, bytes]]:
+def packed(requests: list[Request], **limits: Any) -> tuple[list[Chunk], dict[int, bytes]]:
     """Return the chunks of `requests`, and their bodies."""
     packer = Packer("abc123", next_chunk=1, **limits)
     bodies: dict[int, list[bytes]] = defaultdict(list)

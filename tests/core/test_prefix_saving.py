@@ -61,13 +61,17 @@ def test_an_unknown_price_is_not_zero() -> None:
         ([], "no beginning is shared by enough prompts, and long enough, to be cached"),
         (
             [shared(model="qwen3")],
-            "one beginning shared by 2,000 prompts will be cached: about 9,995,000 input tokens "
-            "are read from the cache",
+            (
+                "one beginning shared by 2,000 prompts will be cached: about 9,995,000 input "
+                "tokens are read from the cache"
+            ),
         ),
         (
             [shared(), shared(key=2)],
-            "2 beginnings shared by 4,000 prompts will be cached: about 19,990,000 input tokens "
-            "are read from the cache, about 179.80 USD less",
+            (
+                "2 beginnings shared by 4,000 prompts will be cached: about 19,990,000 input "
+                "tokens are read from the cache, about 179.88 USD less"
+            ),
         ),
     ],
 )

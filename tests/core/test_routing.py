@@ -145,7 +145,7 @@ def test_sizes_matter_only_if_a_rule_asks_for_them(when: When, matter: bool) -> 
 
 
 RULES = (
-    rule(name="a", when=When(max_input_tokens=4, meta=(("k", [1, "x"]), ("b", True)))),
+    rule(name="a", when=When(max_input_tokens=4, meta=(("b", True), ("k", [1, "x"])))),
     rule(name="b", when=When(model=HAIKU, max_tokens=9), max_tokens=3, effort="low", override=True),
     rule(name="c", model=None, max_tokens=5),
 )

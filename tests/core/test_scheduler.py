@@ -133,13 +133,15 @@ def test_a_large_request_is_not_passed_by_small_ones() -> None:
     scheduler = a_scheduler(first_guess=lambda _: Limits(input_tokens=600))
     for line, tokens in enumerate((500, 590, 5, 5), start=1):
         scheduler.add(replace(a_request(line), input_tokens=tokens), 0.0)
-    now, order = 0.0, []
+    now = 0.0
+    order: list[int] = []
     while len(order) < 4:
-        match scheduler.next(now):
-            case Send(attempt):
-                order.append(attempt.job.request.line)
-            case Sleep(until):
-                now = until
+        decision = scheduler.next(now)
+        if isinstance(decision, Send):
+            order.append(decision.attempt.job.request.line)
+        else:
+            assert isinstance(decision, Sleep)
+            now = decision.until
     assert order == [1, 2, 3, 4]
     assert now < 60 + 60
 

@@ -6,8 +6,8 @@ import signal
 from dataclasses import replace
 
 from claude_batch.core.batch_model import ChunkState, Detached, LeftForLive
+from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.model import SAMPLING_API_VERSION, FailureKind, ResultType
-from claude_batch.core.scheduler import Stop, StopKind
 from tests.support.batch_world import World, every, settings, some
 from tests.support.fake_batches import (
     PretendBatches,
@@ -140,3 +140,18 @@ def test_the_screen_sees_chunks_and_no_invented_end() -> None:
     states = {view.state for views in world.chunks for view in views}
     assert {ChunkState.WAITING, ChunkState.COLLECTED} <= states
     assert {snapshot.eta_s for snapshot in world.snapshots} == {None}
+
+
+def test_no_batch_is_made_that_the_bound_on_cost_might_not_cover() -> None:
+    world = World(some(250), settings=settings(max_cost_usd=260.0))
+    end = world.run()
+    assert isinstance(end, Stop)
+    assert (end.kind, len(world.store.results)) == (StopKind.COST, 200)
+
+
+def test_a_higher_bound_on_cost_goes_on() -> None:
+    world = World(some(250), settings=settings(max_cost_usd=160.0))
+    world.run()
+    world.settings = settings(max_cost_usd=500.0)
+    assert world.run() is None
+    assert world.lines == every(250)

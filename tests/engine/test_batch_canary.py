@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from claude_batch.core.canary import Tried
+from claude_batch.core.decisions import Stop
 from claude_batch.core.model import Failure, FailureKind, Reply, Request
-from claude_batch.core.scheduler import Stop
 from claude_batch.engine.batch_canary import LiveCanary
 from claude_batch.engine.clock import LoopClock
 from claude_batch.ports import CountTokens, Transport

@@ -18,8 +18,8 @@ import orjson
 
 from claude_batch.core.batch_decisions import BatchSettings
 from claude_batch.core.batch_model import Detached, LeftForLive
+from claude_batch.core.decisions import Stop
 from claude_batch.core.progress import Progress, RunFacts
-from claude_batch.core.scheduler import Stop
 from claude_batch.engine.batch import BatchRun
 from claude_batch.engine.batch_canary import LiveCanary
 from claude_batch.engine.batch_parts import BatchParts

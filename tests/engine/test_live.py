@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from claude_batch.core.limits import Limits
-from claude_batch.core.model import FailureKind, Request, Result, ResultType
+from claude_batch.core.model import FailureKind, Request, Result, ResultType, Usage
 from claude_batch.core.progress import Progress, RunFacts
 from claude_batch.core.scheduler import Scheduler, SchedulerSettings, Stop, StopKind
 from claude_batch.core.snapshot import Snapshot
 from claude_batch.engine.clock import LoopClock
 from claude_batch.engine.live import LiveRun, Parts
 from claude_batch.engine.shutdown import Interruption
-from claude_batch.errors import CheckpointWriteError
+from claude_batch.errors import CheckpointMismatchError, CheckpointWriteError
 from tests.support.fakes import (
     ListedSource,
     MemoryLog,
@@ -39,10 +39,13 @@ class Rig:
 
     requests: list[Request]
     transport: ScriptedTransport = field(default_factory=ScriptedTransport)
+    source: Callable[[list[Request]], ListedSource] = ListedSource
     store: MemoryStore = field(default_factory=MemoryStore)
     log: MemoryLog = field(default_factory=MemoryLog)
     interruption: Interruption = field(default_factory=Interruption)
     ceilings: Limits = field(default_factory=Limits)
+    price: Callable[[str, Usage], float | None] = lambda _model, _usage: None
+    max_cost_usd: float | None = None
     max_attempts: int = 6
     patience_s: float = 3600.0
     concurrency: int = 1000
@@ -64,11 +67,13 @@ class Rig:
             ceilings=self.ceilings,
             max_attempts=self.max_attempts,
             patience_s=self.patience_s,
+            max_cost_usd=self.max_cost_usd,
+            price_of=lambda _request, _output_tokens: 0.01,
         )
         parts = Parts(
             scheduler=Scheduler(settings, now=loop.time()),
             transport=self.transport,
-            source=ListedSource(list(self.requests)),
+            source=self.source(list(self.requests)),
             results=self.store,
             log=self.log,
             clock=LoopClock(wall=1_000_000.0),
@@ -83,6 +88,7 @@ class Rig:
             ),
             interruption=self.interruption,
             publish=self.snapshots.append,
+            price=self.price,
         )
         stop = await LiveRun(parts).run()
         self.took_s = loop.time()
@@ -277,6 +283,63 @@ class FullDisk(MemoryStore):
 def test_a_full_disk_ends_the_run_with_its_own_error() -> None:
     with pytest.raises(CheckpointWriteError, match="no room"):
         Rig(some(50), store=FullDisk()).run()
+
+
+class HungDisk(MemoryStore):
+    """A store that never comes back."""
+
+    async def commit(self, results: Sequence[Result]) -> None:
+        await asyncio.sleep(1e6 * len(results))
+
+
+def test_a_disk_that_hangs_is_given_up_after_half_a_minute() -> None:
+    rig = Rig(some(50), store=HungDisk())
+    with pytest.raises(CheckpointWriteError, match="does not answer"):
+        rig.run()
+
+
+def test_a_second_signal_does_not_wait_for_a_disk_that_hangs() -> None:
+    rig = Rig(some(50), store=HungDisk())
+    with pytest.raises(CheckpointWriteError):
+        rig.run((3, signal.SIGINT), (4, signal.SIGINT))
+    assert rig.snapshots[-1].elapsed_s < 10
+
+
+class BrokenSource(ListedSource):
+    """A source that fails some seconds after its list has ended."""
+
+    async def read(self) -> Sequence[Request]:
+        if self.requests:
+            return await super().read()
+        await asyncio.sleep(5)
+        raise CheckpointMismatchError("the prompts have changed")
+
+
+def test_when_the_input_cannot_be_read_on_what_has_arrived_is_kept() -> None:
+    rig = Rig(some(50), source=BrokenSource)
+    with pytest.raises(CheckpointMismatchError):
+        rig.run()
+    assert len(rig.store.results) == 50
+
+
+def test_a_commit_under_way_is_never_cut_off() -> None:
+    rig = Rig(some(8), store=MemoryStore(sync_s=1.5), transport=ScriptedTransport(latency_s=1))
+    rig.run((1.5, signal.SIGINT), (1.6, signal.SIGINT))
+    assert len(rig.store.results) == 8
+
+
+def test_a_result_carries_its_price() -> None:
+    rig = Rig(some(3), price=lambda _model, usage: usage.output_tokens * 0.001)
+    rig.run()
+    assert [result.cost_usd for result in rig.store.results] == [0.01] * 3
+
+
+def test_a_run_stops_before_its_bound_on_costs_is_crossed() -> None:
+    rig = Rig(some(100), price=lambda _model, _usage: 0.01, max_cost_usd=0.205)
+    stop = rig.run()
+    assert stop is not None
+    assert stop.kind is StopKind.COST
+    assert len(rig.store.results) == 20
 
 
 def test_a_full_lane_does_not_block_another() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from claude_batch.core.catalog import BUNDLED
 from claude_batch.errors import CheckpointMismatchError, UsageError
 from claude_batch.storage.prompts import (
     CheckReport,
@@ -138,6 +139,55 @@ def test_warnings_stay_few(write: Write) -> None:
         write(*({"params": {"messages": message, f"new{n}q": 1}} for n in range(500)))
     )
     assert (report.requests, len(report.warnings)) == (500, 50)
+
+
+def forced(model: str) -> dict[str, object]:
+    return {"prompt": "x", "model": model, "tools": [], "tool_choice": {"type": "any"}}
+
+
+def test_what_a_model_refuses_is_a_warning(write: Write) -> None:
+    report, bad = checked(write("a", *[forced("claude-opus-5-5")] * 13, forced("claude-opus-4-8")))
+    (warning,) = report.warnings
+    assert not bad
+    assert warning.startswith("line 2: claude-opus-5-5 refuses tool_choice 'any'")
+    assert warning.endswith("(and 12 more lines)")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"prompt": "x", "model": "claude-haiku-4-5", "max_tokens": 64_001},
+        {
+            "model": "claude-opus-5-5",
+            "messages": [
+                {"role": "user", "content": "x"},
+                {"role": "assistant", "content": "y"},
+            ],
+        },
+    ],
+)
+def test_no_line_is_too_plain_to_be_warned_of(write: Write, line: object) -> None:
+    report, _ = checked(write(*["x"] * 3_000, *[line] * 100))
+    (warning,) = report.warnings
+    assert warning.startswith("line 3001: ")
+    assert warning.endswith(" (and 99 more lines)")
+
+
+def test_a_default_that_a_model_refuses_is_warned_of_too(write: Write) -> None:
+    defaults = Defaults(model="claude-haiku-4-5", max_tokens=64_001)
+    report, _ = checked(write(*["x"] * 100), defaults)
+    (warning,) = report.warnings
+    assert warning.startswith("line 1: claude-haiku-4-5 writes at most 64,000 tokens")
+    assert warning.endswith(" (and 99 more lines)")
+
+
+def test_a_model_of_one_s_own_is_warned_of_by_its_own_card(write: Write) -> None:
+    card = BUNDLED.card("claude-haiku-5-5")
+    assert card is not None
+    own = card._replace(id="mine", max_output_tokens=10)
+    catalog = BUNDLED.with_cards([own], as_of="today")
+    report, _ = checked(write({"prompt": "x", "model": "mine"}), Defaults(catalog=catalog))
+    assert report.warnings == ("line 1: mine writes at most 10 tokens: max_tokens is more",)
 
 
 # --- ids ---------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from claude_batch.core.batch_decisions import BatchSettings
 from claude_batch.core.batch_model import ChunkView, Detached, LeftForLive
+from claude_batch.core.decisions import Stop
 from claude_batch.core.model import Request, ResultType
 from claude_batch.core.progress import Progress, RunFacts
-from claude_batch.core.scheduler import Stop
 from claude_batch.core.snapshot import Snapshot
 from claude_batch.engine.batch import BatchRun
 from claude_batch.engine.batch_canary import LiveCanary
@@ -90,6 +90,7 @@ class World:
             show=self.chunks.append,
             tell=self.told.append,
             price=lambda _model, usage: 1.0 if usage.service_tier == "batch" else 2.0,
+            expected_price=lambda _request: 1.5,
             most_requests=self.most_requests,
         )
         end = await BatchRun(parts).run()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 TURN_S = 1e-9
-"""What one turn of the loop costs. Without it aiolimiter waits for a time that never comes."""
+"""What one turn of the loop costs. Without it a wait too short for the clock never ends."""
 
 DEADLOCK_S = 5.0
 """Real seconds without any timer or event after which a test counts as stuck."""
