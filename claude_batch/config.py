@@ -59,6 +59,8 @@ class Options(BaseModel):
     deadline: str | None = Field(default=None, pattern=_TIME)
     batch_size: int | None = Field(default=None, ge=1, le=100_000)
     canary: bool = True
+    list_lag: str = Field(default="5m", pattern=_TIME)
+    first_poll: str = Field(default="5s", pattern=_TIME)
     cache: bool = False
     cache_url: str | None = None
     cache_ttl: str | None = Field(default=None, pattern=_TIME)
@@ -79,6 +81,16 @@ class Options(BaseModel):
     def deadline_s(self) -> float | None:
         """Seconds within which the run should be over; None: whenever."""
         return None if self.deadline is None else seconds(self.deadline)
+
+    @property
+    def list_lag_s(self) -> float:
+        """Seconds after which a batch that was created is certainly listed."""
+        return seconds(self.list_lag)
+
+    @property
+    def first_poll_s(self) -> float:
+        """Seconds until a new batch is first asked after."""
+        return seconds(self.first_poll)
 
     @property
     def cache_ttl_s(self) -> float | None:

@@ -154,7 +154,7 @@ def _notes(read: _Read, *, assumed: bool) -> Iterator[str]:
     if assumed:
         yield f"nobody has said the tier: {ASSUMED_TIER} is assumed; --tier says it, --learn asks"
     today = datetime.fromtimestamp(time.time(), UTC).date()
-    for model in read.report.models:
+    for model in dict.fromkeys((*read.report.models, *read.found.compared)):
         if read.defaults.catalog.card(model) is None:
             yield f"{model} is not in the catalog: --prices FILE can tell its price"
         notice = retirement_notice(model, today, read.defaults.catalog)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from claude_batch.compose.accounts import counting_of
 from claude_batch.compose.api import Api
-from claude_batch.compose.counting import Counts, count_lines
 from claude_batch.compose.probing import Probe, one_per_class, probe, remedy
 from claude_batch.config import Settings
 from claude_batch.core.catalog import model_class, tier_of
 from claude_batch.core.count_sample import Chosen
 from claude_batch.core.limits import Limits
+from claude_batch.engine.counting import Counts, count_lines
 from claude_batch.storage.prompts import Defaults, read_requests
 
 if TYPE_CHECKING:

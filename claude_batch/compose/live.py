@@ -1,4 +1,7 @@
-"""A live run, wired: files, endpoint, scheduler, screen and stdout; and how it ended."""
+"""A run, wired: files, endpoint, scheduler, screen and stdout; and how it ended.
+
+Batches come first where they are wanted (compose.batch); what they leave goes live.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ import os
 import random
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from claude_batch.compose.api import Api
 from claude_batch.compose.requests import marked_requests
 from claude_batch.compose.telling import ending_of
 from claude_batch.config import Options
+from claude_batch.core.batch_model import LeftForLive
 from claude_batch.core.catalog import Catalog, model_class, tier_limits
 from claude_batch.core.limits import Limits
 from claude_batch.core.model import Request, Usage
@@ -26,6 +31,7 @@ from claude_batch.engine.clock import LoopClock
 from claude_batch.engine.live import LiveRun, Parts
 from claude_batch.engine.shutdown import Interruption, signals_ask
 from claude_batch.errors import CheckpointWriteError, ClaudeBatchError, Exit
+from claude_batch.storage.entries import read_checkpoint
 from claude_batch.storage.journal import Closed, JournalFile, Opened
 from claude_batch.storage.opening import OpenRun, Wanted
 from claude_batch.storage.output import Printer, as_is, as_text
@@ -36,9 +42,27 @@ from claude_batch.ui.screen import Screen
 STDOUT = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What a run is worked off with, whichever way it goes; `price` tells what a reply cost."""
+
+    results: ResultsFile
+    journal: JournalFile
+    clock: LoopClock
+    progress: Progress
+    facts: RunFacts
+    interruption: Interruption
+    publish: Callable[[Snapshot], None]
+    price: Callable[[str, Usage], float | None]
+
+
+BatchStage = Callable[[Bench], Awaitable[Stop | LeftForLive | None]]
+"""Works the run off through the Message Batches API, as far as that will do."""
+
+
 @dataclass(slots=True, kw_only=True)
 class LiveDesk:
-    """One opened run and everything needed to work it off through the Messages API."""
+    """One opened run and everything needed to work it off; `batches` go first, if there are any."""
 
     wanted: Wanted
     opened: OpenRun
@@ -48,6 +72,7 @@ class LiveDesk:
     screen: Screen
     to_stdout: bool
     new_only: bool
+    batches: BatchStage | None = None
     _latest: Snapshot | None = None
     _printer: Printer | None = None
     _print_error: OSError | None = None
@@ -55,12 +80,12 @@ class LiveDesk:
 
     def work(self) -> int:
         """Work off what is left; return the exit code. Raises CheckpointError."""
-        requests = marked_requests(self.opened, self.wanted, "5m", self.catalog, self.screen)
+        source = self._source() if self.batches is None else None
         with closing(JournalFile(self.wanted.results)) as journal:
             done = self.opened.checkpoint.tally.done
             journal.opened(Opened(at=utc(time.time()), process=os.getpid(), done=done))
             try:
-                stop = asyncio.run(self._run(journal, FileSource(requests)))
+                stop = asyncio.run(self._run(journal, source))
                 self._finish_printing()
             except ClaudeBatchError as error:
                 with suppress(ClaudeBatchError, OSError):
@@ -76,7 +101,12 @@ class LiveDesk:
         self.screen.close(self._latest, ending)
         return code
 
-    async def _run(self, journal: JournalFile, source: FileSource) -> Stop | None:
+    def _source(self) -> FileSource:
+        return FileSource(
+            marked_requests(self.opened, self.wanted, "5m", self.catalog, self.screen)
+        )
+
+    async def _run(self, journal: JournalFile, source: FileSource | None) -> Stop | None:
         loop = asyncio.get_running_loop()
         self._interruption = Interruption()
         clock = LoopClock(wall=time.time())
@@ -87,12 +117,9 @@ class LiveDesk:
             closing(ResultsFile(self.wanted.results, durable=durable)) as results,
             signals_ask(self._interruption),
         ):
-            parts = Parts(
-                scheduler=self._scheduler(clock.now()),
-                transport=self.api.transport,
-                source=source,
+            bench = Bench(
                 results=results,
-                log=journal,
+                journal=journal,
                 clock=clock,
                 progress=Progress(
                     started_at=clock.now(), tally=self.opened.checkpoint.tally.copy()
@@ -103,9 +130,36 @@ class LiveDesk:
                 price=self._price,
             )
             try:
-                return await LiveRun(parts).run()
+                return await self._work_off(bench, source)
             finally:
                 await self.api.transport.close()
+
+    async def _work_off(self, bench: Bench, source: FileSource | None) -> Stop | None:
+        """Go through batches where that is wanted, then live with what they leave."""
+        if self.batches is not None:
+            end = await self.batches(bench)
+            if not isinstance(end, LeftForLive):
+                return end
+            self.screen.notice(f"{end.reason}: the rest goes through the Messages API")
+            checkpoint = await asyncio.to_thread(read_checkpoint, self.wanted.results)
+            self.opened = replace(self.opened, checkpoint=checkpoint)
+        source = source or await asyncio.to_thread(self._source)
+        return await LiveRun(self._parts(bench, source)).run()
+
+    def _parts(self, bench: Bench, source: FileSource) -> Parts:
+        return Parts(
+            scheduler=self._scheduler(bench.clock.now()),
+            transport=self.api.transport,
+            source=source,
+            results=bench.results,
+            log=bench.journal,
+            clock=bench.clock,
+            progress=bench.progress,
+            facts=bench.facts,
+            interruption=bench.interruption,
+            publish=bench.publish,
+            price=bench.price,
+        )
 
     def _scheduler(self, now: float) -> Scheduler:
         options = self.options
@@ -183,7 +237,8 @@ class LiveDesk:
         if stop is not None and stop.kind is StopKind.INTERRUPTED:
             return 128 + (self._interruption.signal_number or signal.SIGINT)
         if stop is not None:
-            return Exit.BOUNDED if stop.kind is StopKind.COST else Exit.STOPPED
+            own = {StopKind.COST, StopKind.DETACHED}
+            return Exit.BOUNDED if stop.kind in own else Exit.STOPPED
         complete = self._latest is not None and not self._latest.failed
         return Exit.SUCCEEDED if complete and not self.opened.identity.invalid else Exit.SOME_FAILED
 

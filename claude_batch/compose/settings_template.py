@@ -51,6 +51,10 @@ TEMPLATE = """\
 #batch_size = 100_000
 # Send the first line of each shape live before a batch is submitted.
 #canary = true
+# How long a new batch may take to appear in the list: without an answer to a create it is looked
+# for so long. And when a new batch is first asked after; the pauses grow to a minute.
+#list_lag = "5m"
+#first_poll = "5s"
 
 # -- answers that are kept. Off unless cache is true; in your cache folder unless a URL says
 # otherwise (redis://HOST:PORT/0 or sqlite:///PATH).

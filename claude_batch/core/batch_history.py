@@ -82,6 +82,17 @@ class BatchShapesProved:
     shapes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeChosen:
+    """How the run goes on from here: the `asked` mode (live, batch or auto) and its deadline.
+
+    `deadline_at` is wall time, so that a later process keeps to the same moment.
+    """
+
+    asked: str
+    deadline_at: float | None = None
+
+
 BatchRecord = (
     BatchIntent
     | BatchCreated
@@ -90,6 +101,7 @@ BatchRecord = (
     | BatchCollected
     | BatchCancelRequested
     | BatchShapesProved
+    | ModeChosen
 )
 
 
@@ -129,7 +141,7 @@ class BatchHistory:
     """All that a run's journal knows of its batches.
 
     `attempts` counts earlier submissions of lines that go again; `canceled_by` says who canceled
-    which batch; `shapes` have been proved by a canary.
+    which batch; `shapes` have been proved by a canary; `mode` was asked for last, None: never.
     """
 
     chunks: dict[int, KnownChunk] = field(default_factory=dict)
@@ -137,6 +149,7 @@ class BatchHistory:
     attempts: dict[int, int] = field(default_factory=dict)
     canceled_by: dict[str, str] = field(default_factory=dict)
     shapes: set[str] = field(default_factory=set)
+    mode: ModeChosen | None = None
 
     @property
     def open_chunks(self) -> tuple[KnownChunk, ...]:
@@ -171,6 +184,8 @@ class BatchHistory:
                 self.canceled_by[record.id] = record.by
             case BatchShapesProved():
                 self.shapes.update(record.shapes)
+            case ModeChosen():
+                self.mode = record
 
     def _change(self, number: int, **changes: object) -> None:
         if number in self.chunks:

@@ -242,7 +242,7 @@ class Batching:
                 self._again.update(chunk.lines)
             case Refusal.STOP:
                 why = f"the batch was refused: {failure.error_type}: {failure.message}"
-                self.end(fatal_stop(failure) or Stop(kind=StopKind.ALIKE, message=why))
+                self.end(fatal_stop(failure) or Stop(kind=StopKind.BATCH, message=why))
         return verdict
 
     def _hold(self, failure: Failure, now: float) -> None:

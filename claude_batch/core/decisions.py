@@ -37,6 +37,8 @@ class StopKind(StrEnum):
     ALIKE = "alike"
     PATIENCE = "patience"
     COST = "cost"
+    BATCH = "batch"  # a batch was not submitted, since it would fail
+    DETACHED = "detached"  # batches were left running
     INTERRUPTED = "interrupted"
 
 

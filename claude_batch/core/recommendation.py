@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
+from claude_batch.core.catalog import TIERS
 from claude_batch.core.plan import LiveOption, Plan
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -120,7 +121,7 @@ def _above(plan: Plan) -> Iterator[LiveOption]:
 
 
 def _title(name: str) -> str:
-    return name[:1].upper() + name[1:]
+    return name.title() if name in TIERS else name
 
 
 def dollars(usd: float | None) -> str:

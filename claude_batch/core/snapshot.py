@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from claude_batch.core.batch_model import ChunkView
 from claude_batch.core.model import LimitKind
 
 
@@ -72,6 +73,7 @@ class Snapshot:
     *_per_minute     over the last minute (or since the start, when that is shorter)
     cost_usd         None while the price is unknown;  projected_cost_usd: of the whole run
     at               wall time of the snapshot, so that countdowns run; None: not told
+    chunks           batch mode: what has been submitted, in order; in_flight is at the API
     notice           one line the user should see, e.g. that a run is resumed or what it waits for
     """
 
@@ -104,6 +106,7 @@ class Snapshot:
     lanes: tuple[LaneView, ...] = ()
     failures: tuple[FailureView, ...] = ()
     notice: str | None = None
+    chunks: tuple[ChunkView, ...] = ()
 
     @property
     def done(self) -> int:

@@ -36,7 +36,8 @@ from claude_batch.engine.batch_collect import Collector
 from claude_batch.engine.batch_parts import BatchParts, ServerTime
 from claude_batch.engine.batch_search import Finder
 from claude_batch.engine.batch_submit import Submission
-from claude_batch.errors import CheckpointError, ClaudeBatchError
+from claude_batch.engine.causes import first_cause
+from claude_batch.errors import CheckpointError
 
 GRACE_S = 10.0
 CREATE_GRACE_S = 30.0
@@ -80,7 +81,7 @@ class BatchRun:
                 for task in helpers:
                     task.cancel()
         except BaseExceptionGroup as group_error:
-            raise _cause(group_error) from group_error
+            raise first_cause(group_error) from group_error
         finally:
             await self._finish_up()
         return outcome
@@ -183,11 +184,19 @@ class BatchRun:
 
     def _publish(self) -> None:
         """Show the chunks and the figures; no end is foretold, since the API tells no counts."""
-        parts = self.parts
-        now = parts.clock.now()
-        parts.show(self._machine.flight.views())
-        snapshot = view(parts.facts, parts.progress, (), phase=self._phase, now=now)
-        parts.publish(replace(snapshot, eta_s=None, in_flight=self._machine.flight.queued))
+        parts, flight = self.parts, self._machine.flight
+        snapshot = view(
+            parts.facts, parts.progress, (), phase=self._phase, now=parts.clock.now()
+        )
+        parts.publish(
+            replace(
+                snapshot,
+                at=self._server.wall(),
+                eta_s=None,
+                in_flight=flight.queued,
+                chunks=flight.views(),
+            )
+        )
 
     async def _finish_up(self) -> None:
         self._phase = Phase.FINISHED
@@ -207,13 +216,3 @@ def _undecided(batches: tuple[str, ...]) -> CheckpointError:
 
 async def _wait(event: asyncio.Event) -> None:
     await event.wait()
-
-
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the exception a group is about: ours before a bug's, the first before the rest."""
-    causes = [
-        _cause(cause) if isinstance(cause, BaseExceptionGroup) else cause
-        for cause in group.exceptions
-    ]
-    ours = [cause for cause in causes if isinstance(cause, ClaudeBatchError)]
-    return (ours or causes)[0]

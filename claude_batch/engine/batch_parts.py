@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from claude_batch.core.batch_decisions import BatchSettings
 from claude_batch.core.batch_history import BatchHistory
-from claude_batch.core.batch_model import ChunkView
 from claude_batch.core.events import Recorded
 from claude_batch.core.model import Request, Result, Usage
 from claude_batch.core.packing import MOST_BYTES, MOST_REQUESTS
@@ -34,10 +33,6 @@ def _free(_request: Request) -> float:
     return 0.0
 
 
-def _unseen(_chunks: tuple[ChunkView, ...]) -> None:
-    """Show no chunks."""
-
-
 def _untold(_message: str) -> None:
     """Tell nobody."""
 
@@ -47,9 +42,9 @@ class BatchParts:
     """Everything a batch run is made of.
 
     `run` begins our ids on the wire; `history` is what the journal told; without a `canary` none
-    is sent. `show` gets the chunks before each snapshot, `tell` sentences that the user should
-    see. `price` gives what a reply cost (its usage says whether it came from a batch),
-    `expected_price` what a request may cost at most, for `max_cost_usd`.
+    is sent. `tell` gets sentences that the user should see. `price` gives what a reply cost (its
+    usage says whether it came from a batch), `expected_price` what a request may cost at most, for
+    `max_cost_usd`.
     """
 
     run: str
@@ -67,7 +62,6 @@ class BatchParts:
     facts: RunFacts
     interruption: Interruption
     publish: Publish
-    show: Callable[[tuple[ChunkView, ...]], None] = _unseen
     tell: Callable[[str], None] = _untold
     price: Callable[[str, Usage], float | None] = _unpriced
     expected_price: Callable[[Request], float] = _free

@@ -186,7 +186,7 @@ class Submission:
         await self._forget(chunk)
         if verdict is Refusal.TOO_LARGE and not self._packer.shrink():
             why = f"even small batches are too large here: {failure.message}"
-            self.machine.end(Stop(kind=StopKind.ALIKE, message=why))
+            self.machine.end(Stop(kind=StopKind.BATCH, message=why))
 
     async def _forget(self, chunk: Chunk) -> None:
         self._stored.pop(chunk.number, None)
@@ -213,4 +213,4 @@ def _alike(request: Request, why: str) -> Stop:
         f"line {request.line} ({request.custom_id}), tried before its batch was submitted: {why}. "
         "All lines of its shape would fail alike: mend them, or submit regardless with --no-canary"
     )
-    return Stop(kind=StopKind.ALIKE, message=message)
+    return Stop(kind=StopKind.BATCH, message=message)

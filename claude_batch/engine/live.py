@@ -25,10 +25,11 @@ from claude_batch.core.scheduler import (
     StopKind,
 )
 from claude_batch.core.snapshot import Phase
+from claude_batch.engine.causes import first_cause
 from claude_batch.engine.history import History
 from claude_batch.engine.saving import Saver
 from claude_batch.engine.shutdown import Interruption
-from claude_batch.errors import CheckpointWriteError, ClaudeBatchError
+from claude_batch.errors import CheckpointWriteError
 from claude_batch.ports import Clock, Publish, ResultStore, RunLog, Source, Transport
 
 GRACE_S = 10.0
@@ -103,7 +104,7 @@ class LiveRun:
                 finally:
                     await self._finish_up(saving)
         except BaseExceptionGroup as group_error:
-            raise _first_cause(group_error) from group_error
+            raise first_cause(group_error) from group_error
 
     async def _work(self) -> Stop | None:
         async with asyncio.TaskGroup() as group:
@@ -270,13 +271,3 @@ class LiveRun:
                 "the disk does not answer: the last results are not saved",
                 hint="once it does, run the same command: requests without a line are sent again",
             )
-
-
-def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the exception a group is about: ours before a bug's, the first before the rest."""
-    causes = [
-        _first_cause(cause) if isinstance(cause, BaseExceptionGroup) else cause
-        for cause in group.exceptions
-    ]
-    ours = [cause for cause in causes if isinstance(cause, ClaudeBatchError)]
-    return (ours or causes)[0]

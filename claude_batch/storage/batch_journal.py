@@ -18,6 +18,7 @@ from claude_batch.core.batch_history import (
     BatchRecord,
     BatchRefused,
     BatchShapesProved,
+    ModeChosen,
     fold_batches,
 )
 from claude_batch.errors import CheckpointError
@@ -31,6 +32,7 @@ _TYPES: Mapping[str, Any] = {
     "batch_collected": BatchCollected,
     "batch_cancel_requested": BatchCancelRequested,
     "batch_shapes_proved": BatchShapesProved,
+    "mode_chosen": ModeChosen,
 }
 _NAMES = {kind: name for name, kind in _TYPES.items()}
 
@@ -59,9 +61,18 @@ def read_batches(results: Path) -> BatchHistory:
 
 def request_cancel(results: Path, record: BatchCancelRequested) -> None:
     """Note that the user wants a batch canceled, durably; the run may be going on meanwhile."""
+    _note(results, record)
+
+
+def note_mode(results: Path, record: ModeChosen) -> None:
+    """Note durably how a run goes on from here."""
+    _note(results, record)
+
+
+def _note(results: Path, record: BatchRecord) -> None:
     journal = JournalFile(results)
     try:
-        journal.durable(_NAMES[BatchCancelRequested], record)
+        journal.durable(_NAMES[type(record)], record)
     finally:
         journal.close()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -91,8 +91,9 @@ def _error_type(error: dict[str, Any]) -> str | None:
 class PartFile:
     """RESULTS.batch-ID.part: what has been downloaded of one batch's results."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clean: Callable[[bytes], bytes]) -> None:
         self._path = path
+        self._clean = clean
         self._file: BinaryIO | None = None
         self._last = b"\n"
         self.size = 0
@@ -142,9 +143,13 @@ class PartFile:
         file = await asyncio.to_thread(self._path.open, "rb")
         try:
             while raws := await asyncio.to_thread(_take, file):
-                yield await asyncio.to_thread(_parse, raws)
+                yield await asyncio.to_thread(self._parse, raws)
         finally:
             file.close()
+
+    def _parse(self, raws: list[bytes]) -> list[BatchLine]:
+        lines = (parse_batch_line(self._clean(raw)) for raw in raws)
+        return [line for line in lines if line is not None]
 
     async def discard(self) -> None:
         """Remove it."""
@@ -162,10 +167,6 @@ class PartFile:
         )
 
 
-def _parse(raws: list[bytes]) -> list[BatchLine]:
-    return [line for line in map(parse_batch_line, raws) if line is not None]
-
-
 def _take(file: BinaryIO) -> list[bytes]:
     """Return the next lines, split on newlines only."""
     taken: list[bytes] = []
@@ -179,16 +180,20 @@ def _take(file: BinaryIO) -> list[bytes]:
 
 
 class PartFiles:
-    """The downloads of a run; none of them is kept."""
+    """The downloads of a run; none of them is kept.
 
-    def __init__(self, results: Path) -> None:
+    `clean` takes out of a line what must not be written down: relays echo keys.
+    """
+
+    def __init__(self, results: Path, *, clean: Callable[[bytes], bytes] = bytes) -> None:
         """Begin without any: what an earlier process left behind is removed."""
         self._results = results
+        self._clean = clean
         remove_leftovers(results, "part")
 
     async def open(self, batch_id: str) -> PartFile:
         """Begin the download of a batch's results, from nothing. Raises CheckpointWriteError."""
         name = re.sub(r"[^A-Za-z0-9_-]", "_", batch_id)[:100]
-        part = PartFile(beside(self._results, f".batch-{name}.part"))
+        part = PartFile(beside(self._results, f".batch-{name}.part"), self._clean)
         await asyncio.to_thread(part.begin)
         return part

@@ -40,7 +40,7 @@ CheckFile = Callable[[Path, Callable[[InvalidLine], None]], CheckReport]
 class Wanted:
     """What the command asks for; `prompts` is a path, or - for stdin.
 
-    `cache_prefix` is auto or off.
+    `cache_prefix` is auto or off; `mode` is live, batch or auto, and counts for a new run.
     """
 
     prompts: str
@@ -55,6 +55,7 @@ class Wanted:
     started_at: str
     dedupe: bool = False
     cache_prefix: str = "off"
+    mode: str = "live"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +200,7 @@ def _identity(wanted: Wanted, path: Path, size: int, sha256: str) -> RunIdentity
         run_id=uuid.uuid4().hex[:12],
         version=__version__,
         started_at=wanted.started_at,
-        mode="live",
+        mode=wanted.mode,
         prompts=str(Path(wanted.prompts).resolve()) if regular else wanted.prompts,
         prompts_path=str(path if regular else copied_prompts(wanted.results)),
         results=str(wanted.results),

@@ -39,10 +39,14 @@ class InvalidLine:
     remedy: str
 
 
-def parse_line(raw: bytes | None, line: int, defaults: Defaults) -> Request | InvalidLine | None:
+def parse_line(
+    raw: bytes | None, line: int, defaults: Defaults, *, estimated: bool = True
+) -> Request | InvalidLine | None:
     """Return the request of a raw line; None when it is blank."""
     shape = read_line(raw, line, defaults)
-    return to_request(shape, line, defaults.catalog) if isinstance(shape, Shape) else shape
+    if not isinstance(shape, Shape):
+        return shape
+    return to_request(shape, line, defaults.catalog if estimated else None)
 
 
 def read_line(raw: bytes | None, line: int, defaults: Defaults) -> Shape | InvalidLine | None:
@@ -59,8 +63,8 @@ def input_tokens(shape: Shape, catalog: Catalog = BUNDLED) -> int:
     return estimate_input_tokens(shape.params, tokenizer)
 
 
-def to_request(shape: Shape, line: int, catalog: Catalog = BUNDLED) -> Request:
-    """Return a checked line as it will be sent."""
+def to_request(shape: Shape, line: int, catalog: Catalog | None = BUNDLED) -> Request:
+    """Return a checked line as it will be sent; without a catalog its tokens are not estimated."""
     params = shape.params
     sampled = any(name in params for name in SAMPLING)
     return Request(
@@ -69,7 +73,7 @@ def to_request(shape: Shape, line: int, catalog: Catalog = BUNDLED) -> Request:
         model=params["model"],
         max_tokens=params["max_tokens"],
         body=orjson.dumps(params),
-        input_tokens=input_tokens(shape, catalog),
+        input_tokens=0 if catalog is None else input_tokens(shape, catalog),
         api_version=SAMPLING_API_VERSION if sampled else API_VERSION,
         meta=None if shape.meta is None else orjson.dumps(shape.meta),
     )

@@ -30,11 +30,13 @@ def read_requests(
     *,
     skip: Callable[[int], bool] = _none,
     expected: tuple[int, str] | None = None,
+    estimated: bool = True,
 ) -> Iterator[Request]:
     """Yield the requests of a checked file in order, but for lines that `skip` says are done.
 
     `skip` is asked about every line number, blank lines too; what it skips is not parsed.
-    `expected` is the fingerprint that the check saw.
+    `expected` is the fingerprint that the check saw. Requests that are not `estimated` have 0 input
+    tokens, which is half the work.
 
     Raises CheckpointMismatchError when the file is not what was checked: at the first line that is
     no request or lies beyond the size, else at the end. UsageError when it cannot be read.
@@ -47,7 +49,7 @@ def read_requests(
         for line, raw in enumerate(lines, before + 1):
             if skip(line):
                 continue
-            request = parse_line(raw, line, defaults)
+            request = parse_line(raw, line, defaults, estimated=estimated)
             if isinstance(request, InvalidLine):
                 raise _changed(path, f"line {line} is none that was checked: {request.what}")
             if request is not None:

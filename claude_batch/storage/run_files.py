@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from claude_batch.core.routing import are_alike
 from claude_batch.errors import CheckpointMismatchError, CheckpointWriteError, UsageError
+from claude_batch.storage.batch_bodies import remove_leftovers
 from claude_batch.storage.files import beside, open_private, sync_directory
 from claude_batch.storage.journal import RunIdentity, journal_path
 
@@ -92,7 +93,12 @@ def keep_copy(part: Path, results: Path) -> Path:
 
 
 def set_aside(results: Path, stamp: str) -> list[Path]:
-    """Rename all files of a run but its lock, so that a fresh one can begin; return new names."""
+    """Rename all files of a run but its lock, so that a fresh one can begin; return new names.
+
+    Bodies and downloads of its batches are removed: they can be had again.
+    """
+    for kind in ("body", "part"):
+        remove_leftovers(results, kind)
     renamed = []
     for path in [results, *(beside(results, suffix) for suffix in _FAMILY)]:
         if path.exists():

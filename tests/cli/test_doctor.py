@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from claude_batch.compose import doctor_machine
 from claude_batch.compose.doctor_api import look_at_endpoints
 from claude_batch.config import read_settings
 from claude_batch.core.catalog import BUNDLED
@@ -164,7 +164,7 @@ def test_a_folder_that_cannot_be_written_is_a_problem(monkeypatch: pytest.Monkey
 
 
 def test_few_open_files_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_machine.resource, "getrlimit", lambda _: (512, 512))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (512, 512))
     (warning,) = about("open files", "--offline")
     assert "312 requests in flight" in warning["what"]
 

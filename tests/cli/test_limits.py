@@ -70,6 +70,15 @@ def test_an_endpoint_that_is_down_is_no_traceback(serve: Serve) -> None:
     assert done.exit_code == 4
 
 
+def test_a_limit_that_is_used_up_is_said_and_shown(serve: Serve) -> None:
+    with serve("[limits]\nrpm = 1\n"):
+        claude_batch("limits")
+        done = claude_batch("limits", "--json")
+    assert done.json()["limits"][0]["per_minute"] == 1
+    assert "used up" in done.err
+    assert done.exit_code == 4
+
+
 def test_an_admin_key_reads_what_is_configured(serve: Serve) -> None:
     with serve(SMALL, key="sk-ant-admin-pretend"):
         done = claude_batch("limits", "--json")

@@ -137,7 +137,7 @@ def test_chunks_not_submitted_by_the_deadline_are_left_for_live_mode() -> None:
 def test_the_screen_sees_chunks_and_no_invented_end() -> None:
     world = World(some(250))
     world.run()
-    states = {view.state for views in world.chunks for view in views}
+    states = {chunk.state for snapshot in world.snapshots for chunk in snapshot.chunks}
     assert {ChunkState.WAITING, ChunkState.COLLECTED} <= states
     assert {snapshot.eta_s for snapshot in world.snapshots} == {None}
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from claude_batch.core.batch_decisions import BatchSettings
-from claude_batch.core.batch_model import ChunkView, Detached, LeftForLive
+from claude_batch.core.batch_model import Detached, LeftForLive
 from claude_batch.core.decisions import Stop
 from claude_batch.core.model import Request, ResultType
 from claude_batch.core.progress import Progress, RunFacts
@@ -48,7 +48,6 @@ class World:
     store: DyingStore = field(default_factory=DyingStore)
     told: list[str] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
-    chunks: list[tuple[ChunkView, ...]] = field(default_factory=list)
     took_s: float = 0.0
 
     def run(self, *asides: tuple[float, int]) -> End:
@@ -87,7 +86,6 @@ class World:
             ),
             interruption=interruption,
             publish=self.snapshots.append,
-            show=self.chunks.append,
             tell=self.told.append,
             price=lambda _model, usage: 1.0 if usage.service_tier == "batch" else 2.0,
             expected_price=lambda _request: 1.5,

@@ -27,6 +27,10 @@ def program(tmp_path: Path) -> Program:
     return Program(folder=tmp_path)
 
 
+def at(program: Program, variables: dict[str, str]) -> Program:
+    return Program(folder=program.folder, variables=variables)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_explaining_a_command_loads_nothing_heavy(command: str) -> None:
     assert not loaded_by(command, "--help") & HEAVY
@@ -52,7 +56,7 @@ def test_a_piped_estimate_is_a_page_on_stdout_and_nothing_else(program: Program)
 
 def test_an_estimate_learns_from_the_run_it_foretold(program: Program) -> None:
     with served(program.folder) as api:
-        ran = program.run("run", "prompts.jsonl", "--no-stdout", **api.variables)
+        ran = at(program, api.variables).run("run", "prompts.jsonl", "--no-stdout")
     assert ran.returncode == 0, ran.stderr.decode()
     found = json.loads(program.run("estimate", "prompts.jsonl", "--json").stdout)
     replies = [
@@ -92,7 +96,7 @@ def test_every_command_answers_json_to_a_script(program: Program) -> None:
             ("cache", "stats"),
             ("estimate", "prompts.jsonl", "--sample", "5", "--learn"),
         ):
-            done = program.run(*arguments, "--json", **api.variables)
+            done = at(program, api.variables).run(*arguments, "--json")
             assert done.returncode == 0, done.stderr.decode()
             assert isinstance(json.loads(done.stdout), dict)
 
@@ -100,7 +104,7 @@ def test_every_command_answers_json_to_a_script(program: Program) -> None:
 def test_init_and_doctor_go_together(program: Program) -> None:
     assert program.run("init").returncode == 0
     with served(program.folder) as api:
-        done = program.run("doctor", **api.variables)
+        done = at(program, api.variables).run("doctor")
     assert done.returncode == 0, done.stdout.decode()
     assert b"claude-batch.toml; 1 endpoint" in done.stdout
 
@@ -119,7 +123,7 @@ def test_an_endpoint_that_is_down_is_a_message(
     program: Program, arguments: tuple[str, ...]
 ) -> None:
     down = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "marked-secret"}
-    done = program.run(*arguments, **down)
+    done = at(program, down).run(*arguments)
     assert done.returncode in {0, 4}
     assert b"network" in done.stdout + done.stderr
     assert b"Traceback" not in done.stderr

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from aiolimiter import AsyncLimiter
+
 from claude_batch.core.count_sample import Chosen, Counted, calibrate
 from claude_batch.core.model import Failure, FailureKind, Request
 from claude_batch.core.workload import Calibration
@@ -52,13 +54,13 @@ async def count_lines(
     """
     stands_for = {each.line: each.stands_for for each in chosen}
     counts, waiting = Counts(), iter(requests)
-    turns = _Turns(every_s=60.0 / per_minute)
+    turns = AsyncLimiter(1, 60.0 / per_minute)
 
     async def work() -> None:
         for request in waiting:
             if counts.failure is not None and counts.failure.kind not in _PASSING:
                 return
-            await turns.next()
+            await turns.acquire()
             outcome = await _patiently(request, count)
             if isinstance(outcome, Failure):
                 counts.failure = outcome
@@ -74,21 +76,6 @@ async def count_lines(
         for _ in range(AT_ONCE):
             group.create_task(work())
     return counts
-
-
-@dataclass(slots=True, kw_only=True)
-class _Turns:
-    """Hands out turns at even distances."""
-
-    every_s: float
-    _next_at: float = 0.0
-
-    async def next(self) -> None:
-        """Return when it is the caller's turn."""
-        now = asyncio.get_running_loop().time()
-        at = max(now, self._next_at)
-        self._next_at = at + self.every_s
-        await asyncio.sleep(at - now)
 
 
 async def _patiently(request: Request, count: CountTokens) -> int | Failure:
