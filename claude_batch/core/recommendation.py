@@ -121,7 +121,7 @@ def _above(plan: Plan) -> Iterator[LiveOption]:
 
 
 def _title(name: str) -> str:
-    return name.title() if name in TIERS else name
+    return name.title() if any(tier.name == name for tier in TIERS) else name
 
 
 def dollars(usd: float | None) -> str:
