@@ -10,10 +10,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_config_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from claude_batch.core.routing import Route, parse_routes
 from claude_batch.errors import SettingsError
@@ -29,7 +30,12 @@ Provider = Literal["anthropic", "aws", "google-cloud", "bedrock", "vertex", "fou
 Strategy = Literal["headroom", "round_robin", "random", "priority"]
 
 _TIME = r"^\d+(\.\d+)?[smhd]$"
+_URL = r"^https?://"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+VariableName = Annotated[str, Field(pattern=_VARIABLE)]
 
 
 def seconds(time: str) -> float:
@@ -109,9 +115,9 @@ class Endpoint(BaseModel):
 
     name: str = Field(default="default", min_length=1)
     provider: Provider = "anthropic"
-    base_url: str | None = Field(default=None, pattern=r"^https?://")
-    api_key_env: str | None = None
-    auth_token_env: str | None = None
+    base_url: str | None = Field(default=None, pattern=_URL)
+    api_key_env: VariableName | None = None
+    auth_token_env: VariableName | None = None
     auth: Literal["bearer", "x-api-key", "both"] = "bearer"
     limit_group: str | None = Field(default=None, min_length=1)
     tier: Tier | None = None
@@ -120,7 +126,7 @@ class Endpoint(BaseModel):
     otpm: float | None = Field(default=None, gt=0)
     role: Literal["primary", "fallback"] = "primary"
     models: dict[str, str] = {}
-    headers_env: dict[str, str] = {}
+    headers_env: dict[str, VariableName] = {}
 
 
 class Pool(BaseModel):
@@ -177,12 +183,14 @@ def read_settings(
         for name in Options.model_fields
         if environment.get(_variable(name))
     }
+    _refuse_mistyped(environment)
     given = {name: value for name, value in flags.items() if value is not None}
     merged = {**content.defaults, **variables, **given}
     try:
         options = Options.model_validate(merged)
     except ValidationError as error:
         raise _explain(error, path, variables, given) from error
+    _refuse_equal_names(content.endpoint, path)
     return Settings(
         options=options,
         endpoints=tuple(content.endpoint) or (Endpoint(),),
@@ -190,6 +198,16 @@ def read_settings(
         routes=_routes(content, path),
         file=path,
     )
+
+
+def _refuse_equal_names(endpoints: list[Endpoint], path: Path | None) -> None:
+    names = [endpoint.name for endpoint in endpoints]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(
+                f"{path}: two endpoints are called {name!r}",
+                hint='give each [[endpoint]] a name of its own: name = "..."',
+            )
 
 
 def secret(variable: str | None, environment: Mapping[str, str]) -> str | None:
@@ -203,6 +221,18 @@ def secret(variable: str | None, environment: Mapping[str, str]) -> str | None:
             hint=f"export {variable}=..., or name another variable",
         )
     return value
+
+
+def _refuse_mistyped(environment: Mapping[str, str]) -> None:
+    """Refuse a variable that was meant for us and would be passed over: it may bound the cost."""
+    known = {_variable(name) for name in Options.model_fields}
+    for name in environment:
+        close = name.startswith(PREFIX) and difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+        if close and name not in known:
+            raise SettingsError(
+                f"{name}: there is no such setting",
+                hint=f"did you mean {close[0]}? If not: unset {name}",
+            )
 
 
 def _variable(option: str) -> str:
@@ -257,8 +287,34 @@ def _explain(
         place = f"{path}: {'.'.join(where)}"
     if first["type"] == "extra_forbidden":
         return SettingsError(f"{path}: there is no setting {key!r}", hint=_nearest(key, where))
-    message = re.sub(r"^Input", "it", first["msg"])
-    return SettingsError(f"{place} = {first['input']!r}: {message}", hint=f"change {place}")
+    said = f" = {first['input']!r}"
+    if first.get("ctx", {}).get("pattern") == _VARIABLE:
+        said = ""  # it may be the key itself
+    return SettingsError(f"{place}{said}: {_in_words(first)}", hint=f"change {place}")
+
+
+_WORDS = {
+    "string_type": "it should be a text in quotes",
+    "string_too_short": "it should not be empty",
+    "float_parsing": "it should be a number",
+    "int_parsing": "it should be a whole number",
+    "int_from_float": "it should be a whole number",
+    "bool_parsing": "it should be true or false",
+    "list_type": "it should begin with [[...]], in double brackets",
+    "dict_type": 'it should be a table: { name = "value" }',
+}
+_PATTERNS = {
+    _TIME: "it should be a time, such as 90s, 5m, 2h or 1d",
+    _URL: "it should begin with http:// or https://",
+    _VARIABLE: "it should be the NAME of an environment variable, never the secret itself",
+}
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """Return what a value should have been."""
+    pattern = error.get("ctx", {}).get("pattern", "")
+    known = _PATTERNS.get(pattern) or _WORDS.get(error["type"])
+    return known or re.sub(r"^Input", "it", error["msg"])
 
 
 _TABLES: Mapping[str, type[BaseModel]] = {"endpoint": Endpoint, "pool": Pool}

@@ -39,6 +39,26 @@ class ResultStore(Protocol):
         """Append `results`; once this returns, they outlive the process."""
 
 
+class AnswerDesk(Protocol):
+    """The response cache, as a run uses it."""
+
+    async def split(
+        self, requests: Sequence[Request], *, is_done: Callable[[int], bool] = ...
+    ) -> tuple[Sequence[tuple[Request, Reply]], Sequence[Request]]:
+        """Return what is answered already, and what has to be sent.
+
+        What `is_done` by its line is in neither, nor is what waits for an equal request.
+        """
+
+    def settle(
+        self, request: Request, reply: Reply | None, *, keep: bool = True
+    ) -> Sequence[Request]:
+        """Take in how a request that was sent has ended; return those that end as it did."""
+
+    async def flush(self) -> None:
+        """Hand the answers taken in so far to the store."""
+
+
 class RunLog(Protocol):
     """Where the run's history is kept."""
 

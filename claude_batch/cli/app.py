@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from claude_batch import __version__
 from claude_batch.cli.exits import reported
+from claude_batch.errors import UsageError
 
 COMMANDS = {
     "run": "Start, or go on with, a run.",
@@ -20,6 +21,7 @@ COMMANDS = {
     "check": "Validate a file of prompts; send nothing.",
     "estimate": "Tell what a file will take: tokens, cost, time.",
     "limits": "Show what each endpoint allows now, and the headroom.",
+    "batches": "List, show, or cancel Message Batches.",
     "models": "List models, prices and retirement dates.",
     "doctor": "Check settings, credentials, endpoints and cache.",
     "cache": "Look into the response cache, or clear it.",
@@ -48,14 +50,21 @@ class LazyGroup(TyperGroup):
         """Find the command, or name the nearest one."""
         if args and args[0] not in COMMANDS:
             close = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
-            nearest = f" Did you mean {close[0]!r}?" if close else ""
-            raise typer.BadParameter(f"there is no command {args[0]!r}.{nearest}")
+            raise UsageError(
+                f"there is no command {args[0]!r}",
+                hint=f"did you mean {close[0]!r}?" if close else "claude-batch --help lists them",
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # its base is private
         """Write the list of commands from the table above."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the flags before the command; what is wrong with them is said like the rest."""
+        with reported():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # its base is private
         """Run the command; what goes wrong becomes a message and an exit code."""

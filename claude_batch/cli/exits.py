@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import typer
 
 from claude_batch.errors import ClaudeBatchError, Exit
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What the machine answers, whatever the program does."""
+
+_POSSIBLE = re.compile(r"(?P<what>.*) \(Possible options: (?P<near>.*)\)$")
+_PARSER_WORDS = re.compile(r"\b(Input|Value error,|(?<=a )valid) |, unable to [\w ]+|\.$")
+"""Words of those who parse flags that tell a user nothing."""
 
 
 @contextmanager
@@ -22,14 +30,19 @@ def reported() -> Iterator[None]:
     except ClaudeBatchError as error:
         say_error(error.message, error.hint)
         raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, typer.Abort) as error:
         raise typer.Exit(Exit.INTERRUPTED) from error
     except BrokenPipeError as error:
         raise typer.Exit(Exit.READER_GONE) from error
     except Exception as error:
         if type(error).__module__.startswith("typer"):
-            raise  # Typer's own: a wrong flag, or an orderly exit
-        say_error(f"a bug of ours: {error!r}", f"please report it with {_write_log(error)}")
+            _report_usage(error)
+            raise  # an orderly exit, or help
+        if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+            place = error.filename or "stdout"
+            say_error(f"{place}: cannot be written: {error.strerror}", "make room, or go elsewhere")
+            raise typer.Exit(Exit.CHECKPOINT) from error
+        say_error(f"a bug of ours: {error!r}", f"please report it with {_log_of(error)}")
         raise typer.Exit(Exit.BUG) from error
 
 
@@ -37,13 +50,38 @@ def say_error(message: str, hint: str = "") -> None:
     """Print an error and its remedy on stderr."""
     from claude_batch.ui.messages import error_text  # noqa: PLC0415  # Rich loads when needed
 
-    sys.stderr.write(error_text(message, hint))
+    if sys.stderr is not None:
+        sys.stderr.write(error_text(message, hint))
 
 
-def _write_log(error: Exception) -> Path:
-    """Write the traceback to a file of its own."""
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="claude-batch-", suffix=".log", delete=False
-    ) as file:
-        file.writelines(traceback.format_exception(error))
-        return Path(file.name)
+def _report_usage(error: Exception) -> None:
+    """Say what is wrong with a command line, as everything else is said; then leave.
+
+    Typer's errors are told by what they carry: it has no public names for them.
+    """
+    context = getattr(error, "ctx", None)
+    parts = getattr(error, "format_message", None)
+    if parts is None or type(error).__name__ == "NoArgsIsHelpError":
+        return
+    message = parts()
+    command = context.command_path if context is not None else "claude-batch"
+    hint = f"{command} --help lists what there is"
+    if near := _POSSIBLE.match(message):
+        message, hint = near["what"], f"did you mean {near['near'].replace(', ', ' or ')}?"
+    message = _PARSER_WORDS.sub("", message)
+    say_error(message[:1].lower() + message[1:], hint)
+    raise typer.Exit(Exit.USAGE) from error
+
+
+def _log_of(error: Exception) -> str:
+    """Write the traceback to a file of its own, or to stderr; return where it is."""
+    lines = traceback.format_exception(error)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="claude-batch-", suffix=".log", delete=False
+        ) as file:
+            file.writelines(lines)
+            return file.name
+    except OSError:
+        sys.stderr.writelines(lines)
+        return "the lines above"

@@ -22,7 +22,8 @@ Model = Annotated[
     str | None, typer.Option("--model", metavar="ID", help="Model for lines that name none.")
 ]
 MaxTokens = Annotated[
-    int | None, typer.Option("--max-tokens", min=1, help="max_tokens for lines that say none.")
+    int | None,
+    typer.Option("--max-tokens", metavar="N", min=1, help="max_tokens for lines that say none."),
 ]
 System = Annotated[
     str | None, typer.Option("--system", metavar="TEXT", help="System prompt for lines without.")
@@ -57,6 +58,14 @@ Patience = Annotated[
     typer.Option(
         "--patience", metavar="TIME", help="Give up after this long without a success [1h]."
     ),
+]
+Cache = Annotated[
+    bool | None,
+    typer.Option("--cache", help="Keep answers, and take kept ones.", show_default=False),
+]
+Dedupe = Annotated[
+    bool | None,
+    typer.Option("--dedupe", help="Send equal prompts once.", show_default=False),
 ]
 CachePrefix = Annotated[
     str | None,
@@ -116,6 +125,26 @@ Prices = Annotated[
 ]
 Deadline = Annotated[
     str | None, typer.Option("--deadline", metavar="TIME", help="When it should be done, as 2h.")
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode", metavar="live|batch|auto", help="Batches cost half, and take up to a day [live]."
+    ),
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", metavar="N", help="Requests per batch [100000].")
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Submit batches and leave; resume collects them.")
+]
+Canary = Annotated[
+    bool | None,
+    typer.Option(
+        "--canary/--no-canary",
+        help="One line of each shape goes live before its batch [yes].",
+        show_default=False,
+    ),
 ]
 CacheUrl = Annotated[
     str | None,

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from claude_batch.core.model import ResultType
-from claude_batch.errors import UsageError
 from claude_batch.storage.output import as_is, as_text, print_results
+from claude_batch.storage.run_files import refuse_as_stdout, refuse_no_results
 
 
 def results(
@@ -33,15 +33,13 @@ def results(
 
     Takes no lock and changes nothing: a run may go on meanwhile.
     """
-    if not results.is_file():
-        raise UsageError(
-            f"{results}: no such results file",
-            hint="claude-batch status lists the runs in and below this folder",
-        )
+    refuse_no_results(results)
+    stdout = sys.stdout.fileno()
+    refuse_as_stdout(stdout, results)
     wanted = set(only or ResultType)
     print_results(
         results,
-        sys.stdout.fileno(),
+        stdout,
         form=as_text if format_ == "text" else as_is,
         wanted=lambda entry: entry.type in wanted,
         ordered=ordered,

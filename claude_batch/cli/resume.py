@@ -17,6 +17,11 @@ def resume(
             metavar="[RESULTS]", help="Default: the newest unfinished run in or below this folder."
         ),
     ] = None,
+    mode: opt.Mode = None,
+    deadline: opt.Deadline = None,
+    batch_size: opt.BatchSize = None,
+    detach: opt.Detach = False,
+    canary: opt.Canary = None,
     rpm: opt.Rpm = None,
     itpm: opt.Itpm = None,
     otpm: opt.Otpm = None,
@@ -24,6 +29,9 @@ def resume(
     share: opt.Share = None,
     concurrency: opt.Concurrency = None,
     max_attempts: opt.MaxAttempts = None,
+    cache: opt.Cache = None,
+    cache_url: opt.CacheUrl = None,
+    cache_ttl: opt.CacheTtl = None,
     max_cost: opt.MaxCost = None,
     confirm_above: opt.ConfirmAbove = None,
     prices: opt.Prices = None,
@@ -43,11 +51,17 @@ def resume(
     the run's journal.
     """
     settings = opt.settings_from(locals())
-    from claude_batch.compose.run import ResumeOrder, resume  # noqa: PLC0415  # only when really run
+    from claude_batch.compose.batch_mode import TypedMode  # noqa: PLC0415  # only when really run
+    from claude_batch.compose.run import ResumeOrder, resume  # noqa: PLC0415  # as above
 
     order = ResumeOrder(
         results=results,
         settings=settings,
+        typed=TypedMode(
+            mode=mode,
+            deadline_s=settings.options.deadline_s if deadline else None,
+            detach=detach,
+        ),
         new_only=new_only,
         retry_errored=retry_errored,
         yes=yes,

@@ -16,6 +16,11 @@ def run(
     model: opt.Model = None,
     max_tokens: opt.MaxTokens = None,
     system: opt.System = None,
+    mode: opt.Mode = None,
+    deadline: opt.Deadline = None,
+    batch_size: opt.BatchSize = None,
+    detach: opt.Detach = False,
+    canary: opt.Canary = None,
     rpm: opt.Rpm = None,
     itpm: opt.Itpm = None,
     otpm: opt.Otpm = None,
@@ -24,6 +29,10 @@ def run(
     concurrency: opt.Concurrency = None,
     max_attempts: opt.MaxAttempts = None,
     cache_prefix: opt.CachePrefix = None,
+    cache: opt.Cache = None,
+    cache_url: opt.CacheUrl = None,
+    cache_ttl: opt.CacheTtl = None,
+    dedupe: opt.Dedupe = None,
     max_cost: opt.MaxCost = None,
     confirm_above: opt.ConfirmAbove = None,
     prices: opt.Prices = None,
@@ -57,12 +66,18 @@ def run(
     terminal.
     """
     settings = opt.settings_from(locals())
-    from claude_batch.compose.run import RunOrder, run  # noqa: PLC0415  # only when really run
+    from claude_batch.compose.batch_mode import TypedMode  # noqa: PLC0415  # only when really run
+    from claude_batch.compose.run import RunOrder, run  # noqa: PLC0415  # as above
 
     order = RunOrder(
         prompts=prompts,
         out=out,
         settings=settings,
+        typed=TypedMode(
+            mode=mode,
+            deadline_s=settings.options.deadline_s if deadline else None,
+            detach=detach,
+        ),
         sandbox=sandbox or scenario is not None,
         scenario=scenario,
         skip_invalid=skip_invalid,

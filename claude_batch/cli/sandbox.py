@@ -9,7 +9,9 @@ import typer
 
 
 def sandbox(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 8787,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free one.")
+    ] = 8787,
     scenario: Annotated[
         Path | None, typer.Option("--scenario", metavar="FILE", help="How it should behave.")
     ] = None,

@@ -1,10 +1,12 @@
-"""The API a run talks to: the settings' endpoint or the sandbox, opened when it is needed."""
+"""The API a run talks to: the endpoints of the settings, or the sandbox, opened when needed."""
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -17,8 +19,8 @@ from claude_batch.errors import SettingsError
 
 if TYPE_CHECKING:
     from claude_batch.sandbox.scenario import Scenario
-    from claude_batch.transport.messages import MessagesTransport
-    from claude_batch.transport.openai_chat import OpenAiTransport
+    from claude_batch.transport.clients import EndpointSettings
+    from claude_batch.transport.opening import EndpointTransport
 
 MOST_CONCURRENT = 4_000
 SPARE_FILES = 200
@@ -29,16 +31,16 @@ SPARE_FILES = 200
 class Api:
     """A context: on entry the SDK begins to load in a thread, while the prompts are checked.
 
-    `open` may then be called; it raises what is wrong with the endpoint before anything is sent.
+    `open` may then be called; it raises what is wrong with an endpoint before anything is sent.
     """
 
     options: Options
-    endpoint: Endpoint
+    endpoints: tuple[Endpoint, ...]
     sandbox: bool
     scenario: Path | None
     _stack: ExitStack = field(default_factory=ExitStack)
     _loading: threading.Thread | None = None
-    _transport: MessagesTransport | OpenAiTransport | None = None
+    _transports: dict[str, EndpointTransport] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         self._loading = threading.Thread(target=_load_sdk, name="import", daemon=True)
@@ -54,11 +56,16 @@ class Api:
         self._stack.close()
 
     @property
-    def transport(self) -> MessagesTransport | OpenAiTransport:
-        """The opened endpoint."""
-        if self._transport is None:
+    def transports(self) -> Mapping[str, EndpointTransport]:
+        """The opened endpoints by name, in the order of the settings."""
+        if not self._transports:
             raise RuntimeError("the API has not been opened")
-        return self._transport
+        return self._transports
+
+    @property
+    def transport(self) -> EndpointTransport:
+        """The first of the opened endpoints."""
+        return next(iter(self.transports.values()))
 
     @property
     def concurrency(self) -> int:
@@ -66,33 +73,46 @@ class Api:
         return self.options.concurrency or min(MOST_CONCURRENT, most_connections())
 
     def open(self) -> None:
-        """Make the endpoint ready. Raises CredentialsMissingError, SettingsError."""
-        if self._transport is not None:
+        """Make the endpoints ready. Raises CredentialsMissingError, SettingsError."""
+        if self._transports:
             return
         if self._loading is not None:
             self._loading.join()
-        from claude_batch.transport.clients import EndpointSettings  # noqa: PLC0415  # the SDK: 1 s
-        from claude_batch.transport.opening import open_transport  # noqa: PLC0415  # as above
+        from claude_batch.transport.opening import open_transport  # noqa: PLC0415  # the SDK: 1 s
+
+        self._transports = {
+            settings.name: open_transport(settings, connections=self.concurrency)
+            for settings in self._settings()
+        }
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for transport in self._transports.values():
+            await transport.close()
+
+    def _settings(self) -> list[EndpointSettings]:
+        from claude_batch.transport.clients import EndpointSettings  # noqa: PLC0415  # as above
 
         if self.sandbox:
             url = self._start_sandbox()
-            settings = EndpointSettings(name="sandbox", base_url=url, api_key="sandbox-key")
-        else:
-            environment = os.environ
-            settings = EndpointSettings(
-                name=self.endpoint.name,
-                provider=self.endpoint.provider,
-                base_url=self.endpoint.base_url,
-                api_key=secret(self.endpoint.api_key_env, environment),
-                auth_token=secret(self.endpoint.auth_token_env, environment),
-                auth=self.endpoint.auth,
-                models=self.endpoint.models,
+            return [EndpointSettings(name="sandbox", base_url=url, api_key="sandbox-key")]
+        environment = os.environ
+        return [
+            EndpointSettings(
+                name=endpoint.name,
+                provider=endpoint.provider,
+                base_url=endpoint.base_url,
+                api_key=secret(endpoint.api_key_env, environment),
+                auth_token=secret(endpoint.auth_token_env, environment),
+                auth=endpoint.auth,
+                models=endpoint.models,
                 headers={
                     name: secret(variable, environment) or ""
-                    for name, variable in self.endpoint.headers_env.items()
+                    for name, variable in endpoint.headers_env.items()
                 },
             )
-        self._transport = open_transport(settings, connections=self.concurrency)
+            for endpoint in self.endpoints
+        ]
 
     def _start_sandbox(self) -> str:
         from claude_batch.sandbox.in_process import running  # noqa: PLC0415  # aiohttp
@@ -117,7 +137,12 @@ def read_scenario(path: Path | None) -> Scenario:
 
 
 def _load_sdk() -> None:
-    import_module("claude_batch.transport.opening")
+    # thousands of classes and no garbage: a fifth of the second goes to looking for it
+    gc.disable()
+    try:
+        import_module("claude_batch.transport.opening")
+    finally:
+        gc.enable()
 
 
 def most_connections() -> int:

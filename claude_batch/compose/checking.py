@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
+import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
 from claude_batch.compose.money import catalog_for
 from claude_batch.config import Settings
+from claude_batch.core.catalog import Catalog, retirement_notice
 from claude_batch.errors import Exit, UsageError
 from claude_batch.storage.prompts import CheckReport, Defaults, InvalidLine, check
-from claude_batch.storage.run_files import STDIN, refuse_unreadable
+from claude_batch.storage.run_files import STDIN, is_regular, refuse_unreadable
 from claude_batch.ui.messages import invalid_line_text
 from claude_batch.ui.screen import Screen, open_screen
 from claude_batch.ui.tables import check_table, print_table
@@ -57,18 +65,59 @@ def check_shown(
         report = check(
             path, defaults, note=tell, progress=lambda done: screen.checking(name, done, size)
         )
+    except UsageError as error:  # `path` may be a copy that nobody has heard of
+        raise UsageError(error.message.replace(str(path), name), hint=error.hint) from error
+    except KeyboardInterrupt:
+        screen.notice("interrupted while checking: nothing was sent, nothing was written")
+        raise
     finally:
         screen.checked()
     if report.invalid > MOST_SHOWN:
         screen.problem(f"... and {report.invalid - MOST_SHOWN:,} more bad lines")
-    return report
+    doubts = _doubts(report.models, defaults.catalog)
+    return replace(report, warnings=(*report.warnings, *doubts))
+
+
+def _doubts(models: Iterable[str], catalog: Catalog) -> Iterator[str]:
+    """Yield what to know of the models that are asked for: a likely typo, an end that is near."""
+    today = datetime.fromtimestamp(time.time(), UTC).date()
+    for model in models:
+        card = catalog.card(model)
+        if model.startswith("claude-") and (card is None or "." in model):
+            meant = difflib.get_close_matches(model, catalog.cards, n=1, cutoff=0.8)
+            if meant and model not in catalog.cards:
+                yield f"there is no model {model} that we know of: did you mean {meant[0]}?"
+        if notice := retirement_notice(model, today, catalog):
+            yield notice
+
+
+@contextmanager
+def at_hand(prompts: str) -> Iterator[Path]:
+    """Give a path that can be read again and again; what comes through a pipe is copied first.
+
+    Raises UsageError when there is nothing to read.
+    """
+    refuse_unreadable(prompts)
+    if is_regular(prompts):
+        yield Path(prompts)
+        return
+    if prompts == STDIN and sys.stdin.isatty():
+        raise UsageError(
+            "prompts were to be read from stdin, but stdin is a terminal",
+            hint="pipe them in, or name a file",
+        )
+    with tempfile.NamedTemporaryFile(prefix="claude-batch-") as copy:
+        if prompts == STDIN:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        else:
+            with Path(prompts).open("rb") as source:
+                shutil.copyfileobj(source, copy)
+        copy.flush()
+        yield Path(copy.name)
 
 
 def check_prompts(prompts: str, settings: Settings, *, as_json: bool) -> int:
     """`check`: validate a file, print what was found; return the exit code."""
-    if prompts == STDIN:
-        raise UsageError("check reads a file", hint="name it: claude-batch check prompts.jsonl")
-    refuse_unreadable(prompts)
     listed: list[InvalidLine] = []
 
     def note(line: InvalidLine) -> None:
@@ -77,7 +126,8 @@ def check_prompts(prompts: str, settings: Settings, *, as_json: bool) -> int:
 
     screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
     try:
-        report = check_shown(Path(prompts), prompts, defaults_of(settings), screen, note)
+        with at_hand(prompts) as path:
+            report = check_shown(path, prompts, defaults_of(settings), screen, note)
     finally:
         screen.close(None, None)
     if as_json:

@@ -53,7 +53,10 @@ class _Visit:
     def findings(self, *, offline: bool) -> list[Finding]:
         """Open the endpoint and ask it; what prevents that is a finding, too."""
         api = Api(
-            options=self._settings.options, endpoint=self._endpoint, sandbox=False, scenario=None
+            options=self._settings.options,
+            endpoints=(self._endpoint,),
+            sandbox=False,
+            scenario=None,
         )
         try:
             with api:

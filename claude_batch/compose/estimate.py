@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from claude_batch.compose.api import MOST_CONCURRENT
-from claude_batch.compose.checking import check_shown, defaults_of
+from claude_batch.compose.checking import at_hand, check_shown, defaults_of
 from claude_batch.compose.estimate_asking import ASSUMED_TIER, Inquiry, Learned, ask
 from claude_batch.compose.estimate_json import estimate_json
 from claude_batch.compose.estimate_limits import limit_sets
@@ -22,10 +22,10 @@ from claude_batch.core.plan import Circumstances, Pace, plan
 from claude_batch.core.plan_cost import costs_of
 from claude_batch.core.recommendation import recommend
 from claude_batch.core.workload import calibrated
-from claude_batch.errors import InvalidPromptsError, UsageError
+from claude_batch.errors import InvalidPromptsError
 from claude_batch.storage.prompt_check import ignore
 from claude_batch.storage.prompts import CheckReport, Defaults
-from claude_batch.storage.run_files import STDIN, default_results, refuse_unreadable
+from claude_batch.storage.run_files import default_results, is_regular
 from claude_batch.storage.workload import Expectation, Found, Question, mean_output, read_workload
 from claude_batch.ui.estimate_table import Estimated, estimate_table
 from claude_batch.ui.screen import open_screen
@@ -61,34 +61,30 @@ class _Read:
 
 def estimate(order: EstimateOrder) -> None:
     """Print what the file will take. Raises InvalidPromptsError, UsageError, SettingsError."""
-    if order.prompts == STDIN:
-        raise UsageError(
-            "estimate reads a file", hint="name it: claude-batch estimate prompts.jsonl"
-        )
-    refuse_unreadable(order.prompts)
     settings = order.settings
     defaults = defaults_of(settings)
     sample = LineSample(size=order.sample, draw=random.random) if order.sample else None
-    read = _read(order, defaults, sample)
-    inquiry = Inquiry(
-        settings=settings,
-        sandbox=order.sandbox,
-        scenario=order.scenario,
-        prompts=Path(order.prompts),
-        defaults=defaults,
-        chosen=sample.choose() if sample else (),
-        models=tuple(read.report.models) if order.learn else (),
-    )
-    estimated = _estimated(order, read, ask(inquiry))
+    with at_hand(order.prompts) as path:
+        read = _read(order, path, defaults, sample)
+        inquiry = Inquiry(
+            settings=settings,
+            sandbox=order.sandbox,
+            scenario=order.scenario,
+            prompts=path,
+            defaults=defaults,
+            chosen=sample.choose() if sample else (),
+            models=tuple(read.report.models) if order.learn else (),
+        )
+        estimated = _estimated(order, read, ask(inquiry))
     if order.as_json:
         sys.stdout.write(estimate_json(estimated).decode())
     else:
         print_table(estimate_table(estimated), to_stdout=True)
 
 
-def _read(order: EstimateOrder, defaults: Defaults, sample: LineSample | None) -> _Read:
+def _read(order: EstimateOrder, path: Path, defaults: Defaults, sample: LineSample | None) -> _Read:
     """Check the file and read what it amounts to, shown on the screen."""
-    options, name, path = order.settings.options, order.prompts, Path(order.prompts)
+    options, name = order.settings.options, order.prompts
     question = Question(
         defaults=defaults, expectation=_expectation(order), compare=order.compare, sample=sample
     )
@@ -113,6 +109,8 @@ def _expectation(order: EstimateOrder) -> Expectation:
     """Return what is known of answers: said by the user, or in the results of an earlier run."""
     if order.expect_output is not None:
         return Expectation(stated=order.expect_output)
+    if not is_regular(order.prompts):
+        return Expectation()
     results = default_results(Path(order.prompts), sandbox=order.sandbox)
     return Expectation(mean=mean_output(results))
 
@@ -158,6 +156,6 @@ def _notes(read: _Read, *, assumed: bool) -> Iterator[str]:
         if read.defaults.catalog.card(model) is None:
             yield f"{model} is not in the catalog: --prices FILE can tell its price"
         notice = retirement_notice(model, today, read.defaults.catalog)
-        if notice:
+        if notice and model not in read.report.models:
             yield notice
     yield from read.report.warnings

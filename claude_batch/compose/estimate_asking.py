@@ -58,7 +58,7 @@ def ask(inquiry: Inquiry) -> Learned:
     settings = inquiry.settings
     with Api(
         options=settings.options,
-        endpoint=settings.endpoint,
+        endpoints=settings.endpoints,
         sandbox=inquiry.sandbox,
         scenario=inquiry.scenario,
     ) as api:

@@ -72,7 +72,7 @@ def show_limits(order: LimitsOrder) -> int:
     for endpoint in endpoints:
         with Api(
             options=settings.options,
-            endpoint=endpoint,
+            endpoints=(endpoint,),
             sandbox=order.sandbox,
             scenario=order.scenario,
         ) as api:

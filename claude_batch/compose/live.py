@@ -15,22 +15,26 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
+from claude_batch.compose.answers import answer_desk
 from claude_batch.compose.api import Api
+from claude_batch.compose.pool import endpoint_specs
 from claude_batch.compose.requests import marked_requests
 from claude_batch.compose.telling import ending_of
-from claude_batch.config import Options
+from claude_batch.config import Options, Pool
 from claude_batch.core.batch_model import LeftForLive
 from claude_batch.core.catalog import Catalog, model_class, tier_limits
 from claude_batch.core.limits import Limits
 from claude_batch.core.model import Request, Usage
+from claude_batch.core.placing import Strategy
 from claude_batch.core.pricing import cost_usd, expected_cost_usd
-from claude_batch.core.progress import Progress, RunFacts, view
+from claude_batch.core.progress import IDLE, Progress, RunFacts, view
 from claude_batch.core.scheduler import Scheduler, SchedulerSettings, Stop, StopKind
 from claude_batch.core.snapshot import Phase, Snapshot
 from claude_batch.engine.clock import LoopClock
 from claude_batch.engine.live import LiveRun, Parts
 from claude_batch.engine.shutdown import Interruption, signals_ask
 from claude_batch.errors import CheckpointWriteError, ClaudeBatchError, Exit
+from claude_batch.storage.caches.lookup import CacheDesk
 from claude_batch.storage.entries import read_checkpoint
 from claude_batch.storage.journal import Closed, JournalFile, Opened
 from claude_batch.storage.opening import OpenRun, Wanted
@@ -68,6 +72,7 @@ class LiveDesk:
     opened: OpenRun
     api: Api
     options: Options
+    pool: Pool
     catalog: Catalog
     screen: Screen
     to_stdout: bool
@@ -102,9 +107,20 @@ class LiveDesk:
         return code
 
     def _source(self) -> FileSource:
+        counted = self._caches and not self.wanted.dedupe
         return FileSource(
-            marked_requests(self.opened, self.wanted, "5m", self.catalog, self.screen)
+            marked_requests(
+                self.opened,
+                self.wanted,
+                catalog=self.catalog,
+                screen=self.screen,
+                done_too=counted,
+            )
         )
+
+    @property
+    def _caches(self) -> bool:
+        return self.options.cache or self.options.cache_url is not None
 
     async def _run(self, journal: JournalFile, source: FileSource | None) -> Stop | None:
         loop = asyncio.get_running_loop()
@@ -132,7 +148,7 @@ class LiveDesk:
             try:
                 return await self._work_off(bench, source)
             finally:
-                await self.api.transport.close()
+                await self.api.close()
 
     async def _work_off(self, bench: Bench, source: FileSource | None) -> Stop | None:
         """Go through batches where that is wanted, then live with what they leave."""
@@ -143,13 +159,22 @@ class LiveDesk:
             self.screen.notice(f"{end.reason}: the rest goes through the Messages API")
             checkpoint = await asyncio.to_thread(read_checkpoint, self.wanted.results)
             self.opened = replace(self.opened, checkpoint=checkpoint)
-        source = source or await asyncio.to_thread(self._source)
-        return await LiveRun(self._parts(bench, source)).run()
+        if source is None:
+            source = await asyncio.to_thread(self._source)
+        answers = answer_desk(
+            self.options, self.api, dedupe=self.wanted.dedupe, warn=self.screen.notice
+        )
+        try:
+            return await LiveRun(self._parts(bench, source, answers)).run()
+        finally:
+            if answers is not None:
+                await answers.close()
 
-    def _parts(self, bench: Bench, source: FileSource) -> Parts:
+    def _parts(self, bench: Bench, source: FileSource, answers: CacheDesk | None) -> Parts:
+        done = self.opened.checkpoint.done
         return Parts(
             scheduler=self._scheduler(bench.clock.now()),
-            transport=self.api.transport,
+            transports=self.api.transports,
             source=source,
             results=bench.results,
             log=bench.journal,
@@ -159,6 +184,8 @@ class LiveDesk:
             interruption=bench.interruption,
             publish=bench.publish,
             price=bench.price,
+            answers=answers,
+            is_done=done.__contains__,
         )
 
     def _scheduler(self, now: float) -> Scheduler:
@@ -167,6 +194,9 @@ class LiveDesk:
             lane_of=lambda model: model_class(model, self.catalog).name,
             draw=random.random,
             concurrency=self.api.concurrency,
+            endpoints=endpoint_specs(self.api, options, self.catalog),
+            strategy=Strategy(self.pool.strategy),
+            fallback_after_s=self.pool.fallback_after_s,
             first_guess=lambda model: tier_limits(options.tier, model, self.catalog),
             ceilings=Limits(
                 requests=options.rpm, input_tokens=options.itpm, output_tokens=options.otpm
@@ -255,7 +285,7 @@ def finished_snapshot(opened: OpenRun, wanted: Wanted) -> Snapshot:
         resumed=opened.checkpoint.tally.done,
     )
     progress = Progress(started_at=0.0, tally=opened.checkpoint.tally)
-    return view(facts, progress, (), phase=Phase.FINISHED, now=0.0)
+    return view(facts, progress, IDLE, phase=Phase.FINISHED, now=0.0)
 
 
 def _state(stop: Stop | None) -> str:

@@ -64,7 +64,7 @@ def _asked(settings: Settings) -> dict[str, ModelFacts]:
 
 
 def _list(settings: Settings, endpoint: Endpoint) -> tuple[ModelFacts, ...] | Failure | None:
-    with Api(options=settings.options, endpoint=endpoint, sandbox=False, scenario=None) as api:
+    with Api(options=settings.options, endpoints=(endpoint,), sandbox=False, scenario=None) as api:
         api.open()
         return asyncio.run(_listed(api.transport))
 

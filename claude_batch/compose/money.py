@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -70,10 +69,9 @@ def refuse_unpriced(found: Forecast) -> None:
         )
 
 
-def ask_if_expensive(found: Forecast, options: Options, *, yes: bool) -> None:
-    """Ask on a terminal before more than --confirm-above is spent; leaves when refused."""
-    expensive = found.likely_usd > options.confirm_above
-    if not expensive or yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+def ask_if_expensive(found: Forecast, options: Options) -> None:
+    """Ask before more than --confirm-above is spent; leaves when refused."""
+    if found.likely_usd <= options.confirm_above:
         return
     question = (
         f"This will cost about {found.likely_usd:,.2f} USD (at most {found.most_usd:,.2f}, if "

@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from claude_batch.core.catalog import Catalog
 from claude_batch.core.model import Request
 from claude_batch.core.prefix import Lifetime
 from claude_batch.core.prefix_saving import report
+from claude_batch.storage.entries import Done
 from claude_batch.storage.opening import OpenRun, Wanted, left_out
 from claude_batch.storage.prefixing import marked, plan_prefixes
 from claude_batch.storage.prompts import read_requests
 from claude_batch.ui.screen import Screen
 
 
-def requests_left(opened: OpenRun, wanted: Wanted) -> Iterator[Request]:
-    """Yield what is left to be done; the prompts are hashed on the way, to notice a change."""
+def _any(_: int) -> bool:
+    return True
+
+
+def requests_left(
+    opened: OpenRun,
+    wanted: Wanted,
+    *,
+    among: Callable[[int], bool] = _any,
+    estimated: bool = True,
+    done_too: bool = False,
+) -> Iterator[Request]:
+    """Yield what is left to be done, of the lines `among` which it is looked for.
+
+    The prompts are hashed on the way, to notice a change. `done_too` yields lines that have a
+    result as well, for a response cache that counts equal ones.
+    """
     identity, done = opened.identity, opened.checkpoint.done
     out = frozenset(left_out(wanted.results)) if identity.skip_invalid else frozenset()
+    if done_too:
+        done = Done()
     requests = read_requests(
         opened.prompts,
         wanted.defaults,
-        skip=lambda line: line in done or line in out,
+        skip=lambda line: line in done or line in out or not among(line),
         expected=(identity.size, identity.sha256),
+        estimated=estimated,
     )
     return (request for request in requests if not done.ids or request.custom_id not in done.ids)
 
 
 def marked_requests(
-    opened: OpenRun, wanted: Wanted, lifetime: Lifetime, catalog: Catalog, screen: Screen
+    opened: OpenRun,
+    wanted: Wanted,
+    *,
+    catalog: Catalog,
+    screen: Screen,
+    done_too: bool,
 ) -> Iterator[Request]:
     """Yield what is left; with --cache-prefix, marked where prompts begin alike.
 
     Finding that out takes a pass of its own over the prompts: call it off the event loop.
     """
+    left = requests_left(opened, wanted, done_too=done_too)
     if wanted.cache_prefix != "auto":
-        return requests_left(opened, wanted)
+        return left
+    lifetime: Lifetime = "5m"
     plan = plan_prefixes(requests_left(opened, wanted), lifetime, catalog)
     screen.notice(f"--cache-prefix: {report(plan.prefixes.values(), lifetime, catalog)}")
-    return marked(requests_left(opened, wanted), plan)
+    return marked(left, plan)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claude_batch.compose.api import Api
+from claude_batch.compose.batch import BatchDesk
+from claude_batch.compose.batch_mode import Crossroads, TypedMode, refuse_detached
 from claude_batch.compose.checking import check_shown, defaults_of
 from claude_batch.compose.live import STDOUT, LiveDesk, finished_snapshot
 from claude_batch.compose.money import ask_if_expensive, catalog_for, forecast, refuse_unpriced
 from claude_batch.compose.requests import requests_left
-from claude_batch.compose.telling import tell_opened
+from claude_batch.compose.telling import tell_left_running, tell_opened
 from claude_batch.config import Options, Settings
 from claude_batch.core.catalog import Catalog
 from claude_batch.core.routing import routes_of_text
@@ -46,6 +48,7 @@ class RunOrder:
     sandbox: bool
     scenario: Path | None
     skip_invalid: bool
+    typed: TypedMode
     new_only: bool
     fresh: bool
     retry_errored: bool
@@ -58,6 +61,7 @@ class ResumeOrder:
 
     results: Path | None
     settings: Settings
+    typed: TypedMode
     new_only: bool
     retry_errored: bool
     yes: bool
@@ -87,6 +91,7 @@ def run_on(screen: Screen, order: RunOrder) -> int:
         skip_invalid=order.skip_invalid,
         dedupe=order.settings.options.dedupe,
         cache_prefix=order.settings.options.cache_prefix,
+        mode=order.settings.options.mode,
         retry_errored=order.retry_errored,
         fresh=order.fresh,
         started_at=utc(time.time()),
@@ -156,53 +161,92 @@ def _carry_out(screen: Screen, wanted: Wanted, order: RunOrder | ResumeOrder) ->
         refuse_as_stdout(STDOUT, wanted.results, Path(wanted.prompts))
     api = Api(
         options=options,
-        endpoint=order.settings.endpoint,
+        endpoints=order.settings.endpoints,
         sandbox=wanted.sandbox,
         scenario=Path(wanted.scenario) if wanted.scenario else None,
     )
     try:
         with locked(wanted.results), api:
-            opened = _open(wanted, screen, api)
+            opened = _open(wanted, screen, api, order.typed)
             remember_run(wanted.results)
             tell_opened(screen, wanted, opened)
             if opened.is_done:
                 return _show_again(screen, wanted, opened, options)
-            api.open()
-            catalog = catalog_for(options)
-            _mind_the_cost(wanted, opened, options, catalog, yes=order.yes)
-            desk = LiveDesk(
-                wanted=wanted,
-                opened=opened,
-                api=api,
-                options=options,
-                catalog=catalog,
-                screen=screen,
-                to_stdout=_to_stdout(options),
-                new_only=order.new_only,
-            )
-            return desk.work()
+            return _work_off(screen, wanted, opened, order, api)
     finally:
         screen.close(None, None)
 
 
+def _work_off(
+    screen: Screen, wanted: Wanted, opened: OpenRun, order: RunOrder | ResumeOrder, api: Api
+) -> int:
+    """Choose the way that an opened run goes on, and go it; return the exit code."""
+    options = order.settings.options
+    api.open()
+    catalog = catalog_for(options)
+    way = Crossroads(
+        wanted=wanted,
+        opened=opened,
+        settings=order.settings,
+        typed=order.typed,
+        api=api,
+        catalog=catalog,
+        screen=screen,
+    ).choose()
+    _mind_the_cost(wanted, opened, order, catalog, batch=way.endpoint is not None)
+    if way.endpoint is not None and (options.cache or options.cache_url or wanted.dedupe):
+        screen.notice("--cache and --dedupe are for live requests: batches are sent in full")
+    batches = BatchDesk(
+        wanted=wanted,
+        opened=opened,
+        api=api,
+        options=options,
+        catalog=catalog,
+        screen=screen,
+        way=way,
+    )
+    desk = LiveDesk(
+        wanted=wanted,
+        opened=opened,
+        api=api,
+        options=options,
+        pool=order.settings.pool,
+        catalog=catalog,
+        screen=screen,
+        to_stdout=_to_stdout(options),
+        new_only=order.new_only,
+        batches=batches if way.endpoint is not None else None,
+    )
+    return desk.work()
+
+
 def _mind_the_cost(
-    wanted: Wanted, opened: OpenRun, options: Options, catalog: Catalog, *, yes: bool
+    wanted: Wanted,
+    opened: OpenRun,
+    order: RunOrder | ResumeOrder,
+    catalog: Catalog,
+    *,
+    batch: bool,
 ) -> None:
     """Refuse a bound that cannot be kept; ask before the run gets expensive."""
-    if options.max_cost is None and (wanted.sandbox or yes):
+    options = order.settings.options
+    asks = not (wanted.sandbox or order.yes) and sys.stdin.isatty() and sys.stderr.isatty()
+    if options.max_cost is None and not asks:
         return
     left = opened.identity.total - opened.checkpoint.tally.done
-    found = forecast(requests_left(opened, wanted), left, catalog, batch=options.mode == "batch")
+    found = forecast(requests_left(opened, wanted), left, catalog, batch=batch)
     if options.max_cost is not None:
         refuse_unpriced(found)
-    if not wanted.sandbox:
-        ask_if_expensive(found, options, yes=yes)
+    if asks:
+        ask_if_expensive(found, options)
 
 
-def _open(wanted: Wanted, screen: Screen, api: Api) -> OpenRun:
+def _open(wanted: Wanted, screen: Screen, api: Api, typed: TypedMode) -> OpenRun:
     def before_start() -> None:
+        refuse_detached(typed, mode=wanted.mode, sandbox=wanted.sandbox)
         api.open()
         if wanted.fresh:
+            tell_left_running(screen, wanted)
             for path in set_aside(wanted.results, time.strftime("%Y%m%d-%H%M%S")):
                 screen.notice(f"set aside: {path.name}")
 

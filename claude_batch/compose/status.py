@@ -10,10 +10,15 @@ from typing import Any
 import orjson
 
 from claude_batch.compose.telling import shown
+from claude_batch.core.batch_model import ChunkView
 from claude_batch.core.model import ResultType
 from claude_batch.errors import CheckpointError
+from claude_batch.storage.batch_journal import read_batches
+from claude_batch.storage.results import utc
 from claude_batch.storage.run_index import runs_below
-from claude_batch.storage.run_status import RunStatus, run_status
+from claude_batch.storage.run_status import RunState, RunStatus, run_status
+from claude_batch.ui.batches_table import run_batches_table
+from claude_batch.ui.chunk_words import age_s
 from claude_batch.ui.tables import StatusRow, print_table, status_table
 
 
@@ -21,9 +26,9 @@ def show_status(results: Path | None, *, as_json: bool) -> None:
     """Print where a run stands, or all runs in and below this folder."""
     if results is None:
         found = [run_status(path) for path in runs_below(Path.cwd())]
-        runs = [status for status in found if status is not None]
+        runs = [_Run(status) for status in found if status is not None]
     else:
-        runs = [_one(results)]
+        runs = [_Run(_one(results))]
     if as_json:
         value: Any = _json(runs[0]) if results is not None else [_json(run) for run in runs]
         sys.stdout.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE).decode())
@@ -32,6 +37,32 @@ def show_status(results: Path | None, *, as_json: bool) -> None:
         sys.stderr.write("there is no run in or below this folder\n")
         return
     print_table(status_table([_row(run) for run in runs], time.time()), to_stdout=True)
+    if results is not None and runs[0].batches:
+        print_table(run_batches_table(runs[0].batches, time.time()), to_stdout=True)
+
+
+class _Run:
+    """A run and its batches, as its files tell them.
+
+    A run that nobody works on while batches of it are under way is `waiting`.
+    """
+
+    def __init__(self, status: RunStatus) -> None:
+        self.status = status
+        self.history = read_batches(status.results)
+        self.batches = tuple(chunk.view for chunk in self.history.chunks.values())
+
+    @property
+    def state(self) -> str:
+        """What the run is doing."""
+        idle = self.status.state in {RunState.INTERRUPTED, RunState.STOPPED}
+        return "waiting" if idle and self.history.open_chunks else self.status.state.value
+
+    @property
+    def mode(self) -> str:
+        """How the run goes on."""
+        chosen = self.history.mode
+        return chosen.asked if chosen else self.status.identity.mode
 
 
 def _one(results: Path) -> RunStatus:
@@ -44,32 +75,32 @@ def _one(results: Path) -> RunStatus:
     return status
 
 
-def _row(run: RunStatus) -> StatusRow:
-    tally = run.tally
+def _row(run: _Run) -> StatusRow:
+    status, tally = run.status, run.status.tally
     return StatusRow(
-        results=shown(run.results),
-        state=run.state.value,
+        results=shown(status.results),
+        state=run.state,
         done=tally.done,
         failed=tally.failed,
-        total=run.identity.total,
-        last_activity_at=run.last_activity_at,
-        mode=run.identity.mode,
-        sandbox=run.identity.sandbox,
+        total=status.identity.total,
+        last_activity_at=status.last_activity_at,
+        mode=run.mode,
+        sandbox=status.identity.sandbox,
         cost_usd=tally.cost_usd,
-        why=run.why,
+        why=status.why,
     )
 
 
-def _json(run: RunStatus) -> dict[str, Any]:
-    tally, identity = run.tally, run.identity
+def _json(run: _Run) -> dict[str, Any]:
+    status, tally, identity = run.status, run.status.tally, run.status.identity
     return {
-        "results": str(run.results),
+        "results": str(status.results),
         "prompts": identity.prompts,
         "run_id": identity.run_id,
-        "mode": identity.mode,
+        "mode": run.mode,
         "sandbox": identity.sandbox,
-        "state": run.state.value,
-        "why": run.why,
+        "state": run.state,
+        "why": status.why,
         "total": identity.total,
         "done": tally.done,
         **{kind.value: tally.ended[kind] for kind in ResultType},
@@ -79,5 +110,18 @@ def _json(run: RunStatus) -> dict[str, Any]:
         "output_tokens": tally.output_tokens,
         "cost_usd": tally.cost_usd,
         "started_at": identity.started_at,
-        "last_activity_at": run.last_activity_at,
+        "last_activity_at": status.last_activity_at,
+        "batches": [_batch_json(chunk, time.time()) for chunk in run.batches],
+    }
+
+
+def _batch_json(chunk: ChunkView, now: float) -> dict[str, Any]:
+    return {
+        "chunk": chunk.chunk,
+        "id": chunk.batch_id,
+        "requests": chunk.requests,
+        "state": chunk.state.value,
+        "age_s": age_s(chunk, now),
+        "created_at": None if chunk.created_at is None else utc(chunk.created_at),
+        "expires_at": None if chunk.expires_at is None else utc(chunk.expires_at),
     }

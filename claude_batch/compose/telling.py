@@ -6,11 +6,13 @@ import os
 import shlex
 from pathlib import Path
 
+from claude_batch.core.batch_model import ChunkState
 from claude_batch.core.catalog import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
 from claude_batch.core.routing import went_where
 from claude_batch.core.scheduler import Stop, StopKind
 from claude_batch.core.snapshot import Snapshot
 from claude_batch.errors import Exit
+from claude_batch.storage.batch_journal import read_batches
 from claude_batch.storage.opening import OpenRun, Wanted, left_out_path
 from claude_batch.ui.screen import Ending, Screen
 
@@ -23,17 +25,34 @@ def tell_opened(screen: Screen, wanted: Wanted, opened: OpenRun) -> None:
     if opened.is_done:
         screen.notice(
             f"this run is finished: {done:,} of {total:,} results are in {results}",
-            "--fresh starts over, --retry-errored tries again what did not succeed",
+            "run --fresh starts over"
+            + (
+                ", --retry-errored tries again what did not succeed"
+                if checkpoint.tally.failed
+                else ""
+            ),
         )
     elif opened.checked is None:
         why = f" ({opened.left.why})" if opened.left and opened.left.why else ""
         screen.notice(f"going on with {results}: {done:,} of {total:,} done before{why}")
     else:
-        screen.notice(f"{total:,} prompts; results go to {results}")
+        screen.notice(f"{_counted(total, 'prompt')}; results go to {results}")
     _tell_checked(screen, opened)
     _tell_repaired(screen, wanted, opened)
     if opened.retaken:
-        screen.notice(f"trying again {opened.retaken:,} requests that did not succeed")
+        retaken = _counted(opened.retaken, "request")
+        screen.notice(f"trying again {retaken} that did not succeed")
+
+
+def tell_left_running(screen: Screen, wanted: Wanted) -> None:
+    """Say which batches of a run that is set aside go on, and are charged, all the same."""
+    chunks = read_batches(wanted.results).open_chunks
+    ids = [chunk.batch_id for chunk in chunks if chunk.batch_id is not None]
+    if ids:
+        screen.notice(
+            f"the run that is set aside has batches under way: {', '.join(ids)}",
+            f"to pay for no more of them: claude-batch batches cancel {ids[0]}",
+        )
 
 
 def _tell_checked(screen: Screen, opened: OpenRun) -> None:
@@ -59,12 +78,12 @@ def _tell_repaired(screen: Screen, wanted: Wanted, opened: OpenRun) -> None:
         screen.notice(f"repaired: a torn last line of {checkpoint.torn_bytes:,} bytes was cut off")
     if checkpoint.damaged:
         screen.notice(
-            f"repaired: {checkpoint.damaged:,} damaged stretches were moved to "
-            f"{shown(wanted.results)}.damaged; their requests are sent again"
+            f"repaired: {_counted(checkpoint.damaged, 'damaged stretch', 'es')} moved to "
+            f"{shown(wanted.results)}.damaged; what was in there is sent again"
         )
     if opened.identity.invalid:
         screen.notice(
-            f"{opened.identity.invalid:,} bad lines were left out; they are listed in "
+            f"left out: {_counted(opened.identity.invalid, 'bad line')}, listed in "
             f"{shown(left_out_path(wanted.results))}"
         )
 
@@ -78,23 +97,37 @@ def ending_of(
     if stop is None:
         return _finished(code, opened, snapshot, results)
     command = f"claude-batch resume {shlex.quote(shown(results))}"
+    under_way = _under_way(snapshot) if stop.kind is not StopKind.DETACHED else ""
     return Ending(
-        message=f"{_why(code, stop)}; {left:,} of {total:,} are left",
+        message=f"{_why(code, stop)}{under_way}; {left:,} of {total:,} are left",
         resume_command=command,
         exit_code=code,
     )
 
 
+def _under_way(snapshot: Snapshot | None) -> str:
+    """Return what becomes of batches that the API works on meanwhile, if there are any."""
+    chunks = snapshot.chunks if snapshot else ()
+    open_ones = sum(chunk.state is not ChunkState.COLLECTED for chunk in chunks)
+    if not open_ones:
+        return ""
+    goes = "batch goes" if open_ones == 1 else "batches go"
+    return f"; {open_ones:,} {goes} on at the API, and resume collects what comes of it"
+
+
 def _finished(code: int, opened: OpenRun, snapshot: Snapshot | None, results: Path) -> Ending:
     failed = snapshot.failed if snapshot else 0
+    name = shlex.quote(shown(results))
     if failed:
         return Ending(
-            message=f"finished; {failed:,} did not succeed (claude-batch results --only errored)",
-            resume_command=(f"claude-batch resume --retry-errored {shlex.quote(shown(results))}"),
+            message=f"finished; {failed:,} did not succeed",
+            look_command=f"claude-batch results {name} --only errored",
+            resume_command=f"claude-batch resume --retry-errored {name}",
             exit_code=code,
         )
     if opened.identity.invalid:
-        message = f"finished; {opened.identity.invalid:,} bad lines were left out"
+        left_out = _counted(opened.identity.invalid, "bad line")
+        message = f"finished; {left_out} left out"
         return Ending(message=message, resume_command=None, exit_code=code)
     return Ending(message="finished: every request succeeded", resume_command=None, exit_code=code)
 
@@ -118,6 +151,14 @@ def _why(code: int, stop: Stop) -> str:
             return f"gave up waiting: {stop.message}"
         case StopKind.COST:
             return f"stopped by --max-cost: {stop.message}"
+        case StopKind.BATCH:
+            return f"stopped: {stop.message}"
+        case StopKind.DETACHED:
+            return stop.message
+
+
+def _counted(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def shown(path: Path) -> str:

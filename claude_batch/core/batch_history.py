@@ -86,11 +86,13 @@ class BatchShapesProved:
 class ModeChosen:
     """How the run goes on from here: the `asked` mode (live, batch or auto) and its deadline.
 
-    `deadline_at` is wall time, so that a later process keeps to the same moment.
+    `deadline_at` is wall time, so that a later process keeps to the same moment; `endpoint` is
+    where batches go.
     """
 
     asked: str
     deadline_at: float | None = None
+    endpoint: str | None = None
 
 
 BatchRecord = (

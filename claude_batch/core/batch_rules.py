@@ -10,6 +10,7 @@ from claude_batch.core.batch_history import BY_DEADLINE, BY_USER
 from claude_batch.core.batch_model import BatchLine
 from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.model import Failure, FailureKind, ResultType
+from claude_batch.core.recommendation import dollars, duration
 
 USUAL_BATCH_S = 3600.0
 LONGEST_BATCH_S = 86_400.0
@@ -162,34 +163,29 @@ def choose_mode(prospects: Prospects) -> Choice:
         )
     live_s = prospects.live_eta_s or 0.0
     spare_s = prospects.deadline_s - live_s
-    late = f"the deadline is in {_span(prospects.deadline_s)}, live would take {_span(live_s)}"
+    left = duration(prospects.deadline_s)
+    late = f"the deadline is in {left}, live would take {duration(live_s)}"
     if live_s > LONGEST_BATCH_S and spare_s < USUAL_BATCH_S:
         return Choice(mode=Mode.BATCH, reason=f"batch: {late}; a batch takes a day at most{saving}")
     if spare_s < USUAL_BATCH_S:
         return Choice(
             mode=Mode.LIVE,
-            reason=f"live: {late}, and a batch usually needs up to {_span(USUAL_BATCH_S)}",
+            reason=f"live: {late}, and a batch usually needs up to {duration(USUAL_BATCH_S)}",
         )
-    live_after_s = max(0.0, spare_s - 0.2 * live_s - CANCELING_S)
+    after_s = live_after_s(prospects.deadline_s, live_s)
     return Choice(
         mode=Mode.BATCH,
-        reason=f"batch: {late}{saving}; what is late after {_span(live_after_s)} goes live",
-        live_after_s=live_after_s,
+        reason=f"batch: {late}{saving}; what is late after {duration(after_s)} goes live",
+        live_after_s=after_s,
     )
+
+
+def live_after_s(deadline_s: float, live_eta_s: float) -> float:
+    """Return how long batches may take, if what they leave is to be done live by the deadline."""
+    return max(0.0, deadline_s - 1.2 * live_eta_s - CANCELING_S)
 
 
 def _saving(prospects: Prospects) -> str:
     if prospects.cost_live_usd is None or prospects.cost_batch_usd is None:
         return ", at half the price"
-    return f", {prospects.cost_batch_usd:.2f} USD instead of {prospects.cost_live_usd:.2f}"
-
-
-def _span(seconds: float) -> str:
-    """Write a time as people say it."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    hours, rest = divmod(minutes, 60)
-    if not hours:
-        return f"{minutes} min"
-    return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f", {dollars(prospects.cost_batch_usd)} instead of {dollars(prospects.cost_live_usd)}"

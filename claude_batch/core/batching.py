@@ -155,7 +155,7 @@ class Batching:
         if undecided:
             return Over(Undecided(undecided))
         if self._going_live:
-            return Over(LeftForLive(reason="the batches were late for the deadline"))
+            return Over(LeftForLive(reason="the time for batches is over"))
         if self._packed:
             return Over(self._too_dear())
         return Over()

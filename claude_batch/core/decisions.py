@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from claude_batch.core.lane import Attempt, Job
 from claude_batch.core.model import Failure, Reply
+from claude_batch.core.snapshot import EndpointView, LaneView
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,17 @@ Decision = Send | Sleep | Idle | Finished
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """A request that will not be tried again, and what its last attempt brought."""
+    """A request that will not be tried again, and what its last attempt brought.
+
+    `degraded`: from an endpoint that only stood in for others.
+    """
 
     job: Job
     outcome: Reply | Failure
+    endpoint: str
     latency_s: float
     cost_usd: float | None = None
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +82,13 @@ class Ruling:
 
     endings: tuple[Ending, ...] = ()
     retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How lanes and endpoints stand, and how many requests are on their way."""
+
+    lanes: tuple[LaneView, ...] = ()
+    endpoints: tuple[EndpointView, ...] = ()
+    retrying: int = 0
+    in_flight: int = 0

@@ -54,21 +54,29 @@ class _Mean:
 class Estimates:
     """What one lane's requests are expected to cost, per model and length of answer."""
 
-    _inputs: dict[str, _Ratio] = field(default_factory=dict)
+    _inputs: dict[tuple[str, bool], _Ratio] = field(default_factory=dict)
     _outputs: dict[tuple[str, int], _Mean] = field(default_factory=dict)
 
-    def expect(self, request: Request) -> Cost:
-        """Return the cost to reserve for one attempt at `request`."""
-        ratio = self._inputs.get(request.model)
+    def expect(self, request: Request, *, warm: bool = False) -> Cost:
+        """Return the cost to reserve for one attempt; `warm`: the cache holds its beginning."""
+        ratio = self._inputs.get(_input_class(request))
         mean = self._outputs.get(_output_class(request))
         output = min(request.max_tokens, _PRIOR_OUTPUT_TOKENS) if mean is None else mean.value
         factor = 1.0 if ratio is None else ratio.real / ratio.estimated
-        return Cost(request.input_tokens * factor, output)
+        tokens = request.input_tokens
+        if warm:
+            tokens = max(0, tokens - request.cached_tokens)
+        return Cost(tokens * factor, output)
 
     def learn(self, request: Request, usage: Usage) -> None:
-        """Take in what a reply really used."""
-        ratio = self._inputs.setdefault(request.model, _Ratio())
-        ratio.add(request.input_tokens, usage.limited_input_tokens)
+        """Take in what a reply really used.
+
+        Where we know what is read from the cache, the whole prompt tells how far the estimate is
+        off; where the user sees to caching, what he saves is learned as if it were such an error.
+        """
+        ratio = self._inputs.setdefault(_input_class(request), _Ratio())
+        real = usage.prompt_tokens if request.cached_tokens else usage.limited_input_tokens
+        ratio.add(request.input_tokens, real)
         output_class = _output_class(request)
         mean = self._outputs.get(output_class)
         if mean is None:
@@ -80,3 +88,8 @@ class Estimates:
 def _output_class(request: Request) -> tuple[str, int]:
     """Return model and power of two that `max_tokens` fits in: like requests answer alike."""
     return request.model, request.max_tokens.bit_length()
+
+
+def _input_class(request: Request) -> tuple[str, bool]:
+    """Return the model, and whether a breakpoint of ours is in the prompt."""
+    return request.model, request.cached_tokens > 0

@@ -1,21 +1,16 @@
-"""A lane: the requests of one limit group and model class, and when the next may be launched.
-
-Strictly first come, first served: a request that is larger than what is left waits for its
-bucket, and nothing passes it meanwhile. What drips in is not lost by that, since it is what the
-large one will take; retries go before new requests, the oldest first.
-"""
+"""A lane: what one limit group allows for one model class, and when the next may be launched."""
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from claude_batch.core.estimates import Estimates
 from claude_batch.core.limits import NOTHING, Charge, Cost, LaneLimits
 from claude_batch.core.model import Failure, FailureKind, Reply, Request
+from claude_batch.core.rate_guess import RateGuess
 from claude_batch.core.retry import (
     EPISODES,
     FIRST_BACKOFF_S,
@@ -52,109 +47,76 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attempt:
-    """One try: what to send, in which lane, what was charged for it, within which deadline.
+    """One try: what to send where, in which lane, what was charged for it, its deadline.
 
-    `expected_usd` is what it will probably cost, where a bound on that has been set.
+    `expected_usd` is what it will probably cost, where a bound on that has been set; `degraded`
+    tells that the endpoint only stands in for others.
     """
 
     job: Job
-    lane: str
+    endpoint: str
+    lane: Lane
     charge: Charge
     timeout_s: float
     expected_usd: float = 0.0
+    degraded: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Lane:
-    """The queue of a lane and everything that can hold it back."""
+    """Everything that can hold the requests of a model class back, for all of a limit group."""
 
     name: str
+    model_class: str
     limits: LaneLimits
     window: Window
     draw: Callable[[], float]
     estimates: Estimates = field(default_factory=Estimates)
+    rate: RateGuess = field(default_factory=RateGuess)
     in_flight: int = 0
     waiting_for: str | None = None
     paused_until: float = -math.inf
     streak: int = 0
     refusals: int = 0
     _probing: bool = False
-    _queue: deque[Job] = field(default_factory=deque)
-    _again: list[tuple[int, Job]] = field(default_factory=list)
-    _delayed: list[tuple[float, int, Job]] = field(default_factory=list)
     _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     @property
-    def queued(self) -> int:
-        """Requests waiting, those that wait for a retry included."""
-        return len(self._queue) + self.retrying
+    def is_well(self) -> bool:
+        """Whether not all attempts of late have met an overload."""
+        return self.streak < OUTAGE_STREAK
 
-    @property
-    def retrying(self) -> int:
-        """Requests that have failed and wait for another attempt."""
-        return len(self._again) + len(self._delayed)
-
-    @property
-    def head(self) -> Job | None:
-        """The request that goes next; one that waits for its backoff is not in line yet."""
-        if self._again:
-            return self._again[0][1]
-        return self._queue[0] if self._queue else None
-
-    def pop(self) -> Job:
-        """Take the head out of the line."""
-        return heapq.heappop(self._again)[1] if self._again else self._queue.popleft()
-
-    def add(self, job: Job) -> None:
-        """Put a new request at the end of the queue."""
-        self._queue.append(job)
-
-    def again(self, job: Job, at: float) -> None:
-        """Put a failed request back; it goes before new ones, from `at` on."""
-        heapq.heappush(self._delayed, (at, job.order, job))
-
-    def expect(self, request: Request) -> Cost:
-        """Return what an attempt at `request` would probably cost."""
-        return self.estimates.expect(request)
-
-    def ready_at(self, now: float) -> float | None:
-        """Return when the next attempt may be launched; None: not before something finishes."""
-        delayed = self._delayed
-        while delayed and delayed[0][0] <= now:
-            _, order, job = heapq.heappop(delayed)
-            heapq.heappush(self._again, (order, job))
+    def ready_at(self, cost: Cost, now: float) -> float | None:
+        """Return when `cost` can be borne; None: not before something finishes."""
         room_at = self.window.room_at(self.in_flight, now, paced=self.limits.known)
         if room_at is None:
             return None
-        head = self.head
-        if head is None:
-            return max(delayed[0][0], self.paused_until, room_at) if delayed else None
         held_until = max(self.paused_until, room_at)
         if held_until > now:
             return held_until
-        ready = self.limits.ready_at(self.estimates.expect(head.request), now)
-        return min(ready, delayed[0][0]) if ready > now and delayed else ready
+        ready_at = self.limits.ready_at(cost, now)
+        return ready_at if self.limits.told else max(ready_at, self.rate.ready_at(now))
 
-    def take(self, now: float, *, expected_usd: float = 0.0) -> Attempt:
-        """Admit the next request. Call only when `ready_at(now)` is not after `now`."""
-        job = self.pop()
-        request = job.request
-        charge = self.limits.charge(self.estimates.expect(request), now)
+    def headroom(self, now: float) -> float:
+        """Return the share that is left of what binds most, be it a limit or the window."""
+        return min(1.0 - self.in_flight / self.window.limit, self.limits.headroom(now))
+
+    def launch(self, cost: Cost, now: float) -> Charge:
+        """Take an attempt in. Call only when `ready_at(cost, now)` is not after `now`."""
         self.in_flight += 1
-        job.tries += 1
-        job.launched_at = now
-        if job.admitted_at is None:
-            job.admitted_at = now
-        deadline = total_deadline_s(
-            max_tokens=request.max_tokens, input_tokens=request.input_tokens
-        )
-        return Attempt(
-            job=job,
-            lane=self.name,
-            charge=charge,
-            timeout_s=deadline,
-            expected_usd=expected_usd,
-        )
+        if not self.limits.told:
+            self.rate.launched(now)
+        return self.limits.charge(cost, now)
+
+    def give_up(self, attempt: Attempt, now: float) -> None:
+        """Let go of an attempt that has turned out to be another lane's: nothing was used."""
+        self.limits.settle(attempt.charge, NOTHING, now)
+        self.in_flight -= 1
+
+    def adopt(self, attempt: Attempt, now: float) -> Attempt:
+        """Take over an attempt from a lane that gave it up."""
+        self.in_flight += 1
+        return replace(attempt, lane=self, charge=self.limits.adopt(attempt.charge, now))
 
     def succeeded(self, attempt: Attempt, reply: Reply, now: float) -> None:
         """Settle a reply: true usage, what its headers say, and room for more."""
@@ -163,6 +125,8 @@ class Lane:
         latency_s = now - attempt.charge.at
         self.limits.wrote(reply.usage.output_tokens, latency_s)
         self.estimates.learn(attempt.job.request, reply.usage)
+        if not self.limits.told:
+            self.rate.answered()
         self.window.succeeded(self.in_flight, latency_s, paced=self.limits.known)
         self.in_flight -= 1
         if self.streak >= OUTAGE_STREAK:
@@ -172,15 +136,20 @@ class Lane:
         if self.paused_until <= now:
             self.waiting_for = None
 
-    def failed(self, attempt: Attempt, failure: Failure, now: float) -> None:
-        """Settle a failure, and hold the lane back if the failure is about more than itself."""
+    def failed(
+        self, attempt: Attempt, failure: Failure, now: float, *, shared: bool = False
+    ) -> None:
+        """Settle a failure, and hold the lane back if the failure is about more than itself.
+
+        `shared` by several endpoints: one that cannot be reached says nothing of the others.
+        """
         used = NOTHING if failure.kind in LIMITED | EPISODES else attempt.charge.cost
         self.limits.settle(attempt.charge, used, now)
         self.limits.learn(failure.headers, attempt.charge, now)
         self.window.answered = True
         if failure.kind in LIMITED:
             self._refused(attempt, failure, now)
-        elif failure.kind in EPISODES:
+        elif failure.kind in EPISODES and not (shared and failure.kind is FailureKind.UNREACHABLE):
             self._troubled(attempt, failure, now)
         else:
             self._recent.append(False)
@@ -199,9 +168,11 @@ class Lane:
             why = "429 without retry-after"
         if failure.kind is FailureKind.RAMP_LIMITED:
             self.limits.slow_down(now)
-        else:
+        elif self.limits.told:
             self.limits.refuse(failure, attempt.charge, now)
-        if failure.kind is FailureKind.RAMP_LIMITED or not self.limits.told:
+        else:
+            self.rate.refused(attempt.charge.at, now, wait_s=wait_s)
+        if failure.kind is FailureKind.RAMP_LIMITED or not self._is_paced:
             self.window.cut(self.in_flight, launched_at=attempt.charge.at, now=now)
         self._pause(now + wait_s, why)
 
@@ -225,8 +196,14 @@ class Lane:
         """Begin again after an outage: at the steady rate, with a part of what was in flight."""
         self.limits.calm(now)
         self.window.reopen(paced=self.limits.known)
+        self.rate.begin_anew()
         if self._probing:
             self.paused_until = now
+
+    @property
+    def _is_paced(self) -> bool:
+        """Whether something else than the window spreads launches."""
+        return self.limits.told or self.rate.per_s is not None
 
     def _pause(self, until: float, why: str, *, probing: bool = False) -> None:
         if until > self.paused_until:
@@ -234,15 +211,20 @@ class Lane:
             self.waiting_for = why
             self._probing = probing
 
-    def view(self, now: float) -> LaneView:
-        """Return the lane as a screen shows it."""
+    def view(self, now: float, *, queued: int) -> LaneView:
+        """Return the lane as a screen shows it; `queued` may go here, or to its like."""
         paused = self.paused_until > now
         return LaneView(
             name=self.name,
             gauges=self.limits.gauges(now),
             in_flight=self.in_flight,
-            queued=self.queued,
+            queued=queued,
             concurrency=self.window.limit,
             waiting_for=self.waiting_for if paused else None,
             waiting_s=self.paused_until - now if paused else None,
         )
+
+
+def deadline_s(request: Request) -> float:
+    """Return how long an attempt at `request` may take before it counts as hung."""
+    return total_deadline_s(max_tokens=request.max_tokens, input_tokens=request.input_tokens)

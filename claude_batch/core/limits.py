@@ -78,17 +78,35 @@ class Charge(NamedTuple):
     marks: tuple[Mark | None, ...]
 
 
+Ceilings = dict[int, Ceiling]
+"""The user's own bounds, by their place in a `Cost`; lanes of one model class share them."""
+
+
+def ceilings_of(limits: Limits) -> Ceilings:
+    """Return `limits` as bounds that are never exceeded, whoever spends."""
+    given = {place: limits.of(kind) for place, kind in enumerate(_ORDER)}
+    return {
+        place: Ceiling(limit_per_minute=limit * _exactness(place))
+        for place, limit in given.items()
+        if limit is not None
+    }
+
+
+def _exactness(place: int) -> float:
+    return 1.0 if _ORDER[place] is LimitKind.REQUESTS else _TOKEN_CEILING
+
+
 class LaneLimits:
     """The limits of one lane. A kind without one is unlimited, as far as anyone has said.
 
-    Inside, kinds go by their place in a `Cost`.
+    Inside, kinds go by their place in a `Cost`. `ceilings` may be shared with other lanes.
     """
 
-    def __init__(self, *, guess: Limits, ceilings: Limits, share: float, now: float) -> None:
-        self._user = ceilings
+    def __init__(self, *, guess: Limits, ceilings: Ceilings, share: float, now: float) -> None:
         self._share = share
         self._servers: dict[int, ServerLimit] = {}
-        self._ceilings: dict[int, Ceiling] = {}
+        self._shares: Ceilings = {}
+        self._ceilings = list(ceilings.items())
         self._in_flight = [0.0, 0.0, 0.0]
         self._flights = Flights()
         self._boost, self._boost_at = CALM_BOOST, now
@@ -97,7 +115,8 @@ class LaneLimits:
             limit = guess.of(kind)
             if limit is not None:
                 self._begin(place, limit, now)
-            self._set_ceiling(place, limit)
+            if share < 1.0:
+                self._set_share(place, limit)
 
     def _begin(self, place: int, limit: float, now: float) -> ServerLimit:
         """Return a new limit with a full bucket."""
@@ -126,7 +145,7 @@ class LaneLimits:
         for place, server in self._servers.items():
             at = server.ready_at(cost[place], now)
             ready = max(ready, at)
-        for place, ceiling in self._ceilings.items():
+        for place, ceiling in self._ceilings:
             at = ceiling.ready_at(cost[place], now)
             ready = max(ready, at)
         return ready
@@ -140,9 +159,22 @@ class LaneLimits:
             self._in_flight[place] += amount
         for place, server in self._servers.items():
             marks[place] = server.spend(cost[place], now, boost=boost)
-        for place, ceiling in self._ceilings.items():
+        for place, ceiling in self._ceilings:
             ceiling.spend(cost[place], now)
         return Charge(cost, now, tuple(marks))
+
+    def adopt(self, charge: Charge, now: float) -> Charge:
+        """Take over the charge of an attempt that has turned out to draw on these limits."""
+        cost = charge.cost
+        self._flights.join(charge.at)
+        for place, amount in enumerate(cost):
+            self._in_flight[place] += amount
+        for place, server in self._servers.items():
+            server.in_flight += cost[place]
+            server.bucket.spend(cost[place], now)
+        for place, ceiling in self._ceilings:
+            ceiling.correct(cost[place], now)
+        return Charge(cost, charge.at, (None, None, None))
 
     def settle(self, charge: Charge, actual: Cost, now: float) -> None:
         """Replace an attempt's expected cost by what it used."""
@@ -152,7 +184,7 @@ class LaneLimits:
             self._in_flight[place] -= amount
         for place, server in self._servers.items():
             server.settle(expected[place], actual[place], now)
-        for place, ceiling in self._ceilings.items():
+        for place, ceiling in self._ceilings:
             ceiling.correct(actual[place] - expected[place], now)
 
     def learn(self, headers: ResponseHeaders, charge: Charge, now: float) -> None:
@@ -167,26 +199,22 @@ class LaneLimits:
             said = Said(reading, charge.marks[place], charge.at, headers.server_time)
             server.read(said, now)
             if self._share < 1.0:
-                self._set_ceiling(place, float(reading.limit_per_minute))
+                self._set_share(place, float(reading.limit_per_minute))
 
     def wrote(self, output_tokens: int, seconds: float) -> None:
         """Learn how fast output is written."""
         self._flights.learn(output_tokens, seconds)
 
-    def _set_ceiling(self, place: int, limit: float | None) -> None:
-        """Keep to the lower of the user's ceiling and the user's share of `limit`.
+    def _set_share(self, place: int, limit: float | None) -> None:
+        """Keep to the user's share of `limit`.
 
         A share of what nobody has told yet bounds nothing, but what is spent is counted already.
         """
-        kind = _ORDER[place]
-        user = self._user.of(kind)
-        if user is None and self._share == 1.0:
-            return
-        user = math.inf if user is None else user
-        shared = math.inf if limit is None else limit * self._share
-        per_minute = min(user, shared) * (1.0 if kind is LimitKind.REQUESTS else _TOKEN_CEILING)
-        ceiling = self._ceilings.setdefault(place, Ceiling(limit_per_minute=per_minute))
-        ceiling.limit_per_minute = per_minute
+        per_minute = math.inf if limit is None else limit * self._share * _exactness(place)
+        if place not in self._shares:
+            self._shares[place] = Ceiling(limit_per_minute=per_minute)
+            self._ceilings.append((place, self._shares[place]))
+        self._shares[place].limit_per_minute = per_minute
 
     def refuse(self, failure: Failure, charge: Charge, now: float) -> None:
         """Learn from a 429; without a name it was for want of what is nearest to its end."""
@@ -212,19 +240,26 @@ class LaneLimits:
             self._boost, self._boost_at = min(MOST_BOOST, grown), now
         return self._boost
 
+    def headroom(self, now: float) -> float:
+        """Return the share that is left of the limit that is nearest to its end; 1 for none."""
+        shares = [
+            server.free(now) / server.bucket.limit_per_minute for server in self._servers.values()
+        ]
+        return min(shares, default=1.0)
+
     def gauges(self, now: float) -> tuple[Gauge, ...]:
         """Return the three limits as a screen shows them."""
         return tuple(self._gauge(kind, now) for kind in LimitKind)
 
     def _gauge(self, kind: LimitKind, now: float) -> Gauge:
         server = self._servers.get(_PLACE[kind])
-        ceiling = self._ceilings.get(_PLACE[kind])
+        ceilings = [ceiling for place, ceiling in self._ceilings if place == _PLACE[kind]]
         limits, levels, full_in_s = [], [], 0.0
         if server is not None:
             limits.append(server.bucket.limit_per_minute)
             levels.append(server.bucket.level_at(now))
             full_in_s = server.bucket.full_in_s(now)
-        if ceiling is not None:
+        for ceiling in ceilings:
             limits.append(ceiling.limit_per_minute)
             levels.append(ceiling.room(now))
         if math.isinf(min(limits, default=0.0)):

@@ -176,7 +176,8 @@ class Result:
     """A request's final state. `payload` is the message, or the error object, as bytes of JSON.
 
     `started_at` is wall time of the first attempt in this process; `latency_s` is the last
-    attempt's.
+    attempt's. `cached`: an answer that was there already, at no cost; its `usage` is nothing.
+    `degraded`: from an endpoint that only stood in for others.
     """
 
     custom_id: str
@@ -190,4 +191,5 @@ class Result:
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = None
     cached: bool = False
+    degraded: bool = False
     meta: bytes | None = None

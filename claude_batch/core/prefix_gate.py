@@ -47,6 +47,11 @@ class PrefixGate:
             return now
         return max(now, entry.until)
 
+    def is_warm(self, key: Hashable, now: float) -> bool:
+        """Tell whether the cache holds that prefix, as far as we know."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.state is _State.WARM and now < entry.until
+
     def launched(self, key: Hashable, now: float) -> None:
         """Note that one goes: the first of a cold prefix warms it, any other keeps it warm."""
         entry = self._entries.setdefault(key, _Entry())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
+from claude_batch.core.decisions import Standing
 from claude_batch.core.events import Failed, Minute, Recorded
-from claude_batch.core.lane import Lane
 from claude_batch.core.model import FailureKind, ResultType, Usage
 from claude_batch.core.snapshot import FailureView, Phase, Snapshot
 
@@ -16,9 +16,13 @@ LATEST_FAILURES = 5
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """Results counted: how many ended how, what they used and cost."""
+    """Results counted: how many ended how, what they used and cost; `priced` have a cost.
+
+    An answer from the cache is a result like any other, but uses no tokens and costs nothing.
+    """
 
     ended: Counter[ResultType] = field(default_factory=Counter)
+    priced: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = None
@@ -39,7 +43,14 @@ class Tally:
         self.input_tokens += usage.prompt_tokens
         self.output_tokens += usage.output_tokens
         if cost_usd is not None:
+            self.priced += 1
             self.cost_usd = (self.cost_usd or 0.0) + cost_usd
+
+    def projected_cost_usd(self, total: int) -> float | None:
+        """Return what all of `total` will cost at the mean so far; None while there is none."""
+        if self.cost_usd is None or not self.priced:
+            return None
+        return self.cost_usd / self.priced * total
 
     def copy(self) -> Tally:
         """Return the figures as they are now."""
@@ -161,10 +172,20 @@ class RunFacts:
     notice: str | None = None
 
 
+IDLE = Standing()
+"""How lanes and endpoints stand where there are none."""
+
+
 def view(
-    facts: RunFacts, progress: Progress, lanes: tuple[Lane, ...], *, phase: Phase, now: float
+    facts: RunFacts,
+    progress: Progress,
+    standing: Standing,
+    *,
+    phase: Phase,
+    now: float,
+    wall: float | None = None,
 ) -> Snapshot:
-    """Return the figures of a run at `now`, for a screen."""
+    """Return the figures of a run, for a screen; `now` and `wall` are the time by both clocks."""
     rates = progress.rates(now)
     tally = progress.tally
     return Snapshot(
@@ -180,8 +201,8 @@ def view(
         errored=tally.ended[ResultType.ERRORED],
         canceled=tally.ended[ResultType.CANCELED],
         expired=tally.ended[ResultType.EXPIRED],
-        retrying=sum(lane.retrying for lane in lanes),
-        in_flight=sum(lane.in_flight for lane in lanes),
+        retrying=standing.retrying,
+        in_flight=standing.in_flight,
         attempts=progress.attempts,
         rate_limited=progress.rate_limited,
         elapsed_s=now - progress.started_at,
@@ -192,7 +213,10 @@ def view(
         input_tokens_per_minute=rates.input_tokens,
         output_tokens_per_minute=rates.output_tokens,
         cost_usd=tally.cost_usd,
-        lanes=tuple(lane.view(now) for lane in lanes),
+        projected_cost_usd=tally.projected_cost_usd(facts.total),
+        at=wall,
+        lanes=standing.lanes,
+        endpoints=standing.endpoints,
         failures=tuple(progress.failures),
         notice=facts.notice,
     )

@@ -1,15 +1,16 @@
-"""Which request goes next, and what becomes of one that has been tried.
+"""What becomes of each request: taken in, sent when it can be, judged by what comes back.
 
 The scheduler is told what happened and what time it is, and answers with what to do. It never
-waits, and everything that changes its state is a method here or of `Lane`. Times are seconds on
-one monotonic clock.
+waits, and everything that changes its state is a method here or of what it is made of: `Dispatch`
+knows who goes next and where to, `Pool` the endpoints, `Lane` what holds requests back. Times are
+seconds on one monotonic clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
 
+from claude_batch.core.breaker import TROUBLES
 from claude_batch.core.decisions import (
     Decision,
     Ending,
@@ -18,28 +19,33 @@ from claude_batch.core.decisions import (
     Ruling,
     Send,
     Sleep,
+    Standing,
     Stop,
     StopKind,
 )
+from claude_batch.core.dispatch import Dispatch
 from claude_batch.core.first_replies import FirstReplies
 from claude_batch.core.lane import Attempt, Job, Lane
-from claude_batch.core.limits import NO_LIMITS, LaneLimits, Limits
+from claude_batch.core.limits import Cost
 from claude_batch.core.model import Failure, FailureKind, Reply, Request
+from claude_batch.core.placing import Placing, Strategy
+from claude_batch.core.pool import Endpoint, EndpointSpec, Pool
+from claude_batch.core.prefix_gate import PrefixGate
 from claude_batch.core.retry import (
     COUNTED,
     FIRST_BACKOFF_S,
     LIMITED,
     MAX_BACKOFF_S,
-    MAYBE_BILLED,
     PROBE_BACKOFF_S,
     full_jitter,
 )
-from claude_batch.core.spending import PriceOf, Spending
-from claude_batch.core.window import Window
+from claude_batch.core.scheduler_settings import SchedulerSettings, lane_opener
+from claude_batch.core.spending import Spending
 
 __all__ = [
     "Decision",
     "Ending",
+    "EndpointSpec",
     "Finished",
     "Idle",
     "Ruling",
@@ -49,48 +55,27 @@ __all__ = [
     "Sleep",
     "Stop",
     "StopKind",
+    "Strategy",
 ]
 
 READ_AHEAD_REQUESTS = 10_000
 READ_AHEAD_BYTES = 64_000_000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerSettings:
-    """What the user and the machine allow.
-
-    `lane_of` names the lane of a model; `first_guess` gives a lane's limits before any header
-    has told them; `concurrency` bounds all attempts in flight together. `spent_usd` is what the
-    run has cost before, `price_of` what an attempt will probably cost.
-    """
-
-    lane_of: Callable[[str], str]
-    draw: Callable[[], float]
-    concurrency: int
-    first_guess: Callable[[str], Limits] = lambda _: NO_LIMITS
-    ceilings: Limits = NO_LIMITS
-    share: float = 1.0
-    max_attempts: int = 6
-    patience_s: float = 3600.0
-    max_cost_usd: float | None = None
-    spent_usd: float = 0.0
-    price_of: PriceOf = lambda _request, _output_tokens: 0.0
+_NOT_FOUND = 404
 
 
 class Scheduler:
-    """All lanes of a run, and the verdict on every attempt."""
+    """All requests of a run, and the verdict on every attempt."""
 
     def __init__(self, settings: SchedulerSettings, *, now: float) -> None:
         self._settings = settings
-        self._lanes: dict[str, Lane] = {}
-        self._turn = 0
         self._order = 0
         self._in_flight = 0
         self._unended = 0
         self._unended_bytes = 0
         self._more_to_come = True
         self._first: FirstReplies[Ending] = FirstReplies()
-        self._forbidden: dict[str, str] = {}
+        self._unserved: set[str] = set()
         self._last_success_at = now
         self._over_budget: Stop | None = None
         self._spending: Spending | None = None
@@ -100,6 +85,21 @@ class Scheduler:
                 price_of=settings.price_of,
                 spent_usd=settings.spent_usd,
             )
+        self._pool = Pool(settings.endpoints, lane_opener(settings))
+        gate = PrefixGate()
+        self._dispatch = Dispatch(
+            pool=self._pool,
+            placing=Placing(
+                pool=self._pool,
+                gate=gate,
+                draw=settings.draw,
+                strategy=settings.strategy,
+                fallback_after_s=settings.fallback_after_s,
+            ),
+            gate=gate,
+            class_of=settings.lane_of,
+            expect=self._expect,
+        )
         self.stop: Stop | None = None
 
     @property
@@ -109,8 +109,8 @@ class Scheduler:
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
-        """The lanes seen so far, in order of appearance."""
-        return tuple(self._lanes.values())
+        """The lanes needed so far."""
+        return self._pool.lanes
 
     @property
     def hungry(self) -> bool:
@@ -121,12 +121,26 @@ class Scheduler:
             and self._unended_bytes < READ_AHEAD_BYTES
         )
 
-    def add(self, request: Request, now: float) -> None:
-        """Take a request in, at the end of its lane."""
+    def standing(self, now: float) -> Standing:
+        """Return how lanes and endpoints stand, for a screen."""
+        dispatch = self._dispatch
+        return Standing(
+            lanes=tuple(
+                lane.view(now, queued=dispatch.queued(lane.model_class)) for lane in self.lanes
+            ),
+            endpoints=tuple(each.view() for each in self._pool.endpoints),
+            retrying=dispatch.retrying,
+            in_flight=self._in_flight,
+        )
+
+    def add(self, request: Request) -> None:
+        """Take a request in, at the end of its line."""
         self._order += 1
         self._unended += 1
         self._unended_bytes += len(request.body)
-        self._lane(request.model, now).add(Job(request=request, order=self._order))
+        job = Job(request=request, order=self._order)
+        if not self._dispatch.enter(job):
+            self._leave_unserved(job)
 
     def no_more(self) -> None:
         """Note that the input has ended."""
@@ -142,72 +156,39 @@ class Scheduler:
             self._lose_patience()
         if self.stop is not None:
             return Finished(self.stop)
-        found = self._find(now) if self._in_flight < self._settings.concurrency else None
+        found = self._find(now)
         if isinstance(found, Attempt):
+            self._in_flight += 1
             return Send(found)
         if self._over_budget is not None and not self._in_flight:
             self.end(self._over_budget)
             return Finished(self.stop)
-        if found is not None:
+        if found < math.inf:
             return Sleep(min(found, self._last_success_at + self._settings.patience_s))
         if self._in_flight or self._more_to_come:
             return Idle()
-        return Finished(self._unserved())
+        return Finished(self._stop_for_unserved())
 
-    def _find(self, now: float) -> Attempt | float | None:
-        """Return an attempt to launch now, or when there may be one without anything happening."""
-        wake: float | None = None
+    def _find(self, now: float) -> Attempt | float:
         self._over_budget = None
-        for lane in self._in_turn():
-            ready = self._ready_at(lane, now)
-            if ready is None:
-                continue
-            if ready > now:
-                wake = ready if wake is None else min(wake, ready)
-            elif (attempt := self._take(lane, now)) is not None:
-                return attempt
-        return wake
+        if self._in_flight >= self._settings.concurrency:
+            return math.inf
+        return self._dispatch.next(now)
 
-    def _take(self, lane: Lane, now: float) -> Attempt | None:
-        """Admit the head of `lane`, unless it might cross the bound on costs.
+    def _expect(self, request: Request, cost: Cost) -> float | None:
+        """Return the probable price of an attempt and reserve it; None if it does not fit.
 
         Then it waits for what is in flight, which may turn out cheaper than expected.
         """
-        expected_usd = 0.0
-        if self._spending is not None and lane.head is not None:
-            request = lane.head.request
-            price = self._spending.expect(request, lane.expect(request).output_tokens)
-            if price is None:
-                message = f"the next request might cost more than is left: {self._spending}"
-                self._over_budget = Stop(kind=StopKind.COST, message=message)
-                return None
-            self._spending.began(price)
-            expected_usd = price
-        self._turn += 1
-        self._in_flight += 1
-        return lane.take(now, expected_usd=expected_usd)
-
-    def _in_turn(self) -> list[Lane]:
-        """Return the lanes so that each comes first in its turn."""
-        lanes = list(self._lanes.values())
-        first = self._turn % max(1, len(lanes))
-        return lanes[first:] + lanes[:first]
-
-    def _ready_at(self, lane: Lane, now: float) -> float | None:
-        """Return when `lane` can launch, after dropping what no endpoint will serve."""
-        ready = lane.ready_at(now)
-        while self._forbidden and ready is not None and self._is_forbidden(lane.head):
-            self._leave(lane.pop())
-            ready = lane.ready_at(now)
-        return ready
-
-    def _is_forbidden(self, job: Job | None) -> bool:
-        return job is not None and job.request.model in self._forbidden
-
-    def _leave(self, job: Job) -> None:
-        """Count a request as no longer ours to try."""
-        self._unended -= 1
-        self._unended_bytes -= len(job.request.body)
+        if self._spending is None:
+            return 0.0
+        price = self._spending.expect(request, cost.output_tokens)
+        if price is None:
+            message = f"the next request might cost more than is left: {self._spending}"
+            self._over_budget = Stop(kind=StopKind.COST, message=message)
+            return None
+        self._spending.began(price)
+        return price
 
     def finished(
         self,
@@ -221,39 +202,76 @@ class Scheduler:
 
         `cost_usd` is what a reply cost; what it was expected to cost stands in where it is None.
         """
-        lane = self._lanes[attempt.lane]
+        endpoint = self._pool.by_name[attempt.endpoint]
         self._in_flight -= 1
-        self._pay(attempt, outcome, cost_usd)
+        endpoint.in_flight -= 1
+        if self._spending is not None:
+            self._spending.settle(attempt.expected_usd, outcome, cost_usd)
+        attempt = self._at_home(endpoint, attempt, outcome, now)
+        self._dispatch.ended(attempt, outcome)
         if isinstance(outcome, Reply):
+            endpoint.succeeded += 1
+            endpoint.breaker.lived()
             self._last_success_at = now
-            lane.succeeded(attempt, outcome, now)
+            attempt.lane.succeeded(attempt, outcome, now)
             return self._ended(attempt, outcome, now, cost_usd)
-        lane.failed(attempt, outcome, now)
-        match outcome.kind:
-            case FailureKind.RUN_REFUSED:
-                self.end(Stop(kind=StopKind.REFUSED, message=outcome.message))
-                return Ruling()
-            case FailureKind.ENDPOINT_REJECTED:
-                self.end(Stop(kind=StopKind.ENDPOINT, message=outcome.message))
-                return Ruling()
-            case FailureKind.MODEL_FORBIDDEN:
-                self._forbidden.setdefault(attempt.job.request.model, outcome.message)
-                self._leave(attempt.job)
-                return Ruling()
-            case FailureKind.REQUEST_REJECTED:
-                return self._ended(attempt, outcome, now)
-            case _:
-                return self._retry(lane, attempt, outcome, now)
-
-    def _pay(self, attempt: Attempt, outcome: Reply | Failure, cost_usd: float | None) -> None:
-        if self._spending is None:
-            return
-        expected_usd = attempt.expected_usd
-        if isinstance(outcome, Reply):
-            actual_usd = expected_usd if cost_usd is None else cost_usd
+        endpoint.failed += 1
+        if outcome.kind in TROUBLES:
+            why = f"{outcome.error_type}: {outcome.message}"
+            endpoint.breaker.failed(
+                why, launched_at=attempt.charge.at, now=now, draw=self._settings.draw
+            )
         else:
-            actual_usd = expected_usd if outcome.kind in MAYBE_BILLED else 0.0
-        self._spending.ended(expected_usd, actual_usd)
+            endpoint.breaker.lived()
+        shared = len(endpoint.group.endpoints) > 1
+        attempt.lane.failed(attempt, outcome, now, shared=shared)
+        return self._judge(endpoint, attempt, outcome, now)
+
+    def _at_home(
+        self, endpoint: Endpoint, attempt: Attempt, outcome: Reply | Failure, now: float
+    ) -> Attempt:
+        """Return the attempt as one of the lane it drew on, which its answer may first tell."""
+        organization = outcome.headers.organization_id
+        if organization is not None and endpoint.organization is None:
+            self._pool.learn(endpoint, organization)
+        lane = attempt.lane
+        home = endpoint.group.lanes.get(lane.model_class)
+        if home is lane:
+            return attempt
+        home = self._pool.lane(endpoint, lane.model_class, attempt.job.request.model, now)
+        lane.give_up(attempt, now)
+        return home.adopt(attempt, now)
+
+    def _judge(self, endpoint: Endpoint, attempt: Attempt, failure: Failure, now: float) -> Ruling:
+        job = attempt.job
+        match failure.kind:
+            case FailureKind.RUN_REFUSED:
+                self._pool.take_group_out(endpoint, failure.message)
+                return self._elsewhere(job, StopKind.REFUSED, now)
+            case FailureKind.ENDPOINT_REJECTED:
+                self._pool.take_out(endpoint, failure.message)
+                return self._elsewhere(job, StopKind.ENDPOINT, now)
+            case FailureKind.MODEL_FORBIDDEN:
+                self._pool.forbid(endpoint, job.request.model, failure.message)
+                return self._elsewhere(job, StopKind.MODEL, now)
+            case FailureKind.REQUEST_REJECTED:
+                if failure.status == _NOT_FOUND and len(self._pool.able(job.request.model)) > 1:
+                    self._pool.forbid(endpoint, job.request.model, failure.message)
+                    return self._elsewhere(job, StopKind.MODEL, now)
+                return self._ended(attempt, failure, now)
+            case _:
+                return self._retry(attempt, failure, now)
+
+    def _elsewhere(self, job: Job, kind: StopKind, now: float) -> Ruling:
+        """Send a request, and those that waited for the same, to what endpoints are left."""
+        if not self._pool.alive:
+            self.end(Stop(kind=kind, message=self._pool.departures()))
+            return Ruling()
+        if not self._dispatch.enter(job, at=now):
+            self._leave_unserved(job)
+        for each in self._dispatch.sort_again():
+            self._leave_unserved(each)
+        return Ruling()
 
     def release(self) -> tuple[Ending, ...]:
         """Return endings still held back, once a run is over and they were too few to judge."""
@@ -263,14 +281,20 @@ class Scheduler:
         self, attempt: Attempt, outcome: Reply | Failure, now: float, cost_usd: float | None = None
     ) -> Ruling:
         self._leave(attempt.job)
-        latency_s = now - attempt.job.launched_at
-        ending = Ending(job=attempt.job, outcome=outcome, latency_s=latency_s, cost_usd=cost_usd)
+        ending = Ending(
+            job=attempt.job,
+            outcome=outcome,
+            endpoint=attempt.endpoint,
+            latency_s=now - attempt.job.launched_at,
+            cost_usd=cost_usd,
+            degraded=attempt.degraded,
+        )
         endings = self._first.judge(ending, outcome)
         if self._first.all_alike and isinstance(outcome, Failure):
             self.end(Stop(kind=StopKind.ALIKE, message=outcome.message))
         return Ruling(endings=tuple(endings))
 
-    def _retry(self, lane: Lane, attempt: Attempt, failure: Failure, now: float) -> Ruling:
+    def _retry(self, attempt: Attempt, failure: Failure, now: float) -> Ruling:
         job = attempt.job
         if failure.kind in COUNTED:
             job.counted += 1
@@ -286,33 +310,29 @@ class Scheduler:
                 tries, base_s=FIRST_BACKOFF_S, cap_s=cap_s, draw=self._settings.draw
             )
             at = now + max(backoff_s, failure.headers.retry_after_s or 0.0)
-        lane.again(job, at)
-        return Ruling(retry_at=max(at, lane.paused_until))
+        if not self._dispatch.enter(job, at=at):
+            self._leave_unserved(job)
+            return Ruling()
+        only = len(self._pool.able(job.request.model)) == 1
+        return Ruling(retry_at=max(at, attempt.lane.paused_until) if only else at)
+
+    def _leave(self, job: Job) -> None:
+        """Count a request as no longer ours to try."""
+        self._unended -= 1
+        self._unended_bytes -= len(job.request.body)
+
+    def _leave_unserved(self, job: Job) -> None:
+        self._unserved.add(job.request.model)
+        self._leave(job)
 
     def _lose_patience(self) -> None:
-        waiting = [lane.waiting_for for lane in self._lanes.values() if lane.waiting_for]
+        waiting = [lane.waiting_for for lane in self.lanes if lane.waiting_for]
         last = f"; last: {waiting[0]}" if waiting else ""
         minutes = self._settings.patience_s / 60
         self.end(
             Stop(kind=StopKind.PATIENCE, message=f"no success for {minutes:.4g} minutes{last}")
         )
 
-    def _unserved(self) -> Stop | None:
-        for model, message in self._forbidden.items():
-            return Stop(kind=StopKind.MODEL, message=f"{model}: {message}")
-        return None
-
-    def _lane(self, model: str, now: float) -> Lane:
-        name = self._settings.lane_of(model)
-        lane = self._lanes.get(name)
-        if lane is None:
-            limits = LaneLimits(
-                guess=self._settings.first_guess(model),
-                ceilings=self._settings.ceilings,
-                share=self._settings.share,
-                now=now,
-            )
-            window = Window(most=self._settings.concurrency)
-            lane = Lane(name=name, limits=limits, window=window, draw=self._settings.draw)
-            self._lanes[name] = lane
-        return lane
+    def _stop_for_unserved(self) -> Stop | None:
+        told = [f"{model}: {self._pool.refusals(model)}" for model in sorted(self._unserved)]
+        return Stop(kind=StopKind.MODEL, message="; ".join(told)) if told else None

@@ -37,7 +37,9 @@ class Gauge:
 class LaneView:
     """One lane: a limit group and a model class, e.g. name "Haiku 5.5".
 
-    `waiting_for` says what a paused lane waits for ("429: retry-after"), `waiting_s` how long.
+    Where there are several groups the name carries the group, too, and `queued` are requests that
+    may go to any of the lanes of their class. `waiting_for` says what a paused lane waits for
+    ("429: retry-after"), `waiting_s` how long.
     """
 
     name: str
@@ -47,6 +49,27 @@ class LaneView:
     concurrency: int
     waiting_for: str | None = None
     waiting_s: float | None = None
+
+
+class EndpointState(StrEnum):
+    """Where an endpoint stands."""
+
+    UP = "up"
+    FAILING = "failing"  # it has failed again and again: only probes go there
+    STANDBY = "standby"  # a fallback that is not needed
+    OUT = "out"  # nothing goes there any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointView:
+    """One endpoint. `succeeded` and `failed` count attempts; `why` says why it is not up."""
+
+    name: str
+    state: EndpointState
+    in_flight: int
+    succeeded: int
+    failed: int
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +127,7 @@ class Snapshot:
     projected_cost_usd: float | None = None
     at: float | None = None
     lanes: tuple[LaneView, ...] = ()
+    endpoints: tuple[EndpointView, ...] = ()
     failures: tuple[FailureView, ...] = ()
     notice: str | None = None
     chunks: tuple[ChunkView, ...] = ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from claude_batch.core.model import Request
+from claude_batch.core.model import Failure, Reply, Request
+from claude_batch.core.retry import MAYBE_BILLED
 
 PriceOf = Callable[[Request, float], float]
 """The probable price of a request (USD), given how many output tokens it will probably have."""
@@ -32,7 +33,11 @@ class Spending:
         """Reserve for an attempt that goes out."""
         self.in_flight_usd += expected_usd
 
-    def ended(self, expected_usd: float, actual_usd: float) -> None:
-        """Replace what was reserved by what it cost."""
+    def settle(self, expected_usd: float, outcome: Reply | Failure, cost_usd: float | None) -> None:
+        """Replace what was reserved for an attempt by what it cost, as far as that is known."""
+        billed = isinstance(outcome, Reply) or outcome.kind in MAYBE_BILLED
+        actual_usd = expected_usd if billed else 0.0
+        if isinstance(outcome, Reply) and cost_usd is not None:
+            actual_usd = cost_usd
         self.in_flight_usd = max(0.0, self.in_flight_usd - expected_usd)
         self.spent_usd += actual_usd

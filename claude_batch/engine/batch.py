@@ -30,7 +30,7 @@ from claude_batch.core.batch_model import Detached, LeftForLive
 from claude_batch.core.batching import Batching
 from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.model import Failure, FailureKind
-from claude_batch.core.progress import view
+from claude_batch.core.progress import IDLE, view
 from claude_batch.core.snapshot import Phase
 from claude_batch.engine.batch_collect import Collector
 from claude_batch.engine.batch_parts import BatchParts, ServerTime
@@ -78,12 +78,14 @@ class BatchRun:
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(self._tick()), group.create_task(self._watch())]
                 outcome = await self._work(group)
+                self._phase = _phase_after(outcome)
                 for task in helpers:
                     task.cancel()
         except BaseExceptionGroup as group_error:
             raise first_cause(group_error) from group_error
         finally:
-            await self._finish_up()
+            await self._collector.let_go()
+            self._publish()
         return outcome
 
     async def _work(self, group: asyncio.TaskGroup) -> Stop | LeftForLive | Detached | None:
@@ -185,9 +187,7 @@ class BatchRun:
     def _publish(self) -> None:
         """Show the chunks and the figures; no end is foretold, since the API tells no counts."""
         parts, flight = self.parts, self._machine.flight
-        snapshot = view(
-            parts.facts, parts.progress, (), phase=self._phase, now=parts.clock.now()
-        )
+        snapshot = view(parts.facts, parts.progress, IDLE, phase=self._phase, now=parts.clock.now())
         parts.publish(
             replace(
                 snapshot,
@@ -198,10 +198,12 @@ class BatchRun:
             )
         )
 
-    async def _finish_up(self) -> None:
-        self._phase = Phase.FINISHED
-        await self._collector.let_go()
-        self._publish()
+
+def _phase_after(outcome: Stop | LeftForLive | Detached | None) -> Phase:
+    """Return where the run stands now: what is left for live mode goes on at once."""
+    if outcome is None:
+        return Phase.FINISHED
+    return Phase.RUNNING if isinstance(outcome, LeftForLive) else Phase.STOPPING
 
 
 def _undecided(batches: tuple[str, ...]) -> CheckpointError:

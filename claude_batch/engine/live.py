@@ -8,11 +8,11 @@ only waits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from claude_batch.core.lane import Attempt
-from claude_batch.core.model import Failure, Reply, Result, ResultType, Usage
+from claude_batch.core.model import Failure, Reply, Usage
 from claude_batch.core.progress import Progress, RunFacts, view
 from claude_batch.core.scheduler import (
     Ending,
@@ -25,12 +25,21 @@ from claude_batch.core.scheduler import (
     StopKind,
 )
 from claude_batch.core.snapshot import Phase
+from claude_batch.engine.answers import Answers
 from claude_batch.engine.causes import first_cause
 from claude_batch.engine.history import History
 from claude_batch.engine.saving import Saver
 from claude_batch.engine.shutdown import Interruption
 from claude_batch.errors import CheckpointWriteError
-from claude_batch.ports import Clock, Publish, ResultStore, RunLog, Source, Transport
+from claude_batch.ports import (
+    AnswerDesk,
+    Clock,
+    Publish,
+    ResultStore,
+    RunLog,
+    Source,
+    Transport,
+)
 
 GRACE_S = 10.0
 """How long requests in flight may still take once a run has been asked to stop."""
@@ -42,20 +51,29 @@ CUT_DISK_GRACE_S = 2.0
 FRAME_S = 0.125
 
 
+CACHE_GRACE_S = 2.0
+"""How long the last answers may take to be kept: a cache that hangs holds up nobody."""
+
+
 def _unknown_price(_model: str, _usage: Usage) -> float | None:
     return None
+
+
+def _not_done(_line: int) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything a live run is made of.
 
-    `publish` gets a snapshot about eight times a second; `price` tells what a reply of a model
-    cost (USD), None where that is not known.
+    `transports` are the scheduler's endpoints by name. `publish` gets a snapshot about eight times
+    a second; `price` tells what a reply of a model cost (USD), None where that is not known.
+    With `answers`, a response cache, `source` yields lines that are done, too: `is_done` tells.
     """
 
     scheduler: Scheduler
-    transport: Transport
+    transports: Mapping[str, Transport]
     source: Source
     results: ResultStore
     log: RunLog
@@ -65,6 +83,8 @@ class Parts:
     interruption: Interruption
     publish: Publish
     price: Callable[[str, Usage], float | None] = _unknown_price
+    answers: AnswerDesk | None = None
+    is_done: Callable[[int], bool] = _not_done
 
 
 @dataclass(slots=True)
@@ -74,6 +94,7 @@ class LiveRun:
     parts: Parts
     _saver: Saver = field(init=False)
     _history: History = field(init=False)
+    _answers: Answers = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _appetite: asyncio.Event = field(default_factory=asyncio.Event)
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,7 +106,10 @@ class LiveRun:
             store=self.parts.results,
             progress=self.parts.progress,
             clock=self.parts.clock,
-            saved=self._wake.set,
+            saved=self._saved,
+        )
+        self._answers = Answers(
+            desk=self.parts.answers, is_done=self.parts.is_done, clock=self.parts.clock
         )
         self._history = History(
             log=self.parts.log, progress=self.parts.progress, clock=self.parts.clock
@@ -99,10 +123,11 @@ class LiveRun:
         try:
             async with asyncio.TaskGroup() as group:
                 saving = group.create_task(self._saver.run())
+                keeping = group.create_task(self._answers.run())
                 try:
                     return await self._work()
                 finally:
-                    await self._finish_up(saving)
+                    await self._finish_up(saving, keeping)
         except BaseExceptionGroup as group_error:
             raise first_cause(group_error) from group_error
 
@@ -122,9 +147,9 @@ class LiveRun:
 
     async def _feed(self) -> None:
         """Keep the scheduler's queues filled, a little ahead of what it sends."""
-        scheduler, clock = self.parts.scheduler, self.parts.clock
+        scheduler = self.parts.scheduler
         while True:
-            while not scheduler.hungry:
+            while not scheduler.hungry or self._saver.is_behind:
                 self._appetite.clear()
                 await self._appetite.wait()
             requests = await self.parts.source.read()
@@ -132,9 +157,17 @@ class LiveRun:
                 scheduler.no_more()
                 self._wake.set()
                 return
-            for request in requests:
-                scheduler.add(request, clock.now())
+            hits, misses = await self._answers.split(requests)
+            self._saver.add(hits)
+            for request in misses:
+                scheduler.add(request)
             self._wake.set()
+
+    def _saved(self) -> None:
+        """Go on where the disk held things up."""
+        self._wake.set()
+        self._appetite.set()
+        self._answers.saved()
 
     async def _pump(self, group: asyncio.TaskGroup) -> Stop | None:
         """Ask the scheduler what to do, and do it, until nothing more is to be launched."""
@@ -166,8 +199,8 @@ class LiveRun:
             timer.cancel()
 
     async def _attempt(self, attempt: Attempt) -> None:
-        request = attempt.job.request
-        outcome = await self.parts.transport.send(request, timeout_s=attempt.timeout_s)
+        transport = self.parts.transports[attempt.endpoint]
+        outcome = await transport.send(attempt.job.request, timeout_s=attempt.timeout_s)
         self._take(attempt, outcome)
 
     def _attempt_over(self, task: asyncio.Task[None]) -> None:
@@ -190,25 +223,8 @@ class LiveRun:
         self._appetite.set()
 
     def _end(self, endings: tuple[Ending, ...]) -> None:
-        self._saver.add([self._result(ending) for ending in endings])
-
-    def _result(self, ending: Ending) -> Result:
-        request, outcome = ending.job.request, ending.outcome
-        clock = self.parts.clock
-        replied = isinstance(outcome, Reply)
-        return Result(
-            custom_id=request.custom_id,
-            line=request.line,
-            type=ResultType.SUCCEEDED if replied else ResultType.ERRORED,
-            payload=outcome.message if isinstance(outcome, Reply) else outcome.error,
-            usage=outcome.usage if isinstance(outcome, Reply) else Usage(),
-            attempts=ending.job.tries,
-            endpoint=self.parts.transport.name,
-            started_at=clock.wall() - (clock.now() - (ending.job.admitted_at or clock.now())),
-            latency_s=ending.latency_s,
-            cost_usd=ending.cost_usd,
-            meta=request.meta,
-        )
+        for ending in endings:
+            self._saver.add(self._answers.results(ending))
 
     async def _tick(self) -> None:
         """Publish a snapshot a few times a second; journal waits and minutes."""
@@ -218,14 +234,11 @@ class LiveRun:
             await asyncio.sleep(FRAME_S)
 
     def _publish(self) -> None:
-        self.parts.publish(
-            view(
-                self.parts.facts,
-                self.parts.progress,
-                self.parts.scheduler.lanes,
-                phase=self._phase,
-                now=self.parts.clock.now(),
-            )
+        parts = self.parts
+        now, wall = parts.clock.now(), parts.clock.wall()
+        standing = parts.scheduler.standing(now)
+        parts.publish(
+            view(parts.facts, parts.progress, standing, phase=self._phase, now=now, wall=wall)
         )
 
     async def _watch(self) -> None:
@@ -247,11 +260,16 @@ class LiveRun:
         for task in [*over, *self._attempts]:
             task.cancel()
 
-    async def _finish_up(self, saving: asyncio.Task[None]) -> None:
+    async def _finish_up(self, saving: asyncio.Task[None], keeping: asyncio.Task[None]) -> None:
         """Commit whatever has arrived, and show and journal the last figures."""
         self._end(self.parts.scheduler.release())
         self._saver.close()
-        await self._await_disk(saving)
+        try:
+            await self._await_disk(saving)
+        finally:
+            self._answers.close()
+            await asyncio.wait({keeping}, timeout=CACHE_GRACE_S)
+            keeping.cancel()
         await self._history.close()
         self._publish()
 

@@ -6,7 +6,6 @@ opened and closed, and what happened in between.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,9 +16,12 @@ import orjson
 
 from claude_batch.core.events import Event
 from claude_batch.errors import CheckpointError, CheckpointWriteError
-from claude_batch.storage.files import PRIVATE, append_file, beside, sync_directory
+from claude_batch.storage.daemon import in_daemon
+from claude_batch.storage.files import beside, replace_file, sync_directory
 
 T = TypeVar("T")
+
+_RECORD_START = b'{"type":'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +77,15 @@ class Closed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """A journal read back: who the run is, its last process, and how that left it, if it did."""
+    """A journal read back: who the run is, its last process, and how that left it, if it did.
+
+    `seen` is a number of results that there have been for certain.
+    """
 
     identity: RunIdentity
     opened: Opened | None
     closed: Closed | None
+    seen: int = 0
 
 
 def journal_path(results: Path) -> Path:
@@ -88,54 +94,94 @@ def journal_path(results: Path) -> Path:
 
 
 def create_journal(results: Path, identity: RunIdentity) -> None:
-    """Begin a journal; once this returns, the run's identity outlives the process."""
+    """Begin a journal, whole or not at all; when this returns, the identity outlives the process.
+
+    Raises CheckpointWriteError.
+    """
     path = journal_path(results)
     try:
-        append_file(path, [_line("run", identity)])
+        replace_file(path, [_line("run", identity)])
     except OSError as error:
-        raise CheckpointWriteError(
-            f"{path}: cannot write the journal: {error.strerror}",
-            hint="make room, or choose another place with --out FILE",
-        ) from error
+        raise _write_error(path, error.strerror) from error
 
 
 def read_journal(results: Path) -> Journal | None:
-    """Return what the journal says, or None without one (or with a first line torn by a crash)."""
+    """Return what the journal says, or None without one.
+
+    Raises CheckpointError when there is one that does not say whose results these are.
+    """
     identity: RunIdentity | None = None
     opened: Opened | None = None
     closed: Closed | None = None
-    for record in _records(journal_path(results)):
+    seen = 0
+    for record in read_records(results):
         match record.get("type"):
             case "run":
                 identity = _parse(RunIdentity, record)
             case "opened":
                 opened, closed = _parse(Opened, record), None
+                seen = opened.done
             case "closed":
                 closed = _parse(Closed, record)
+            case "minute":
+                seen += _number(record, "succeeded") + _number(record, "failed")
             case _:  # what happened in between is for the report
                 pass
     if identity is None:
+        _refuse_damaged(journal_path(results))
         return None
-    return Journal(identity=identity, opened=opened, closed=closed)
+    return Journal(identity=identity, opened=opened, closed=closed, seen=seen)
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records; a line that a crash tore is passed over."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for raw in file:
-            try:
-                record = orjson.loads(raw.lstrip(b"\0"))
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                yield record
+def _number(record: dict[str, Any], name: str) -> int:
+    value = record.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Raise CheckpointError if there is a journal, but none that tells of a run.
+
+    One without a single line was torn as it was begun: nothing had been sent.
+    """
+    if path.exists() and b"\n" in path.read_bytes():
+        raise CheckpointError(
+            f"{path}: the journal is damaged: it does not say whose results these are",
+            hint="put it back from a copy; or start over with --fresh, which sets it aside "
+            "(batches it told of go on: claude-batch batches lists them)",
+        )
 
 
 def read_records(results: Path) -> Iterator[dict[str, Any]]:
-    """Yield every record of a journal, whatever it is about; torn ones are passed over."""
-    yield from _records(journal_path(results))
+    """Yield every record of a journal, whatever it is about; a torn one is passed over.
+
+    Raises CheckpointError when the journal cannot be read.
+    """
+    path = journal_path(results)
+    try:
+        with path.open("rb") as file:
+            for raw in file:
+                record = _record(raw)
+                if record is not None:
+                    yield record
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: the journal cannot be read: {error.strerror}",
+            hint="give read permission (chmod u+r), then run the same command again",
+        ) from error
+
+
+def _record(raw: bytes) -> dict[str, Any] | None:
+    """Return the record of a line; of one that was glued to a torn one, the whole part."""
+    for start in (0, raw.rfind(_RECORD_START)):
+        try:
+            record = orjson.loads(raw[max(0, start) :].strip(b"\0"))
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            return record
+    return None
 
 
 def _parse(kind: type[T], record: dict[str, Any]) -> T:
@@ -153,9 +199,14 @@ class JournalFile:
     """The writing end of a journal that exists."""
 
     def __init__(self, results: Path) -> None:
+        """Open it to append. Raises CheckpointWriteError."""
         self._path = journal_path(results)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND, PRIVATE)
-        self._mend()
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND)
+            sync_directory(self._path.parent)
+            self._mend()
+        except OSError as error:
+            raise _write_error(self._path, error.strerror) from error
 
     def _mend(self) -> None:
         """Begin on a new line if a crash tore the last one."""
@@ -164,46 +215,49 @@ class JournalFile:
             self._append([b"\n"])
 
     def opened(self, record: Opened) -> None:
-        """Note that this process works on the run."""
+        """Note that this process works on the run. Raises CheckpointWriteError."""
         self._append([_line("opened", record)])
 
     def closed(self, record: Closed) -> None:
-        """Note how this process leaves the run, durably."""
-        self._append([_line("closed", record)])
-        os.fsync(self._fd)
+        """Note how this process leaves the run, durably. Raises CheckpointWriteError."""
+        self.durable("closed", record)
 
     def durable(self, kind: str, record: Any) -> None:
-        """Append `record`, a dataclass; once this returns, it outlives the process."""
+        """Append `record`, a dataclass; once this returns, it outlives the process.
+
+        Raises CheckpointWriteError.
+        """
         self._append([_line(kind, record)])
         try:
             os.fsync(self._fd)
         except OSError as error:
-            raise self._error(error.strerror or "error") from error
+            raise _write_error(self._path, error.strerror) from error
 
     async def note(self, events: Sequence[Event]) -> None:
-        """Append `events`; they are in the file when this returns."""
+        """Append `events`; they are in the file when this returns. Raises CheckpointWriteError."""
         lines = [_line(type(event).__name__.lower(), event) for event in events]
-        await asyncio.to_thread(self._append, lines)
+        await in_daemon(lambda: self._append(lines))
 
     def _append(self, lines: list[bytes]) -> None:
         data = b"".join(lines)
         try:
             written = os.write(self._fd, data)
         except OSError as error:
-            raise self._error(error.strerror or "error") from error
+            raise _write_error(self._path, error.strerror) from error
         if written < len(data):
-            raise self._error("no space left")
-
-    def _error(self, what: str) -> CheckpointWriteError:
-        return CheckpointWriteError(
-            f"{self._path}: cannot write the journal: {what}",
-            hint="make room, then run the same command again: all results so far are kept",
-        )
+            raise _write_error(self._path, "no space left")
 
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._fd)
-        sync_directory(self._path.parent)
+
+
+def _write_error(path: Path, why: str | None) -> CheckpointWriteError:
+    return CheckpointWriteError(
+        f"{path}: cannot write the journal: {why}",
+        hint="make room (or choose another place with --out FILE), then run the same command "
+        "again: all results so far are kept",
+    )
 
 
 def _line(kind: str, record: Any) -> bytes:

@@ -16,16 +16,30 @@ import orjson
 
 from claude_batch import __version__
 from claude_batch.core.routing import routes_text
-from claude_batch.errors import InvalidPromptsError, UsageError
+from claude_batch.errors import (
+    CheckpointMismatchError,
+    CheckpointWriteError,
+    InvalidPromptsError,
+    UsageError,
+)
+from claude_batch.storage.claims import settled
 from claude_batch.storage.entries import Checkpoint
 from claude_batch.storage.files import beside, replace_file
-from claude_batch.storage.journal import Closed, RunIdentity, create_journal, read_journal
+from claude_batch.storage.journal import (
+    Closed,
+    Journal,
+    RunIdentity,
+    create_journal,
+    journal_path,
+    read_journal,
+)
 from claude_batch.storage.prompts import CheckReport, Defaults, InvalidLine, fingerprint
 from claude_batch.storage.recovery import recover, take_out_unsuccessful
 from claude_batch.storage.run_files import (
     STDIN,
     copied_prompts,
     copy_prompts,
+    files_of,
     is_regular,
     keep_copy,
     refuse_foreign_results,
@@ -88,24 +102,66 @@ def open_run(wanted: Wanted, *, check_file: CheckFile, before_start: Callable[[]
     Raises InvalidPromptsError when lines are bad (they were told one by one), UsageError when the
     prompts cannot be read, CheckpointError when what lies on disk does not fit.
     """
+    _refuse_own_prompts(wanted)
     journal = None if wanted.fresh else read_journal(wanted.results)
     if journal is None:
         return _begin(wanted, check_file, before_start)
-    with _prompts_at_hand(wanted) as (path, _):
+    with _prompts_at_hand(wanted) as (path, keep):
         now = _identity(wanted, path, *fingerprint(path))
-    refuse_mismatch(journal.identity, now)
+        refuse_mismatch(journal.identity, now)
+        prompts = keep()  # of a copy, the one that is known to be whole
+    out = _left_out(wanted.results, journal.identity)
+    _refuse_gone(wanted.results, journal)
     checkpoint, retaken = recover(wanted.results), 0
     unsuccessful = checkpoint.tally.failed
     if wanted.retry_errored and unsuccessful:
         take_out_unsuccessful(wanted.results)
         checkpoint, retaken = recover(wanted.results), unsuccessful
+    checkpoint.done = settled(prompts, wanted.results, checkpoint.done, left_out=out)
     return OpenRun(
         identity=journal.identity,
-        prompts=Path(now.prompts_path),
+        prompts=prompts,
         checkpoint=checkpoint,
         left=journal.closed,
         retaken=retaken,
     )
+
+
+def _refuse_own_prompts(wanted: Wanted) -> None:
+    """Refuse to write results into the prompts, or to set the prompts aside with a run."""
+    prompts, results = Path(wanted.prompts), wanted.results
+    if is_regular(wanted.prompts) and any(
+        path.exists() and prompts.exists() and path.samefile(prompts)
+        for path in (files_of(results) if wanted.fresh else [results])
+    ):
+        raise UsageError(
+            f"{prompts} would be both prompts and results",
+            hint="name another file for the results: --out FILE",
+        )
+
+
+def _refuse_gone(results: Path, journal: Journal) -> None:
+    """Refuse to buy results again that have been here."""
+    if journal.seen and not results.exists():
+        raise CheckpointMismatchError(
+            f"{results} is gone: it held {journal.seen:,} results or more, says "
+            f"{journal_path(results).name}",
+            hint="put it back, then run the same command again; or start over with --fresh",
+        )
+
+
+def _left_out(results: Path, identity: RunIdentity) -> frozenset[int]:
+    """Return the lines that the check left out; their list must be as it was."""
+    if not identity.skip_invalid:
+        return frozenset()
+    lines = frozenset(left_out(results))
+    if len(lines) != identity.invalid:
+        path = left_out_path(results)
+        raise CheckpointMismatchError(
+            f"{path} lists {len(lines):,} bad lines, but the check had found {identity.invalid:,}",
+            hint="put it back as it was, or start over with --fresh",
+        )
+    return lines
 
 
 def _begin(wanted: Wanted, check_file: CheckFile, before_start: Callable[[], None]) -> OpenRun:
@@ -122,8 +178,7 @@ def _begin(wanted: Wanted, check_file: CheckFile, before_start: Callable[[], Non
         checked = check_file(path, note)
         _refuse_invalid(wanted, checked)
         before_start()
-        if bad:
-            replace_file(left_out_path(wanted.results), (line + b"\n" for line in bad))
+        _list_left_out(wanted.results, bad)
         identity = replace(
             _identity(wanted, keep(), checked.size, checked.sha256),
             total=checked.requests,
@@ -150,6 +205,21 @@ def _refuse_invalid(wanted: Wanted, checked: CheckReport) -> None:
     )
 
 
+def _list_left_out(results: Path, bad: list[bytes]) -> None:
+    """Write the list of bad lines anew; an older one may be there if a start was cut off."""
+    path = left_out_path(results)
+    try:
+        if bad:
+            replace_file(path, (line + b"\n" for line in bad))
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointWriteError(
+            f"{path}: cannot list the lines left out: {error.strerror}",
+            hint="make room, or choose another place with --out FILE",
+        ) from error
+
+
 def left_out_path(results: Path) -> Path:
     """Return where --skip-invalid lists the lines it left out."""
     return beside(results, ".invalid.jsonl")
@@ -158,10 +228,17 @@ def left_out_path(results: Path) -> Path:
 def left_out(results: Path) -> Iterator[int]:
     """Yield the numbers of the lines that --skip-invalid left out when the run began."""
     path = left_out_path(results)
-    if path.exists():
+    try:
         with path.open("rb") as file:
             for raw in file:
-                yield orjson.loads(raw)["line"]
+                yield int(orjson.loads(raw)["line"])
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointMismatchError(
+            f"{path} cannot be read: {error}",
+            hint="put it back as it was, or start over with --fresh",
+        ) from error
 
 
 @contextmanager

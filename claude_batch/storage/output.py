@@ -5,16 +5,19 @@ A slow reader never slows the run; when the reader goes away, the run is told.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import threading
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from claude_batch.storage.by_line import ByLine
 from claude_batch.storage.entries import Entry, read_lines
 
 _CHUNK = 1 << 20
@@ -32,27 +35,44 @@ def as_text(raw: bytes) -> bytes:
     """Return {"custom_id", "type", "text", "stop_reason"}; "error" and "meta" where there are any.
 
     `text` joins all text blocks of the answer; it is null for what did not succeed, and `error`
-    says why. `meta` is the user's own.
+    says why. `meta` is the user's own. What is not of the API's shape is passed over: relays and
+    users write results, too.
     """
     value = orjson.loads(raw)
     result = value["result"]
-    message: dict[str, Any] = result.get("message") or {}
-    text = None
-    if result["type"] == "succeeded":
-        blocks = message.get("content") or []
-        text = "".join(block.get("text") or "" for block in blocks if block.get("type") == "text")
+    succeeded = result["type"] == "succeeded"
+    message = _object(result, "message")
     short = {
         "custom_id": value["custom_id"],
         "type": result["type"],
-        "text": text,
+        "text": _text(message.get("content")) if succeeded else None,
         "stop_reason": message.get("stop_reason"),
     }
     if "error" in result:
-        short["error"] = (result["error"].get("error") or {}).get("message")
-    user = (value.get("meta") or {}).get("user")
+        short["error"] = _object(_object(result, "error"), "error").get("message")
+    user = _object(value, "meta").get("user")
     if user is not None:
         short["meta"] = user
     return orjson.dumps(short) + b"\n"
+
+
+def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
+    inner = value.get(name)
+    return inner if isinstance(inner, dict) else {}
+
+
+def _text(content: Any) -> str:
+    """Return the text of all text blocks, joined."""
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else []
+    texts = [_text_of(block) for block in blocks]
+    return "".join(texts)
+
+
+def _text_of(block: Any) -> str:
+    text = block.get("text") if isinstance(block, dict) and block.get("type") == "text" else None
+    return text if isinstance(text, str) else ""
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -116,6 +136,8 @@ class Printer:
             while self._at < size:
                 # readlines goes on until it has *more* than its hint; `size` is the end of a line
                 lines = file.readlines(min(_CHUNK, size - self._at) - 1)
+                if not lines:
+                    raise OSError(errno.EIO, f"{self._results} has become shorter")
                 self._at += sum(map(len, lines))
                 write_all(self._fd, b"".join(map(self._form, lines)))
 
@@ -127,33 +149,34 @@ def print_results(
 
     Takes no lock and changes nothing; what is no result line is left out. Raises OSError.
     """
-    if not ordered:
+    if ordered:
+        write_lines(fd, form, _in_order(results, wanted))
+    else:
         write_lines(fd, form, (raw for raw, e in read_lines(results) if e and wanted(e)))
-        return
-    offsets, rest = _offsets(results, wanted)
-    with results.open("rb") as file:
-        for offset in offsets:
-            if offset:
-                file.seek(offset - 1)
-                write_lines(fd, form, [file.readline()])
-    write_lines(fd, form, rest)
 
 
-def _offsets(results: Path, wanted: Callable[[Entry], bool]) -> tuple[array[int], list[bytes]]:
-    """Return where each prompt line's result begins, plus one, and results that name no line."""
-    offsets: array[int] = array("Q")
-    rest: list[bytes] = []
+def _in_order(results: Path, wanted: Callable[[Entry], bool]) -> Iterator[bytes]:
+    """Yield results in the order of their lines, then those that name no line of their own.
+
+    Eight bytes are kept of each: where it stands.
+    """
+    places, rest = ByLine(), array("q")
+    parts: dict[int, int] = {}  # the length of a result that is only part of a damaged line
     at = 0
     for raw, entry in read_lines(results):
+        at += 1  # places count from 1
         if entry is not None and wanted(entry):
-            if entry.line is None:
-                rest.append(raw)
+            if not raw.endswith(b"\n"):
+                parts[at] = len(raw)
+            if entry.line is None or places[entry.line]:
+                rest.append(at)
             else:
-                if entry.line >= len(offsets):
-                    offsets.extend([0] * (max(entry.line + 1, 2 * len(offsets)) - len(offsets)))
-                offsets[entry.line] = at + 1
-        at += len(raw)
-    return offsets, rest
+                places[entry.line] = at
+        at += len(raw) - 1
+    with results.open("rb") as file:
+        for place in chain(places, rest):
+            file.seek(place - 1)
+            yield file.read(parts[place]) if place in parts else file.readline()
 
 
 def write_lines(fd: int, form: Form, lines: Iterable[bytes]) -> None:

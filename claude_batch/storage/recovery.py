@@ -12,44 +12,56 @@ from pathlib import Path
 from claude_batch.core.model import ResultType
 from claude_batch.errors import CheckpointWriteError
 from claude_batch.storage.entries import Checkpoint, Done, Entry, read_checkpoint, read_lines
-from claude_batch.storage.files import append_file, beside, replace_file
+from claude_batch.storage.files import (
+    append_file,
+    beside,
+    open_private,
+    replace_file,
+    sync_directory,
+    sync_file,
+)
 
 
 def recover(results: Path) -> Checkpoint:
-    """Make `results` a file of whole result lines, and return what it holds.
+    """Make `results` a file of whole result lines, durable ones, and return what it holds.
 
-    A torn tail is cut; damaged bytes elsewhere are moved to RESULTS.damaged. Call it under the
-    lock. Raises CheckpointWriteError when the file cannot be mended.
+    A torn tail is cut; damaged bytes elsewhere are moved to RESULTS.damaged. What a killed process
+    had written but not synced counts from here on, so it is synced now. Call it under the lock.
+    Raises CheckpointWriteError when the file cannot be mended.
     """
-    checkpoint = read_checkpoint(results)
     try:
+        checkpoint = read_checkpoint(results)
         if checkpoint.damaged:
             _sort_out(results, beside(results, ".damaged"), _first_results())
         elif checkpoint.torn_bytes:
-            _truncate(results, checkpoint.size)
+            os.truncate(results, checkpoint.size)
         elif checkpoint.open_end:
             append_file(results, [b"\n"])
+        if results.exists():
+            sync_file(results)
+            checkpoint.size = results.stat().st_size
     except OSError as error:
-        raise CheckpointWriteError(
-            f"{results}: cannot be repaired: {error.strerror}",
-            hint="make room or give write permission, then run the same command again",
-        ) from error
+        raise _cannot(results, "repaired", error) from error
     return checkpoint
 
 
 def take_out_unsuccessful(results: Path) -> None:
     """Rewrite `results` without errored, canceled and expired lines, so that they are tried again.
 
-    The old lines are kept in RESULTS.retried.
+    The old lines are kept in RESULTS.retried. Raises CheckpointWriteError; nothing has changed
+    then.
     """
-    _sort_out(
-        results, beside(results, ".retried"), lambda entry: entry.type is ResultType.SUCCEEDED
-    )
+    try:
+        _sort_out(
+            results, beside(results, ".retried"), lambda entry: entry.type is ResultType.SUCCEEDED
+        )
+    except OSError as error:
+        raise _cannot(results, "rewritten", error) from error
 
 
 def _first_results() -> Callable[[Entry], bool]:
     done = Done()
-    return done.add
+    return lambda entry: done.add(entry.custom_id, entry.line)
 
 
 def _sort_out(results: Path, aside: Path, keep: Callable[[Entry], bool]) -> None:
@@ -57,27 +69,27 @@ def _sort_out(results: Path, aside: Path, keep: Callable[[Entry], bool]) -> None
 
     A crash in between repeats lines in `aside`, and loses none.
     """
-    moved: list[bytes] = []
+    with open_private(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as moved:
 
-    def kept() -> Iterator[bytes]:
-        for raw, entry in read_lines(results):
-            if entry is not None and keep(entry):
-                yield _ended(raw)
-            else:
-                moved.append(_ended(raw))
-        append_file(aside, moved)
+        def kept() -> Iterator[bytes]:
+            for raw, entry in read_lines(results):
+                if entry is not None and keep(entry):
+                    yield _ended(raw)
+                else:
+                    moved.write(_ended(raw))
+            moved.flush()
+            os.fsync(moved.fileno())
+            sync_directory(aside.parent)
 
-    replace_file(results, kept())
+        replace_file(results, kept())
 
 
 def _ended(raw: bytes) -> bytes:
     return raw if raw.endswith(b"\n") else raw + b"\n"
 
 
-def _truncate(path: Path, size: int) -> None:
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        os.ftruncate(fd, size)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _cannot(results: Path, what: str, error: OSError) -> CheckpointWriteError:
+    return CheckpointWriteError(
+        f"{results}: cannot be {what}: {error.strerror}",
+        hint="make room or give write permission, then run the same command again",
+    )

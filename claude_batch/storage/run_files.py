@@ -6,23 +6,36 @@ import difflib
 import os
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from claude_batch.core.routing import are_alike
 from claude_batch.errors import CheckpointMismatchError, CheckpointWriteError, UsageError
 from claude_batch.storage.batch_bodies import remove_leftovers
+from claude_batch.storage.entries import read_lines
 from claude_batch.storage.files import beside, open_private, sync_directory
 from claude_batch.storage.journal import RunIdentity, journal_path
 
 STDIN = "-"
 _COPY_CHUNK = 1 << 20
+_LOOKED_AT = 1_000
+"""Lines of a results file among which there is a result, unless it is no such file."""
+_NO_PLACE = {"dev", "proc"}
+"""Where /dev/stdin, /dev/fd/63 and their like are."""
 _SUFFIXES = {".jsonl", ".json", ".ndjson", ".txt"}
 _FAMILY = (".journal", ".prompts", ".invalid.jsonl", ".damaged", ".retried")
 
 
 def default_results(prompts: Path, *, sandbox: bool) -> Path:
-    """Return prompts.results.jsonl, or prompts.sandbox.results.jsonl, beside the prompts."""
+    """Return prompts.results.jsonl, or prompts.sandbox.results.jsonl, beside the prompts.
+
+    Raises UsageError where nothing should lie beside them.
+    """
+    if prompts.is_absolute() and prompts.parts[1] in _NO_PLACE:
+        raise UsageError(
+            f"{prompts}: where should the results go?", hint="name a file: --out results.jsonl"
+        )
     stem = prompts.stem if prompts.suffix in _SUFFIXES else prompts.name
     return prompts.with_name(f"{stem}{'.sandbox' if sandbox else ''}.results.jsonl")
 
@@ -44,6 +57,29 @@ def refuse_unreadable(prompts: str) -> None:
         raise UsageError(f"{prompts}: is a folder", hint=hint)
     if not os.access(path, os.R_OK):
         raise UsageError(f"{prompts}: no permission to read it", hint="chmod u+r, or another file")
+
+
+def refuse_no_results(results: Path) -> None:
+    """Refuse to read results from what is no results file: prompts, say, or a folder."""
+    hint = "claude-batch status lists the runs in and below this folder"
+    if results.is_dir():
+        raise UsageError(f"{results}: is a folder", hint=hint)
+    if not results.exists():
+        raise UsageError(f"{results}: no such results file{_nearest(results)}", hint=hint)
+    if not os.access(results, os.R_OK):
+        raise UsageError(f"{results}: no permission to read it", hint="chmod u+r, or another file")
+    if not is_regular(str(results)):
+        raise UsageError(f"{results}: is no regular file", hint=hint)
+    lines = read_lines(results)
+    if results.stat().st_size and not any(entry for _, entry in islice(lines, _LOOKED_AT)):
+        beside = next((p for p in _results_beside(results) if p.is_file()), None)
+        raise UsageError(
+            f"{results}: holds no results", hint=f"did you mean {beside}?" if beside else hint
+        )
+
+
+def _results_beside(prompts: Path) -> list[Path]:
+    return [default_results(prompts, sandbox=sandbox) for sandbox in (False, True)]
 
 
 def _nearest(path: Path) -> str:
@@ -92,6 +128,11 @@ def keep_copy(part: Path, results: Path) -> Path:
     return kept
 
 
+def files_of(results: Path) -> list[Path]:
+    """Return where all files of a run may lie, but its lock."""
+    return [results, *(beside(results, suffix) for suffix in _FAMILY)]
+
+
 def set_aside(results: Path, stamp: str) -> list[Path]:
     """Rename all files of a run but its lock, so that a fresh one can begin; return new names.
 
@@ -100,13 +141,23 @@ def set_aside(results: Path, stamp: str) -> list[Path]:
     for kind in ("body", "part"):
         remove_leftovers(results, kind)
     renamed = []
-    for path in [results, *(beside(results, suffix) for suffix in _FAMILY)]:
-        if path.exists():
-            aside = beside(path, f".{stamp}")
-            path.rename(aside)
-            renamed.append(aside)
+    there = [path for path in files_of(results) if path.exists() or path.is_symlink()]
+    stamp = _unused(there, stamp)
+    for path in there:
+        aside = beside(path, f".{stamp}")
+        path.rename(aside)
+        renamed.append(aside)
     sync_directory(results.parent)
     return renamed
+
+
+def _unused(paths: list[Path], stamp: str) -> str:
+    """Return a stamp under which nothing has been set aside: a rename replaces what is there."""
+    number, wanted = 1, stamp
+    while any(beside(path, f".{stamp}").exists() for path in paths):
+        number += 1
+        stamp = f"{wanted}-{number}"
+    return stamp
 
 
 def refuse_foreign_results(results: Path) -> None:

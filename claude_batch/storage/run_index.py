@@ -38,8 +38,16 @@ def runs_below(folder: Path) -> list[Path]:
     here = [path.with_name(path.name.removesuffix(suffix)) for path in folder.glob(f"*{suffix}")]
     listed = [path for path in _read(_index()) if path.is_relative_to(folder)]
     found = dict.fromkeys([*here, *listed])
-    present = [path for path in found if journal_path(path).exists()]
-    return sorted(present, key=lambda path: journal_path(path).stat().st_mtime)
+    written = {path: _last_written(path) for path in found}
+    return sorted((path for path in found if written[path]), key=lambda path: written[path])
+
+
+def _last_written(results: Path) -> float:
+    """Return when a run's journal was last written to; 0 where it is not, or not ours to see."""
+    try:
+        return journal_path(results).stat().st_mtime
+    except (OSError, ValueError):  # a name that holds a NUL: the list was damaged
+        return 0.0
 
 
 def _index() -> Path:

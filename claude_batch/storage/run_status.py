@@ -8,8 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from claude_batch.core.progress import Tally
+from claude_batch.errors import CheckpointError
 from claude_batch.storage.entries import read_checkpoint
+from claude_batch.storage.files import lock_path
 from claude_batch.storage.journal import Journal, RunIdentity, journal_path, read_journal
+
+_LOCKS = Path("/proc/locks")
+_CHUNK = 1 << 20
 
 
 class RunState(StrEnum):
@@ -42,13 +47,15 @@ def run_status(results: Path) -> RunStatus | None:
     if journal is None:
         return None
     checkpoint = read_checkpoint(results)
+    state = _state(results, journal, checkpoint.tally)
+    early = state in {RunState.INTERRUPTED, RunState.STOPPED}
     return RunStatus(
         identity=journal.identity,
         results=results,
-        state=_state(journal, checkpoint.tally),
+        state=state,
         tally=checkpoint.tally,
         last_activity_at=_last_activity_at(results),
-        why=journal.closed.why if journal.closed else "",
+        why=journal.closed.why if journal.closed and early else "",
     )
 
 
@@ -58,19 +65,50 @@ def _last_activity_at(results: Path) -> float:
 
 
 def is_unfinished(results: Path) -> bool:
-    """Tell from the journal alone whether there is something to resume."""
-    journal = read_journal(results)
-    return journal is not None and not (journal.closed and journal.closed.state == "finished")
+    """Tell whether there is something to resume: by the journal; in doubt, by counting lines."""
+    try:
+        journal = read_journal(results)
+    except CheckpointError:  # who names that run will be told
+        return False
+    if journal is None or (journal.closed and journal.closed.state == "finished"):
+        return False
+    return _lines(results) < journal.identity.total
 
 
-def _state(journal: Journal, tally: Tally) -> RunState:
-    if journal.closed is None and journal.opened is not None and _alive(journal.opened.process):
+def _lines(path: Path) -> int:
+    """Return how many lines end in a newline."""
+    try:
+        with path.open("rb") as file:
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_CHUNK), b""))
+    except OSError:
+        return 0
+
+
+def _state(results: Path, journal: Journal, tally: Tally) -> RunState:
+    opened = journal.opened
+    if journal.closed is None and opened is not None and _is_writing(opened.process, results):
         return RunState.RUNNING
     if tally.done >= journal.identity.total:
         return RunState.FINISHED
     if journal.closed is not None and journal.closed.state == RunState.STOPPED:
         return RunState.STOPPED
     return RunState.INTERRUPTED
+
+
+def _is_writing(process: int, results: Path) -> bool:
+    """Tell whether a process holds the lock of `results`; elsewhere than on Linux, if it lives.
+
+    Numbers are used again, in a container by the very next command: living alone says little.
+    """
+    try:
+        lock = lock_path(results).stat().st_ino
+        locks = _LOCKS.read_text()
+    except OSError:
+        return _alive(process)
+    return any(
+        words[4] == str(process) and words[5].endswith(f":{lock}")
+        for words in map(str.split, locks.splitlines())
+    )
 
 
 def _alive(process: int) -> bool:

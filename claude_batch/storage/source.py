@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from claude_batch.core.model import Request
+from claude_batch.storage.daemon import in_daemon
 
 _AT_ONCE = 256
 _BYTES_AT_ONCE = 4_000_000
@@ -20,7 +20,7 @@ class FileSource:
 
     async def read(self) -> Sequence[Request]:
         """Return the next requests; none when the input has ended."""
-        return await asyncio.to_thread(self._take)
+        return await in_daemon(self._take)
 
     def _take(self) -> list[Request]:
         taken: list[Request] = []

@@ -6,6 +6,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from claude_batch.core.snapshot import Snapshot
+from claude_batch.ui.chunks import chunk_lines
+from claude_batch.ui.endpoints import endpoint_lines
 from claude_batch.ui.failures import failure_lines
 from claude_batch.ui.head import head_lines
 from claude_batch.ui.lanes import lane_lines
@@ -21,14 +23,22 @@ def dashboard(snapshot: Snapshot) -> RenderableType:
 
 
 def _picture(snapshot: Snapshot, room: Room) -> list[Text]:
-    """Head first; then the lanes, with room kept for a few failures; failures take the rest."""
+    """Head first; then batches or lanes, with room kept for a few failures, which take the rest."""
     lines = head_lines(snapshot, room)
     left = room.height - len(lines)
     failures = snapshot.failures
     kept = 2 + min(len(failures), _FEWEST_FAILURES) if failures else 0
+    if snapshot.chunks and left > 1:
+        most = left - 1 - kept
+        lines += [Text(), *chunk_lines(snapshot.chunks, room, most=most, at=snapshot.at)]
+        left = room.height - len(lines)
     if snapshot.lanes and left > 1:
         most = max(left - 1 - kept, min(len(snapshot.lanes), left - 1))
         lines += [Text(), *lane_lines(snapshot.lanes, room, most=most, at=snapshot.at)]
+        left = room.height - len(lines)
+    hosts = endpoint_lines(snapshot.endpoints, room, most=left - 1 - kept)
+    if hosts:
+        lines += [Text(), *hosts]
         left = room.height - len(lines)
     most_failures = left - 2
     if failures and most_failures > 0:

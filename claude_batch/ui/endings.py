@@ -12,4 +12,5 @@ SOFT_EXITS = frozenset({0, 3, 6, 129, 130, 141, 143})
 def ending_text(ending: Ending) -> str:
     """Return why a run ended and, where there is more to do, the command that goes on."""
     text = notice_text if ending.exit_code in SOFT_EXITS else error_text
-    return text(ending.message, ending.resume_command or "")
+    commands = (ending.look_command, ending.resume_command)
+    return text(ending.message, "\n".join(filter(None, commands)))

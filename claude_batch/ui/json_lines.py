@@ -7,7 +7,8 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
     type "problem"    message: a line of the input that cannot be sent
     type "progress"   the figures below
     type "end"        the figures below (unless nothing was begun), phase "finished", and
-                      exit_code, message, resume_command (null: nothing is left); the last line
+                      exit_code, message, resume_command (null: nothing is left), look_command
+                      (null: nothing to look at); the last line
 
     run_id, prompts, results      which run; its files
     phase                         starting, running, stopping, finished
@@ -24,6 +25,12 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
     cost_usd, projected_cost_usd
     lanes                         name, in_flight, queued, concurrency, waiting_for, waiting_s and
                                   limits: kind, limit_per_minute, available, full_in_s
+    chunks                        batches of the run: chunk, batch_id, requests, state (submitting,
+                                  unsettled, waiting, canceling, ended, collected, missing) and
+                                  created_at, expires_at, ended_at (seconds since 1970); null: not
+                                  known. in_flight counts their requests; eta_s is null
+    endpoints                     name, state (up, failing, standby, out), in_flight, attempts that
+                                  succeeded and failed, why (it is not up; null: it is)
     failures                      the latest: at (seconds since 1970), custom_id, line, what,
                                   retry_in_s (null: final)
     notice                        a line for the user
@@ -98,6 +105,8 @@ def figures(snapshot: Snapshot) -> dict[str, Any]:
     """Return the figures of a snapshot under their documented names."""
     value = {name: getattr(snapshot, name) for name in _PLAIN_FIELDS}
     value["lanes"] = [_lane(lane) for lane in snapshot.lanes]
+    value["chunks"] = [asdict(chunk) for chunk in snapshot.chunks]
+    value["endpoints"] = [asdict(endpoint) for endpoint in snapshot.endpoints]
     value["failures"] = [asdict(failure) for failure in snapshot.failures]
     return value
 

@@ -1,5 +1,7 @@
 """Lines for pipes and CI: where the run stands, every ten seconds and when something changes.
 
+Batches take their time: of them once a minute is enough.
+
 12:03:05  1,200/10,000 done (12 %)  3 failed  40 in flight  980/min  ETA 9:10
 """
 
@@ -9,7 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from claude_batch.core.snapshot import LaneView, Phase, Snapshot
+from claude_batch.core.snapshot import EndpointView, LaneView, Phase, Snapshot
+from claude_batch.ui.chunk_words import EXPECTED, chunks_text
 from claude_batch.ui.drawing import Checking, Said, said_text
 from claude_batch.ui.figures import clock, count, percent, short, size, usd
 from claude_batch.ui.paper import Paper
@@ -17,6 +20,7 @@ from claude_batch.ui.printable import printable
 from claude_batch.ui.screen import Ending
 
 EVERY_S = 10.0
+BATCH_EVERY_S = 60.0
 FIRST_AFTER_S = 2.0
 """The first lines come sooner: after 2, 4 and 8 seconds one knows that it works."""
 
@@ -54,7 +58,8 @@ class PlainArtist:
             self._due_at = now + self._pause_s
             self._failed = snapshot.failed
         if now >= self._due_at:
-            self._pause_s = min(EVERY_S, 2 * self._pause_s)
+            most_s = BATCH_EVERY_S if snapshot.chunks else EVERY_S
+            self._pause_s = min(most_s, 2 * self._pause_s)
             self._due_at = now + self._pause_s
         elif snapshot.phase is self._phase or self._phase is None:
             self._phase = snapshot.phase
@@ -105,8 +110,10 @@ def _standing(snapshot: Snapshot) -> str:
         f"{count(snapshot.in_flight)} in flight",
         f"{short(snapshot.requests_per_minute)}/min",
     ]
+    if snapshot.chunks:
+        parts[-2:] = [chunks_text(snapshot.chunks, snapshot.at)]
     if snapshot.phase is Phase.RUNNING:
-        parts.append(f"ETA {clock(snapshot.eta_s)}")
+        parts.append(EXPECTED if snapshot.chunks else f"ETA {clock(snapshot.eta_s)}")
     else:
         parts.append(snapshot.phase.value)
     if snapshot.retrying:
@@ -114,8 +121,14 @@ def _standing(snapshot: Snapshot) -> str:
     if snapshot.cost_usd is not None and not snapshot.sandbox:
         parts.append(usd(snapshot.cost_usd))
     parts += [_pause(lane, lane.waiting_s) for lane in snapshot.lanes if lane.waiting_s]
+    if len(snapshot.endpoints) > 1:
+        parts += [_trouble(each) for each in snapshot.endpoints if each.why]
     label = "SANDBOX  " if snapshot.sandbox else ""
     return label + "  ".join(parts)
+
+
+def _trouble(endpoint: EndpointView) -> str:
+    return f"{printable(endpoint.name)} {endpoint.state} ({printable(endpoint.why or '')})"
 
 
 def _pause(lane: LaneView, waiting_s: float) -> str:

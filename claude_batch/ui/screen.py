@@ -16,11 +16,15 @@ from claude_batch.core.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a command ended: what to say, how to go on (None: nothing is left), the exit code."""
+    """How a command ended: what to say, how to go on (None: nothing is left), the exit code.
+
+    `look_command` shows what did not succeed, where that is worth a look.
+    """
 
     message: str
     resume_command: str | None
     exit_code: int
+    look_command: str | None = None
 
 
 class Screen(Protocol):

@@ -29,15 +29,18 @@ def summary(snapshot: Snapshot | None, ending: Ending | None) -> RenderableType:
 
 
 def ending_lines(ending: Ending) -> RenderableType:
-    """Return why a run ended and how to go on; the command is not cut, it is there to be copied."""
+    """Return why a run ended and how to go on; commands are not cut: they are to be copied."""
     soft = "bold yellow" if ending.exit_code in SOFT_EXITS else "bold red"
     style = "bold green" if ending.exit_code == 0 else soft
     message = Text(printable(ending.message), style=style)
-    if ending.resume_command is None:
-        return message
-    command = Text.assemble(("to go on  ", "dim"), printable(ending.resume_command))
-    command.no_wrap, command.overflow = True, "ignore"
-    return Group(message, command)
+    commands = (("to look   ", ending.look_command), ("to go on  ", ending.resume_command))
+    return Group(message, *(_command(lead, text) for lead, text in commands if text))
+
+
+def _command(lead: str, command: str) -> Text:
+    line = Text.assemble((lead, "dim"), printable(command))
+    line.no_wrap, line.overflow = True, "ignore"
+    return line
 
 
 def _head(snapshot: Snapshot) -> RenderableType:

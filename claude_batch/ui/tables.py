@@ -22,6 +22,7 @@ _WIDEST = 10_000
 
 _STATE_STYLES = {
     "running": "cyan",
+    "waiting": "cyan",
     "finished": "green",
     "interrupted": "yellow",
     "stopped": "red",
@@ -107,7 +108,7 @@ def status_table(rows: Sequence[StatusRow], now: float) -> RenderableType:
     reasons = [
         Text.assemble((f"{printable(row.results)}: ", "bold"), printable(row.why))
         for row in rows
-        if row.why and row.state != "finished"
+        if row.why and row.why != row.state
     ]
     return Group(table, *reasons)
 
@@ -124,7 +125,8 @@ def check_table(path: str, found: CheckFound) -> RenderableType:
     )
     head = Text.assemble(
         (printable(path), "bold"),
-        f"  {size(found.size)}, {count(found.requests)} requests, ",
+        f"  {size(found.size)}, {count(found.requests)} "
+        f"{'request' if found.requests == 1 else 'requests'}, ",
         verdict,
     )
     notes = [Text.assemble(("warning: ", "yellow"), printable(text)) for text in found.warnings]
@@ -161,10 +163,14 @@ def print_table(renderable: RenderableType, *, to_stdout: bool) -> None:
     """
     stream = sys.stdout if to_stdout else sys.stderr
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    if not stream.isatty():
-        console.width = _WIDEST
-        console.width = max(PIPE_WIDTH, console.measure(renderable).maximum)
-    console.print(renderable)
+    if stream.isatty():
+        console.print(renderable)
+        return
+    console.width = _WIDEST
+    console.width = max(PIPE_WIDTH, console.measure(renderable).maximum)
+    with console.capture() as printed:
+        console.print(renderable)
+    stream.writelines(f"{line.rstrip()}\n" for line in printed.get().splitlines())
 
 
 def plain_table(*columns: str) -> Table:

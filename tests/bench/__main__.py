@@ -14,16 +14,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import bounds, offline, throughput
+from tests.bench import batches, bounds, kills, offline, throughput
 from tests.bench.measuring import ROOT, Row
 
 BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "help": offline.help_text,
     "checking": offline.checking,
     "resuming": offline.resuming,
+    "kills": kills.kills,
+    "faults": kills.faults,
     "decisions": offline.decisions,
     "throughput": throughput.throughput,
     "bounds": bounds.all_bounds,
+    "batches": batches.batches,
 }
 
 

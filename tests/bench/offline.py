@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
@@ -18,9 +20,10 @@ from claude_batch.storage.journal import RunIdentity, create_journal
 from claude_batch.storage.prompts import fingerprint
 from tests.bench.measuring import PROGRAM, PYTHON, ROOT, Row, measure, must
 from tests.support.fakes import a_reply, steady_draw
-from tests.support.program import environment, served
+from tests.support.program import Served, environment, served
 
 MILLION = 1_000_000
+LATEST_S = 60.0
 SWIFT = (
     "[limits]\nrpm = 0\nitpm = 0\notpm = 0\n[latency]\nbase_s = 0.05\nper_output_token_s = 0.0\n"
 )
@@ -67,25 +70,48 @@ def checking(folder: Path) -> Iterator[Row]:
 
 
 def resuming(folder: Path) -> Iterator[Row]:
-    """Go on with a million results of 1 kB, and one request left to send."""
+    """Go on with a million results of 1 kB, and one request left to send; then look at them."""
     prompts, results = folder / "big.jsonl", folder / "big.results.jsonl"
     with prompts.open("w") as file:
         file.writelines(
             f'{{"custom_id":"id-{n}","prompt":"Say {n}."}}\n' for n in range(1, MILLION + 2)
         )
     _write_run(prompts, results)
+    size = results.stat().st_size / 1e9
     with served(folder, SWIFT) as sandbox:
         variables = environment(folder, **sandbox.variables)
         command = [*PROGRAM, "run", str(prompts), "--no-stdout", "--progress", "none"]
-        taken = must(measure(command, folder=folder, environment=variables), folder)
+        with ThreadPoolExecutor(1) as watcher:
+            arrived = watcher.submit(_until_arrival, sandbox, time.perf_counter())
+            taken = measure(command, folder=folder, environment=variables)
+            first_s = arrived.result()
+        must(taken, folder)
         sent = sandbox.stats()["sent"]
-    size = results.stat().st_size / 1e9
     yield Row(
-        what=f"go on with 1,000,000 results ({size:.2f} GB), to the end of the one request left",
-        measured=f"{taken.wall_s:.1f} s, {taken.rss_mb:.0f} MB, {sent} sent",
+        what=f"go on with 1,000,000 results ({size:.2f} GB), to the arrival of the request left",
+        measured=f"{first_s:.1f} s (to its end {taken.wall_s:.1f} s), {taken.rss_mb:.0f} MB, "
+        f"{sent} sent",
         held_to="<= 10 s to the next request, <= 300 MB",
-        kept=taken.wall_s <= 10 and taken.rss_mb <= 300 and sent == 1,
+        kept=first_s <= 10 and taken.rss_mb <= 300 and sent == 1,
     )
+    for name, more in (("status", ()), ("results", ("--ordered",)), ("results", ())):
+        command = [*PROGRAM, name, str(results), *more]
+        taken = must(measure(command, folder=folder, environment=variables), folder)
+        yield Row(
+            what=f"`claude-batch {' '.join((name, *more))}` of 1,000,001 results",
+            measured=f"{taken.wall_s:.1f} s, {taken.rss_mb:.0f} MB",
+            held_to="<= 300 MB",
+            kept=taken.rss_mb <= 300,
+        )
+
+
+def _until_arrival(sandbox: Served, began: float) -> float:
+    """Return the seconds from `began` until the sandbox has seen a request; inf: it has not."""
+    while time.perf_counter() < began + LATEST_S:
+        if sandbox.stats()["sent"]:
+            return time.perf_counter() - began
+        time.sleep(0.05)
+    return math.inf
 
 
 def _write_run(prompts: Path, results: Path) -> None:
@@ -147,7 +173,7 @@ def decisions(_folder: Path) -> Iterator[Row]:
         for n in range(count)
     ]
     for request in requests:
-        scheduler.add(request, 0.0)
+        scheduler.add(request)
     scheduler.no_more()
     reply, now, made = a_reply(), 0.0, 0
     gc.collect()

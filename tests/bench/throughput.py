@@ -20,6 +20,9 @@ from tests.support.program import environment
 
 COUNTS = (1_000, 10_000, 100_000)
 CONCURRENCY = 200
+FLEXLLM_PYTHON = os.environ.get("FLEXLLM_PYTHON")
+"""A Python that has flexllm (it is no dependency of ours): pip install flexllm, elsewhere."""
+
 RIVALS = {
     "plain AsyncAnthropic + semaphore": "sdk-default",
     "bare SDK call over aiohttp": "sdk-aiohttp",
@@ -42,8 +45,13 @@ def throughput(folder: Path) -> Iterator[Row]:
         for count in COUNTS:
             paces["ours", count] = _ours(folder, url, count)
         for name, kind in RIVALS.items():
+            command = [PYTHON, "-m", "tests.bench.rivals", kind]
             for count in COUNTS[:2]:
-                paces[name, count] = _rival(folder, url, kind, count)
+                paces[name, count] = _rival(folder, url, command, count)
+        if FLEXLLM_PYTHON is not None:
+            command = [FLEXLLM_PYTHON, str(ROOT / "tests/bench/flexllm_client.py")]
+            for count in COUNTS:
+                paces["flexllm", count] = _rival(folder, url, command, count)
     for (name, count), pace in paces.items():
         yield Row(
             what=f"{name}, {count:,} requests",
@@ -97,11 +105,11 @@ def _ours(folder: Path, url: str, count: int) -> Pace:
     return _pace(run(1), run(count), count)
 
 
-def _rival(folder: Path, url: str, kind: str, count: int) -> Pace:
+def _rival(folder: Path, url: str, client: Sequence[str], count: int) -> Pace:
     variables = environment(folder, ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY="bench-key")
 
     def run(number: int) -> Taken:
-        command = [PYTHON, "-m", "tests.bench.rivals", kind, str(number), str(CONCURRENCY)]
+        command = [*client, str(number), str(CONCURRENCY)]
         variables["PYTHONPATH"] = str(ROOT)
         return must(measure(command, folder=folder, environment=variables), folder)
 

@@ -133,6 +133,6 @@ def test_a_choice_tells_its_reason() -> None:
         )
     )
     assert choice.reason == (
-        "batch: the deadline is in 2 h, live would take 10 min, 12.40 USD instead of 24.80; "
+        "batch: the deadline is in 2 h, live would take 10 min, 12.40 USD instead of 24.80 USD; "
         "what is late after 1 h 38 min goes live"
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+import orjson
 import pytest
 
 from claude_batch.core.limits import NO_LIMITS, Limits
+from claude_batch.core.model import Request
 from claude_batch.sandbox.scenario import (
     Competitor,
     Headers,
@@ -138,3 +140,31 @@ def test_an_acceleration_limit_is_respected() -> None:
     out = Setting(allowed=AMPLE, count=2_000, base=base).run()
     assert out.share_refused() <= 0.05
     assert out.took_s <= 240
+
+
+SYSTEM = "You sort letters into five drawers, and you never open one that is sealed. " * 280
+
+
+def a_letter(request: Request) -> Request:
+    """Return a request that shares 5,000 tokens with all others."""
+    block = {"type": "text", "text": SYSTEM, "cache_control": {"type": "ephemeral"}}
+    body = {
+        "model": request.model,
+        "max_tokens": request.max_tokens,
+        "system": [block],
+        "messages": [{"role": "user", "content": f"Letter {request.line}: to whom?"}],
+    }
+    tokens = 5_000
+    return replace(
+        request, body=orjson.dumps(body), input_tokens=tokens + 15, prefix=1, cached_tokens=tokens
+    )
+
+
+def test_of_2_000_that_begin_alike_one_writes_the_cache_and_all_others_read_it() -> None:
+    allowed = replace(AMPLE, itpm=100_000)
+    server = SandboxModel(Scenario(limits=allowed, latency=QUICK, output=Output()), lambda _: 0)
+    load = Load(count=2_000, model=HAIKU, max_tokens=300)
+    out = Loop(spec=ServerSpec(), load=load, server=server, changed=a_letter).run()
+    assert (sum(map(bool, out.cache_written)), sum(map(bool, out.cache_read))) == (1, 1_999)
+    # the 8 million tokens of whole prompts would take 80 minutes at 100,000 a minute
+    assert out.took_s < 60

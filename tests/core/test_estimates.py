@@ -60,3 +60,28 @@ def test_one_short_answer_is_no_rule_yet() -> None:
     estimates = Estimates()
     estimates.learn(a_request(max_tokens=1_000), Usage(input_tokens=20, output_tokens=1))
     assert estimates.expect(a_request(max_tokens=1_000)).output_tokens > 100
+
+
+def cached(read: int, written: int = 0) -> Usage:
+    return Usage(
+        input_tokens=200,
+        output_tokens=1,
+        cache_read_input_tokens=read,
+        cache_creation_input_tokens=written,
+    )
+
+
+def test_a_beginning_that_the_cache_holds_is_not_expected_to_count() -> None:
+    request = replace(a_request(), input_tokens=5_000, prefix=1, cached_tokens=4_800)
+    estimates = Estimates()
+    assert estimates.expect(request).input_tokens == 5_000
+    assert estimates.expect(request, warm=True).input_tokens == 200
+
+
+def test_what_was_read_from_the_cache_does_not_make_prompts_look_shorter() -> None:
+    request = replace(a_request(), input_tokens=5_000, prefix=1, cached_tokens=4_800)
+    estimates = Estimates()
+    for _ in range(50):
+        estimates.learn(request, cached(read=4_800))
+    assert estimates.expect(request).input_tokens == pytest.approx(5_000)
+    assert estimates.expect(request, warm=True).input_tokens == pytest.approx(200)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from claude_batch.core.limits import MOST_BOOST, NO_LIMITS, NOTHING, Cost, LaneLimits, Limits
+from claude_batch.core.limits import (
+    MOST_BOOST,
+    NO_LIMITS,
+    NOTHING,
+    Cost,
+    LaneLimits,
+    Limits,
+    ceilings_of,
+)
 from claude_batch.core.model import FailureKind, LimitKind, LimitReading, ResponseHeaders, Usage
 from tests.support.fakes import a_failure
 
@@ -15,7 +23,7 @@ COST = Cost(input_tokens=100, output_tokens=10)
 def lane_limits(
     *, guess: Limits = NO_LIMITS, ceilings: Limits = NO_LIMITS, share: float = 1.0
 ) -> LaneLimits:
-    return LaneLimits(guess=guess, ceilings=ceilings, share=share, now=0.0)
+    return LaneLimits(guess=guess, ceilings=ceilings_of(ceilings), share=share, now=0.0)
 
 
 def headers(limit: int | None, remaining: int | None, kind: LimitKind = TOKENS) -> ResponseHeaders:

@@ -69,3 +69,14 @@ def test_429s_are_counted_apart() -> None:
     progress.apply(failed(FailureKind.RATE_LIMITED))
     progress.apply(failed(FailureKind.SERVER_ERROR))
     assert progress.rate_limited == 1
+
+
+def test_what_a_run_will_cost_is_foretold_from_what_has_a_price() -> None:
+    tally = Tally()
+    for cost_usd in (0.1, 0.3, None):
+        tally.add(ResultType.SUCCEEDED, Usage(), cost_usd)
+    assert tally.projected_cost_usd(100) == pytest.approx(20.0)
+
+
+def test_without_a_price_nothing_is_foretold() -> None:
+    assert Tally().projected_cost_usd(100) is None

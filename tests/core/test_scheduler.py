@@ -66,7 +66,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def add(self, model: str, count: int) -> None:
         for _ in range(count):
             self.added += 1
-            self.scheduler.add(a_request(self.added, model=model), self.now)
+            self.scheduler.add(a_request(self.added, model=model))
 
     @rule()
     def step(self) -> None:
@@ -125,14 +125,14 @@ TestScheduler = SchedulerMachine.TestCase
 def test_requests_go_in_file_order() -> None:
     scheduler = a_scheduler()
     for line in (1, 2, 3):
-        scheduler.add(a_request(line), 0.0)
+        scheduler.add(a_request(line))
     assert [sent(scheduler, 0.0).job.request.line for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_large_request_is_not_passed_by_small_ones() -> None:
     scheduler = a_scheduler(first_guess=lambda _: Limits(input_tokens=600))
     for line, tokens in enumerate((500, 590, 5, 5), start=1):
-        scheduler.add(replace(a_request(line), input_tokens=tokens), 0.0)
+        scheduler.add(replace(a_request(line), input_tokens=tokens))
     now = 0.0
     order: list[int] = []
     while len(order) < 4:
@@ -149,7 +149,7 @@ def test_a_large_request_is_not_passed_by_small_ones() -> None:
 def test_the_oldest_of_several_retries_goes_first() -> None:
     scheduler = a_scheduler()
     for line in (1, 2, 3):
-        scheduler.add(a_request(line), 0.0)
+        scheduler.add(a_request(line))
     for attempt in [sent(scheduler, 0.0) for _ in range(3)]:
         scheduler.finished(attempt, a_failure(FailureKind.SERVER_ERROR), 1.0)
     assert [sent(scheduler, 60.0).job.request.line for _ in range(3)] == [1, 2, 3]
@@ -160,14 +160,14 @@ def test_a_file_that_waits_for_a_slow_run_is_not_read_ahead_without_end() -> Non
     line = 0
     while scheduler.hungry:
         line += 1
-        scheduler.add(a_request(line), 0.0)
+        scheduler.add(a_request(line))
     assert line == READ_AHEAD_REQUESTS
 
 
 def test_a_retry_goes_before_new_requests() -> None:
     scheduler = a_scheduler(concurrency=1)
-    scheduler.add(a_request(1), 0.0)
-    scheduler.add(a_request(2), 0.0)
+    scheduler.add(a_request(1))
+    scheduler.add(a_request(2))
     attempt = sent(scheduler, 0.0)
     scheduler.finished(attempt, a_failure(FailureKind.SERVER_ERROR), 1.0)
     assert sent(scheduler, 60.0).job.request.line == 1
@@ -176,8 +176,8 @@ def test_a_retry_goes_before_new_requests() -> None:
 def test_a_mixed_file_uses_its_lanes_in_turn() -> None:
     scheduler = a_scheduler()
     for line in range(1, 9):
-        scheduler.add(a_request(line, model="a" if line <= 4 else "b"), 0.0)
-    assert [sent(scheduler, 0.0).lane for _ in range(4)] == ["a", "b", "a", "b"]
+        scheduler.add(a_request(line, model="a" if line <= 4 else "b"))
+    assert [sent(scheduler, 0.0).lane.name for _ in range(4)] == ["a", "b", "a", "b"]
 
 
 def test_a_finished_scheduler_has_nothing_left() -> None:

@@ -33,7 +33,7 @@ def a_scheduler(most: float, *, spent: float = 0.0, requests: int = 100) -> Sche
     )
     scheduler = Scheduler(settings, now=0.0)
     for line in range(1, requests + 1):
-        scheduler.add(a_request(line), 0.0)
+        scheduler.add(a_request(line))
     scheduler.no_more()
     return scheduler
 

@@ -5,106 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import pytest
 
 from claude_batch.core.limits import Limits
-from claude_batch.core.model import FailureKind, Request, Result, ResultType, Usage
-from claude_batch.core.progress import Progress, RunFacts
-from claude_batch.core.scheduler import Scheduler, SchedulerSettings, Stop, StopKind
-from claude_batch.core.snapshot import Snapshot
-from claude_batch.engine.clock import LoopClock
-from claude_batch.engine.live import LiveRun, Parts
-from claude_batch.engine.shutdown import Interruption
+from claude_batch.core.model import FailureKind, Request, Result, ResultType
+from claude_batch.core.scheduler import Stop, StopKind
 from claude_batch.errors import CheckpointMismatchError, CheckpointWriteError
 from tests.support.fakes import (
     ListedSource,
-    MemoryLog,
     MemoryStore,
     ScriptedTransport,
     a_failure,
     a_reply,
     a_request,
     noisy,
-    steady_draw,
 )
-from tests.support.virtual_time import run_virtually
-
-
-@dataclass
-class Rig:
-    """A run made of fakes, and what can be seen of it afterwards."""
-
-    requests: list[Request]
-    transport: ScriptedTransport = field(default_factory=ScriptedTransport)
-    source: Callable[[list[Request]], ListedSource] = ListedSource
-    store: MemoryStore = field(default_factory=MemoryStore)
-    log: MemoryLog = field(default_factory=MemoryLog)
-    interruption: Interruption = field(default_factory=Interruption)
-    ceilings: Limits = field(default_factory=Limits)
-    price: Callable[[str, Usage], float | None] = lambda _model, _usage: None
-    max_cost_usd: float | None = None
-    max_attempts: int = 6
-    patience_s: float = 3600.0
-    concurrency: int = 1000
-    snapshots: list[Snapshot] = field(default_factory=list)
-    took_s: float = 0.0
-
-    def run(self, *asides: tuple[float, int]) -> Stop | None:
-        """Run to the end; each aside asks for a stop by a signal at a time."""
-        return run_virtually(self._run(asides))
-
-    async def _run(self, asides: Sequence[tuple[float, int]]) -> Stop | None:
-        loop = asyncio.get_running_loop()
-        for at, signal_number in asides:
-            loop.call_at(at, self.interruption.ask, signal_number)
-        settings = SchedulerSettings(
-            lane_of=lambda model: model,
-            draw=steady_draw,
-            concurrency=self.concurrency,
-            ceilings=self.ceilings,
-            max_attempts=self.max_attempts,
-            patience_s=self.patience_s,
-            max_cost_usd=self.max_cost_usd,
-            price_of=lambda _request, _output_tokens: 0.01,
-        )
-        parts = Parts(
-            scheduler=Scheduler(settings, now=loop.time()),
-            transport=self.transport,
-            source=self.source(list(self.requests)),
-            results=self.store,
-            log=self.log,
-            clock=LoopClock(wall=1_000_000.0),
-            progress=Progress(started_at=loop.time()),
-            facts=RunFacts(
-                run_id="r",
-                prompts="p",
-                results="r",
-                sandbox=False,
-                host="h",
-                total=len(self.requests),
-            ),
-            interruption=self.interruption,
-            publish=self.snapshots.append,
-            price=self.price,
-        )
-        stop = await LiveRun(parts).run()
-        self.took_s = loop.time()
-        return stop
-
-    @property
-    def outcomes(self) -> Counter[ResultType]:
-        return Counter(result.type for result in self.store.results)
-
-    @property
-    def ids(self) -> list[str]:
-        return sorted(result.custom_id for result in self.store.results)
-
-
-def some(count: int) -> list[Request]:
-    return [a_request(line) for line in range(1, count + 1)]
+from tests.support.live_rig import Rig, some
 
 
 def test_every_request_ends_exactly_once() -> None:

@@ -60,7 +60,7 @@ def parts_of(
     """Return the parts of a run that is shown to nobody."""
     return Parts(
         scheduler=scheduler,
-        transport=transport,
+        transports={"default": transport},
         source=source,
         results=results,
         log=MemoryLog(),

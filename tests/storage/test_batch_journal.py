@@ -19,11 +19,17 @@ from claude_batch.core.batch_history import (
     BatchRecord,
     BatchRefused,
     BatchShapesProved,
+    ModeChosen,
     fold_batches,
 )
 from claude_batch.core.batch_model import ChunkState
 from claude_batch.errors import CheckpointError
-from claude_batch.storage.batch_journal import BatchJournalFile, read_batches, request_cancel
+from claude_batch.storage.batch_journal import (
+    BatchJournalFile,
+    note_mode,
+    read_batches,
+    request_cancel,
+)
 from claude_batch.storage.journal import JournalFile, Opened, journal_path
 
 
@@ -48,6 +54,7 @@ ALL: tuple[BatchRecord, ...] = (
     an_intent(3),
     BatchLost(chunk=3, why="none came"),
     an_intent(4, "2,7"),
+    ModeChosen(asked="auto", deadline_at=9.0, endpoint="main"),
 )
 
 
@@ -91,6 +98,12 @@ def test_a_cancel_of_another_process_is_seen_by_the_run(results: Path) -> None:
             return (await mine.cancels())["b"]
 
     assert asyncio.run(canceled()) == BY_USER
+
+
+def test_the_mode_that_was_asked_for_last_holds(results: Path) -> None:
+    note_mode(results, ModeChosen(asked="batch"))
+    note_mode(results, ModeChosen(asked="live"))
+    assert read_batches(results).mode == ModeChosen(asked="live")
 
 
 def test_a_record_that_lacks_a_field_is_of_another_version(results: Path) -> None:

@@ -155,3 +155,16 @@ def test_a_download_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> No
     with pytest.raises(CheckpointWriteError) as raised:
         asyncio.run(through(PartFiles(tmp_path / "missing" / "r"), expired("a")))
     assert "29 days" in raised.value.hint
+
+
+def test_what_must_not_be_written_is_taken_out_of_messages(tmp_path: Path) -> None:
+    async def payload() -> bytes:
+        parts = PartFiles(tmp_path / "r.jsonl", clean=lambda raw: raw.replace(b"hush", b"[secret]"))
+        part = await parts.open("b1")
+        await part.append(line_with('{"text":"hush"}') + b"\n")
+        await part.finish()
+        lines = [line async for group in part.read() for line in group]
+        await part.discard()
+        return lines[0].payload
+
+    assert asyncio.run(payload()) == b'{"text":"[secret]"}'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from claude_batch.errors import CheckpointLockedError, CheckpointMismatchError, UsageError
-from claude_batch.storage.files import locked, replace_file
+from claude_batch.errors import (
+    CheckpointLockedError,
+    CheckpointMismatchError,
+    CheckpointWriteError,
+    UsageError,
+)
+from claude_batch.storage.files import beside, locked, replace_file, sync_directory
 from claude_batch.storage.run_files import (
     default_results,
     refuse_as_stdout,
@@ -38,6 +45,77 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(results)], check=False)
     with locked(results):
         assert (tmp_path / "r.jsonl.lock").exists()
+
+
+@pytest.mark.parametrize("what", ["folder", "device", "pipe"])
+def test_what_can_not_be_read_back_takes_no_results(tmp_path: Path, what: str) -> None:
+    results = {"folder": tmp_path, "device": Path("/dev/null"), "pipe": tmp_path / "pipe"}[what]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="must be found again"), locked(results):
+        pass
+    assert not beside(results, ".lock").exists()
+
+
+def test_a_link_and_the_file_it_names_have_one_lock(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(tmp_path / "real" / "r.jsonl")
+    with locked(link), pytest.raises(CheckpointLockedError), locked(tmp_path / "real" / "r.jsonl"):
+        pass
+
+
+def test_a_lock_on_a_full_disk_is_held_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    results = tmp_path / "r.jsonl"
+    with locked(results), pytest.raises(CheckpointLockedError), locked(results):
+        pass
+
+
+def test_a_file_system_without_locks_is_named_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with pytest.raises(CheckpointWriteError, match="No locks"), locked(tmp_path / "r.jsonl"):
+        pass
+
+
+def test_a_file_system_that_syncs_no_directories_is_borne_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", unable)
+    sync_directory(tmp_path)
+
+
+def test_a_disk_that_fails_to_sync_a_directory_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        sync_directory(tmp_path)
+
+
+def test_replacing_what_a_link_names_keeps_the_link_and_the_permissions(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "real").chmod(0o640)
+    (tmp_path / "link").symlink_to("real")
+    replace_file(tmp_path / "link", [b"new"])
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+    assert (tmp_path / "real").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_replaced_file_is_whole_or_the_old_one(tmp_path: Path) -> None:
@@ -87,3 +165,19 @@ def test_a_run_set_aside_leaves_only_its_lock(tmp_path: Path) -> None:
         "r.jsonl.damaged.then",
         "r.jsonl.lock",
     }
+
+
+def test_bodies_and_downloads_of_a_run_set_aside_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text("")
+    for name in ("r.jsonl.batch-1.body", "r.jsonl.batch-msgbatch_1.part"):
+        (tmp_path / name).write_text("")
+    set_aside(tmp_path / "r.jsonl", "then")
+    assert {path.name for path in tmp_path.iterdir()} == {"r.jsonl.then"}
+
+
+def test_what_was_set_aside_is_never_replaced(tmp_path: Path) -> None:
+    for content in (b"1", b"2", b"3"):
+        (tmp_path / "r.jsonl").write_bytes(content)
+        set_aside(tmp_path / "r.jsonl", "now")
+    kept = sorted(path.read_bytes() for path in tmp_path.iterdir())
+    assert kept == [b"1", b"2", b"3"]

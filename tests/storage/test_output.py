@@ -8,6 +8,8 @@ from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claude_batch.core.model import ResultType
 from claude_batch.storage.output import Printer, as_is, as_text, print_results
@@ -111,3 +113,55 @@ def test_only_the_wanted_results_are_printed(tmp_path: Path, pipe: tuple[int, in
     )
     os.close(pipe[1])
     assert os.read(pipe[0], 10_000) == errored
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers(-9, 9) | st.text(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["type", "text", "content", "error", "message", "user", "x"]), inner
+            )
+        ),
+    ),
+    st.sampled_from(["succeeded", "errored"]),
+)
+def test_no_answer_stops_the_text_format(odd: object, kind: str) -> None:
+    result = {"type": kind, "message": odd, "error": odd}
+    raw = orjson.dumps({"custom_id": "a", "result": result, "meta": odd})
+    assert orjson.loads(as_text(raw))["custom_id"] == "a"
+
+
+def test_a_file_that_became_shorter_ends_the_printing(
+    tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    (tmp_path / "r").write_bytes(encode_result(a_result(1)))
+    errors: list[OSError] = []
+    printer = Printer(tmp_path / "r", pipe[1], form=as_is, start=0, failed=errors.append)
+    printer.durable(10_000)
+    printer.finish()
+    assert ["shorter" in str(error) for error in errors] == [True]
+
+
+def test_what_stands_beyond_four_gigabytes_is_printed(
+    tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    large, line = 5_000_000_000, encode_result(a_result(1))
+    with (tmp_path / "r").open("wb") as sparse:
+        sparse.seek(large)
+        sparse.write(line)
+    printer = Printer(tmp_path / "r", pipe[1], form=as_is, start=large, failed=lambda _: None)
+    printer.durable(large + len(line))
+    printer.finish()
+    assert os.read(pipe[0], 10_000) == line
+
+
+def test_a_damaged_file_is_printed_in_order_without_its_damage(
+    tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    lines = {n: encode_result(a_result(n)) for n in (1, 2, 3)}
+    (tmp_path / "r").write_bytes(b"junk\n" + lines[3][:30] + lines[2][:-1] + lines[1] + lines[3])
+    print_results(tmp_path / "r", pipe[1], form=as_is, wanted=lambda _: True, ordered=True)
+    os.close(pipe[1])
+    assert os.read(pipe[0], 10_000) == lines[1] + lines[2] + lines[3]

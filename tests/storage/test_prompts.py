@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -276,6 +277,13 @@ def test_a_file_without_permission_is_refused(
 
 
 # --- the sending pass --------------------------------------------------------------------------
+
+
+def test_without_an_estimate_requests_are_the_same_but_for_their_tokens(write: Write) -> None:
+    path = write("hi", {"prompt": "there"})
+    estimated = list(read_requests(path, Defaults()))
+    bare = list(read_requests(path, Defaults(), estimated=False))
+    assert [replace(each, input_tokens=0) for each in estimated] == bare
 
 
 def test_skipped_lines_are_not_parsed(write: Write) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 
 from claude_batch.core.model import Result, ResultType, Usage
 from claude_batch.errors import CheckpointWriteError
+from claude_batch.storage import results
 from claude_batch.storage.results import ResultsFile, encode_result
 
 MESSAGE = b'{"type":"message","content":[{"type":"hologram","n":1.10}],"usage":{"input_tokens":3}}'
@@ -93,6 +97,121 @@ def test_a_size_limit_leaves_whole_lines_and_says_what_to_do(tmp_path: Path) -> 
         file.close()
     assert (tmp_path / "r").read_bytes() == before
     assert "make room" in caught.value.hint
+
+
+def test_after_a_failure_nothing_more_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ResultsFile(tmp_path / "r")
+    asyncio.run(file.commit([a_result(1)]))
+    before = (tmp_path / "r").read_bytes()
+
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fail)
+        with pytest.raises(CheckpointWriteError):
+            asyncio.run(file.commit([a_result(2)]))
+    with pytest.raises(CheckpointWriteError, match="an earlier write failed"):
+        asyncio.run(file.commit([a_result(3)]))
+    file.close()
+    assert (tmp_path / "r").read_bytes() == before
+
+
+def test_a_file_that_can_not_even_be_cut_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ResultsFile(tmp_path / "r")
+
+    def fail(*_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    monkeypatch.setattr(os, "ftruncate", fail)
+    with pytest.raises(CheckpointWriteError, match="Input/output error"):
+        asyncio.run(file.commit([a_result(1)]))
+    file.close()
+
+
+def test_short_writes_go_on_where_they_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, write = ResultsFile(tmp_path / "r"), os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[:7], at))
+    asyncio.run(file.commit([a_result(1), a_result(2)]))
+    file.close()
+    assert (tmp_path / "r").read_bytes() == encode_result(a_result(1)) + encode_result(a_result(2))
+
+
+def test_two_commits_at_once_do_not_write_over_each_other(tmp_path: Path) -> None:
+    file = ResultsFile(tmp_path / "r")
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            for line in range(1, 21):
+                group.create_task(file.commit([a_result(line)]))
+
+    asyncio.run(both())
+    file.close()
+    assert set((tmp_path / "r").read_bytes().splitlines(keepends=True)) == {
+        encode_result(a_result(line)) for line in range(1, 21)
+    }
+
+
+@pytest.mark.parametrize(
+    ("meddle", "told"),
+    [
+        (lambda path: path.unlink(), "moved, removed or replaced"),
+        (lambda path: path.rename(path.with_name("elsewhere")), "moved, removed or replaced"),
+        (lambda path: path.write_bytes(b""), "was changed"),
+    ],
+    ids=["removed", "moved", "emptied"],
+)
+def test_a_file_that_somebody_else_touches_stops_the_run(
+    tmp_path: Path, meddle: Callable[[Path], object], told: str
+) -> None:
+    file = ResultsFile(tmp_path / "r")
+    asyncio.run(file.commit([a_result(1)]))
+    meddle(tmp_path / "r")
+    with pytest.raises(CheckpointWriteError, match=told):
+        asyncio.run(file.commit([a_result(2)]))
+    file.close()
+
+
+def test_a_file_beyond_four_gigabytes_is_appended_to(tmp_path: Path) -> None:
+    large = 5_000_000_000
+    with (tmp_path / "r").open("wb") as sparse:
+        sparse.truncate(large)
+    sizes: list[int] = []
+    file = ResultsFile(tmp_path / "r", durable=sizes.append)
+    asyncio.run(file.commit([a_result(1)]))
+    file.close()
+    line = encode_result(a_result(1))
+    assert sizes == [large, large + len(line)]
+    with (tmp_path / "r").open("rb") as written:
+        written.seek(large)
+        assert written.read() == line
+
+
+def test_closing_does_not_take_the_file_from_a_write_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, hanging, released = ResultsFile(tmp_path / "r"), threading.Event(), threading.Event()
+
+    def hang(_fd: int) -> None:
+        hanging.set()
+        released.wait()
+
+    monkeypatch.setattr(os, "fdatasync", hang)
+    monkeypatch.setattr(results, "_HANGING_S", 0.01)
+    writer = threading.Thread(target=lambda: asyncio.run(file.commit([a_result(1)])))
+    writer.start()
+    hanging.wait()
+    file.close()
+    released.set()
+    writer.join()
+    assert (tmp_path / "r").read_bytes() == encode_result(a_result(1))
 
 
 def test_a_failed_sync_takes_the_lines_back(

@@ -17,13 +17,11 @@ from claude_batch.storage.prompts import Defaults, check
 RULES = (Route(name="all", model="claude-opus-5-5"),)
 
 
-def opened(folder: Path, **more: Any) -> OpenRun:
-    """Begin a run over one prompt in `folder`, or go on with it."""
-    prompts = folder / "prompts.jsonl"
-    prompts.write_bytes(b'"hi"\n')
-    wanted = Wanted(
+def a_wanted(folder: Path, **more: Any) -> Wanted:
+    """Return what `run prompts.jsonl -o results.jsonl` asks for in `folder`."""
+    return Wanted(
         **{
-            "prompts": str(prompts),
+            "prompts": str(folder / "prompts.jsonl"),
             "results": folder / "results.jsonl",
             "defaults": Defaults(),
             "sandbox": False,
@@ -36,6 +34,12 @@ def opened(folder: Path, **more: Any) -> OpenRun:
             **more,
         }
     )
+
+
+def opened(folder: Path, **more: Any) -> OpenRun:
+    """Begin a run over one prompt in `folder`, or go on with it."""
+    (folder / "prompts.jsonl").write_bytes(b'"hi"\n')
+    wanted = a_wanted(folder, **more)
     return open_run(
         wanted,
         check_file=lambda path, note: check(path, wanted.defaults, note=note),

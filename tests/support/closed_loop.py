@@ -5,14 +5,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from claude_batch.core.lane import Attempt
 from claude_batch.core.limits import NO_LIMITS, Limits
 from claude_batch.core.model import Failure, FailureKind, LimitKind, Reply, Request
 from claude_batch.core.scheduler import (
+    EndpointSpec,
     Finished,
     Idle,
     Scheduler,
@@ -74,6 +76,10 @@ class Outcome:
     launched_at: list[float] = field(default_factory=list)
     first_launches: list[int] = field(default_factory=list)
     most_in_flight: int = 0
+    degraded: int = 0
+    cache_written: list[int] = field(default_factory=list)
+    cache_read: list[int] = field(default_factory=list)
+    answered: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def share_refused(self, *, after_s: float = 0.0) -> float:
         """Return the share of 429s among all attempts from a time on."""
@@ -143,7 +149,11 @@ def requests_of(load: Load, *, seed: int) -> Iterator[tuple[Request, Truth]]:
 
 @dataclass(slots=True, kw_only=True)
 class Loop:
-    """One closed loop; `server` stands in for a model made of `spec`."""
+    """One closed loop; `server` stands in for a model made of `spec`.
+
+    `servers` are what the `endpoints` reach, by name; several may reach the same. `changed` makes
+    a request something else before it is sent.
+    """
 
     spec: ServerSpec
     load: Load
@@ -153,6 +163,10 @@ class Loop:
     share: float = 1.0
     concurrency: int = 4000
     server: Server | None = None
+    endpoints: tuple[EndpointSpec, ...] = (EndpointSpec(name="default"),)
+    servers: Mapping[str, Server] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    changed: Callable[[Request], Request] = lambda request: request
 
     def run(self) -> Outcome:
         """Work the load off."""
@@ -165,16 +179,19 @@ class Loop:
                 first_guess=lambda _: self.guess,
                 ceilings=self.ceilings,
                 share=self.share,
+                endpoints=self.endpoints,
+                **self.settings,
             ),
             now=0.0,
         )
         truths: dict[int, Truth] = {}
         for request, truth in requests_of(self.load, seed=self.seed):
             truths[request.line] = truth
-            scheduler.add(request, 0.0)
+            scheduler.add(self.changed(request))
         scheduler.no_more()
         server = self.server or ServerModel(self.spec, seed=self.seed)
-        driver = _Driver(scheduler, Outcome(server, self.spec), truths, chance)
+        outcome = Outcome(server, self.spec)
+        driver = _Driver(scheduler, outcome, truths, chance, self.servers)
         driver.drive()
         driver.outcome.ended += [e.job.request.line for e in scheduler.release()]
         return driver.outcome
@@ -208,6 +225,7 @@ class _Driver:
     outcome: Outcome
     truths: dict[int, Truth]
     chance: random.Random
+    servers: Mapping[str, Server]
     _events: list[tuple[float, int, _Event]] = field(default_factory=list)
     _number: Iterator[int] = field(default_factory=itertools.count)
 
@@ -238,7 +256,8 @@ class _Driver:
         self._plan(now + self._travel(), _Arrival(attempt))
 
     def _happen(self, event: _Event, now: float) -> None:
-        server, request = self.outcome.server, event.attempt.job.request
+        request = event.attempt.job.request
+        server = self.servers.get(event.attempt.endpoint, self.outcome.server)
         match event:
             case _Arrival(attempt):
                 answer = server.arrive(request, self.truths[request.line], now)
@@ -256,8 +275,12 @@ class _Driver:
             out.spent[RPM] += 1
             out.spent[ITPM] += said.usage.limited_input_tokens
             out.spent[OTPM] += said.usage.output_tokens
+            out.cache_written.append(said.usage.cache_creation_input_tokens)
+            out.cache_read.append(said.usage.cache_read_input_tokens)
         elif said.kind is FailureKind.RATE_LIMITED:
             out.refused_at.append(now)
+        out.answered[attempt.endpoint, type(said).__name__] += 1
+        out.degraded += attempt.degraded
         ruling = self.scheduler.finished(attempt, said, now)
         out.ended += [ending.job.request.line for ending in ruling.endings]
 

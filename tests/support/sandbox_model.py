@@ -33,15 +33,21 @@ class SandboxModel:
     def arrive(self, request: Request, _truth: Truth, t: float) -> Answer:
         """Take a request in; say when its answer leaves."""
         self.arrived_at.append(t)
+        wire = self.api.message(self._body(request), _KEY, t)
+        self._under_way[request.line] = wire
+        return Answer(_UNSAID, t + wire.delay_s)
+
+    def _body(self, request: Request) -> bytes:
+        """Return the request's own body, where it has one, else one of so many words."""
+        if request.prefix is not None:
+            return request.body
         text = f"{request.line} " + "word " * self.words(request)
         body = {
             "model": request.model,
             "max_tokens": request.max_tokens,
             "messages": [{"role": "user", "content": text}],
         }
-        wire = self.api.message(orjson.dumps(body), _KEY, t)
-        self._under_way[request.line] = wire
-        return Answer(_UNSAID, t + wire.delay_s)
+        return orjson.dumps(body)
 
     def leave(self, request: Request, _answer: Answer, t: float) -> Reply | Failure:
         """Let the answer out, as the transport would read it."""

@@ -36,6 +36,7 @@ class ServerSpec:
     hidden_s      requests are also enforced over slices of so many seconds, which no header tells
     sampled       whether headers tell the levels of a request's "start" or "end"
     generated     whether output is charged as it comes ("along") or at the "end"
+    organization  whose limits these are, as headers tell
     """
 
     rpm: float | None = 1_000
@@ -59,6 +60,7 @@ class ServerSpec:
     outage: tuple[float, float] = (math.inf, math.inf)
     change_at_s: float = math.inf
     change_factor: float = 1.0
+    organization: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,9 @@ class ServerModel:
 
     def _headers(self, t: float, *, retry_after_s: float | None = None) -> ResponseHeaders:
         if not self.spec.headers:
-            return ResponseHeaders(retry_after_s=retry_after_s)
+            return ResponseHeaders(
+                retry_after_s=retry_after_s, organization_id=self.spec.organization
+            )
         readings = []
         for kind, tank in self.tanks.items():
             level = max(0.0, tank.level)
@@ -236,6 +240,7 @@ class ServerModel:
         return ResponseHeaders(
             limits=tuple(readings),
             retry_after_s=retry_after_s,
+            organization_id=self.spec.organization,
             server_time=float(math.floor(WALL + t)),
         )
 

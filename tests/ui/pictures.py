@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from claude_batch.core.model import LimitKind
-from claude_batch.core.snapshot import FailureView, Gauge, LaneView, Phase, Snapshot
+from claude_batch.core.snapshot import (
+    EndpointState,
+    EndpointView,
+    FailureView,
+    Gauge,
+    LaneView,
+    Phase,
+    Snapshot,
+)
 
 AT = 1_795_521_785.0
 """2026-11-24 12:03:05 UTC."""
@@ -118,6 +126,23 @@ BUSY = replace(
     cost_usd=1.234,
     projected_cost_usd=10.2,
     notice="going on with prompts.results.jsonl: 400 of 10,000 done before",
+)
+
+
+def endpoint(name: str, state: EndpointState, why: str | None = None) -> EndpointView:
+    """Return an endpoint that has done something."""
+    return EndpointView(name=name, state=state, in_flight=12, succeeded=1_200, failed=3, why=why)
+
+
+POOL = replace(
+    CALM,
+    lanes=(lane("Haiku 5.5 @ main"), paused("Haiku 5.5 @ second+third")),
+    endpoints=(
+        endpoint("main", EndpointState.UP),
+        endpoint("second", EndpointState.OUT, "invalid x-api-key"),
+        endpoint("third", EndpointState.FAILING, "api_error: Internal server error"),
+        endpoint("local", EndpointState.STANDBY),
+    ),
 )
 
 STORM = replace(

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
-from claude_batch.core.snapshot import Snapshot
+from claude_batch.core.snapshot import EndpointState, Snapshot
 from claude_batch.ui.dashboard import dashboard
 from tests.ui import pictures
 
@@ -21,6 +21,7 @@ RUNS = {
     "calm": pictures.CALM,
     "busy": pictures.BUSY,
     "storm": pictures.STORM,
+    "pool": pictures.POOL,
     "finished": pictures.FINISHED,
     "nothing told": replace(
         pictures.CALM,
@@ -70,6 +71,7 @@ def test_nothing_is_ever_wider_or_higher_than_the_room(width: int, height: int, 
         prompts=name,
         notice=name,
         lanes=(*pictures.STORM.lanes, pictures.paused(name)),
+        endpoints=(*pictures.POOL.endpoints, pictures.endpoint(name, EndpointState.OUT, name)),
     )
     lines = drawn(run, width, height).split("\n")[:-1]
     assert max(cell_len(line) for line in lines) <= width

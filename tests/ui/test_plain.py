@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from claude_batch.core.snapshot import Phase
 from claude_batch.ui.drawing import Checking
-from claude_batch.ui.plain import PlainArtist
+from claude_batch.ui.plain import PlainArtist, _standing
 from claude_batch.ui.screen import Ending
 from tests.ui import pictures
 from tests.ui.terminal import FakePipe
@@ -95,3 +95,7 @@ def test_quiet_leaves_out_the_summary_of_a_good_end() -> None:
     done = Ending(message="finished", resume_command=None, exit_code=0)
     PlainArtist(paper=paper, quiet=True, wall=lambda: pictures.AT).end(pictures.FINISHED, done)
     assert paper.text.splitlines()[1:] == []
+
+
+def test_an_endpoint_that_is_not_up_is_named_with_its_reason() -> None:
+    assert "second out (invalid x-api-key)" in _standing(pictures.POOL)

@@ -2,103 +2,90 @@
 
 from __future__ import annotations
 
-import json
-import random
+import signal
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.support.program import Program, Served, served
+from tests.support.killing import (
+    QUICK,
+    arrivals,
+    killed_again_and_again,
+    lines_of,
+    write_prompts,
+)
+from tests.support.program import Program, served, wait_for
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(300)]
 
-PROMPTS = 2_000
+PROMPTS = 1_000
 KILLS = 20
-QUICK = """
-[limits]
-rpm = 0
-itpm = 0
-otpm = 0
-[latency]
-base_s = 0.2
-per_output_token_s = 0.0
-"""
-
-
-def write_prompts(path: Path, count: int) -> None:
-    with path.open("w") as file:
-        for number in range(count):
-            line = {"custom_id": f"p{number}", "prompt": f"Say the number {number}."}
-            file.write(json.dumps(line) + "\n")
-
-
-def lines_of(results: Path) -> list[str]:
-    """Return the ids of whole lines, leaving a torn one out."""
-    if not results.exists():
-        return []
-    raw = results.read_bytes().split(b"\n")
-    return [json.loads(line)["custom_id"] for line in raw[:-1] if line.startswith(b"{")]
-
-
-def arrivals(sandbox: Served) -> tuple[int, int]:
-    """Return how many requests have arrived, and how many different ones."""
-    counts = [arrived for arrived, _ in sandbox.requests().values()]
-    return sum(counts), len(counts)
 
 
 def test_twenty_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
-    write_prompts(tmp_path / "p.jsonl", PROMPTS)
-    results = tmp_path / "p.results.jsonl"
-    chance = random.Random(7)
-    allowed = 0
     with served(tmp_path, QUICK) as sandbox:
         program = Program(folder=tmp_path, variables=sandbox.variables)
-        for _ in range(KILLS):
-            process = program.start("run", "p.jsonl", "--rpm", "2400", "--progress", "none")
-            time.sleep(chance.uniform(1.0, 5.0))
-            process.kill()
-            process.communicate()
-            allowed += arrivals(sandbox)[1] - len(lines_of(results))
-        done = program.run("run", "p.jsonl", "--progress", "none")
-        sent, different = arrivals(sandbox)
-
-    assert done.returncode == 0, done.stderr.decode()
-    ids = Counter(lines_of(results))
-    assert set(ids) == {f"p{number}" for number in range(PROMPTS)}
-    assert set(ids.values()) == {1}
-    assert different == PROMPTS
-    assert sent - different <= allowed
+        toll = killed_again_and_again(
+            program, sandbox, prompts=PROMPTS, kills=KILLS, flags=("--rpm", "2400")
+        )
+    assert (toll.exit_code, toll.lost, toll.doubled) == (0, 0, 0)
+    assert toll.resent <= toll.allowed
 
 
-@pytest.mark.parametrize("tail", [b'{"custom_id":"p5","resu', b"\0" * 4096], ids=["torn", "NULs"])
-def test_a_damaged_tail_costs_nothing_but_itself(tmp_path: Path, tail: bytes) -> None:
+@pytest.mark.parametrize(
+    ("tail", "sent"),
+    [(b'{"custom_id":"p5","resu', 90), (b"\0" * 4096, 90), (b"\0" * 512 + b"LAST", 89)],
+    ids=["torn", "NULs", "NULs before an intact line"],
+)
+def test_a_damaged_tail_costs_nothing_but_itself(tmp_path: Path, tail: bytes, sent: int) -> None:
     write_prompts(tmp_path / "p.jsonl", 60)
     results = tmp_path / "p.results.jsonl"
     with served(tmp_path, QUICK) as sandbox:
         program = Program(folder=tmp_path, variables=sandbox.variables)
         assert program.run("run", "p.jsonl", "--progress", "none").returncode == 0
-        half = results.read_bytes().splitlines(keepends=True)[:30]
-        results.write_bytes(b"".join(half) + tail)
-        again = program.run("run", "p.jsonl", "--progress", "none")
-        sent, different = arrivals(sandbox)
+        lines = results.read_bytes().splitlines(keepends=True)
+        results.write_bytes(b"".join(lines[:30]) + tail.replace(b"LAST", lines[-1]))
+        again = program.run("run", "p.jsonl", "--progress", "plain", "--new-only")
+        counts = arrivals(sandbox)
     assert again.returncode == 0, again.stderr.decode()
     assert sorted(lines_of(results)) == sorted(f"p{number}" for number in range(60))
-    assert (sent, different) == (90, 60)
+    assert counts == (sent, 60)
+    assert len(again.stdout.splitlines()) == sent - 60
+    assert b"repaired" in again.stderr
 
 
-def test_nul_bytes_before_an_intact_tail_cost_no_line(tmp_path: Path) -> None:
-    write_prompts(tmp_path / "p.jsonl", 20)
+def test_a_kill_while_prompts_are_copied_or_checked_leaves_nothing_begun(tmp_path: Path) -> None:
+    results = tmp_path / "r.jsonl"
+    with served(tmp_path, QUICK) as sandbox:
+        program = Program(folder=tmp_path, variables=sandbox.variables)
+        slow = program.shell(
+            "(echo '\"one\"'; exec sleep 30) | claude-batch run - -o r.jsonl --progress none &"
+            "for i in $(seq 200); do sleep 0.05; [ -e r.jsonl.prompts.part ] && break; done;"
+            "kill -9 $! $(jobs -p); wait; true"
+        )
+        assert slow.returncode == 0, slow.stderr.decode()
+        assert not results.exists()
+        again = program.run("run", "-", "-o", "r.jsonl", "--progress", "none", stdin=b'"one"\n')
+        counts = arrivals(sandbox)
+    assert again.returncode == 0, again.stderr.decode()
+    assert lines_of(results) == ["line-1"]
+    assert counts == (1, 1)
+
+
+def test_a_run_that_was_frozen_for_a_while_goes_on(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 200)
     results = tmp_path / "p.results.jsonl"
     with served(tmp_path, QUICK) as sandbox:
         program = Program(folder=tmp_path, variables=sandbox.variables)
-        program.run("run", "p.jsonl", "--progress", "none")
-        lines = results.read_bytes().splitlines(keepends=True)
-        results.write_bytes(b"".join(lines[:10]) + b"\0" * 512 + b"".join(lines[11:]))
-        again = program.run("run", "p.jsonl", "--progress", "plain")
-        sent, _ = arrivals(sandbox)
-    assert again.returncode == 0, again.stderr.decode()
-    assert sorted(lines_of(results)) == sorted(f"p{number}" for number in range(20))
-    assert sent == 21
-    assert b"damaged" in again.stderr
+        process = program.start("run", "p.jsonl", "--rpm", "6000", "--progress", "none")
+        wait_for(lambda: len(lines_of(results)) > 20)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2.0)
+        process.send_signal(signal.SIGCONT)
+        stdout, stderr = process.communicate(timeout=50)
+        sent, different = arrivals(sandbox)
+    assert process.returncode == 0, stderr.decode()
+    assert sorted(lines_of(results)) == sorted(f"p{number}" for number in range(200))
+    assert stdout == results.read_bytes()
+    assert (sent, different) == (200, 200)

@@ -22,7 +22,9 @@ PROMPTS = [
         "messages": [{"role": "user", "content": "hi"}],
         "model": "claude-unheard-of-1",
     },
+    {"custom_id": "d", "prompt": "Tell me a long story.", "max_tokens": 5},
 ]
+QUICK_BATCHES = "[batches]\ntime_scale = 600\n"
 
 
 def recipes() -> list[str]:
@@ -52,3 +54,23 @@ def test_a_recipe_works_as_it_stands(tmp_path: Path, recipe: str) -> None:
     assert b"jq: error" not in done.stderr
     assert b"Traceback" not in done.stderr
     assert done.stdout.strip()
+
+
+def about_results() -> list[str]:
+    """Return the recipes whose answer does not depend on the mode: not those about cost."""
+    return [r for r in recipes() if " run " not in r and "usd" not in r]
+
+
+def test_the_recipes_say_the_same_of_both_modes(tmp_path: Path) -> None:
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(p) + "\n" for p in PROMPTS))
+    said = []
+    with served(tmp_path, QUICK_BATCHES) as sandbox:
+        variables = {**sandbox.variables, "CLAUDE_BATCH_FIRST_POLL": "0.2s"}
+        program = Program(folder=tmp_path, variables=variables)
+        for mode in (["--mode", "live"], ["--mode", "batch", "--no-canary"]):
+            program.run("run", "prompts.jsonl", "--no-stdout", "--fresh", *mode)
+            said.append([sorted(program.shell(r).stdout.splitlines()) for r in about_results()])
+    assert all(said[0])
+    assert said[0] == said[1]

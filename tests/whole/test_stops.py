@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.program import Program, served, wait_for
-from tests.whole.test_kill import QUICK, lines_of, write_prompts
+from tests.support.killing import QUICK, lines_of, write_prompts
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
 

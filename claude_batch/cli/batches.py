@@ -1,0 +1,56 @@
+"""`claude-batch batches`: list, show, cancel Message Batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from claude_batch.cli import options as opt
+
+
+def batches(
+    action: Annotated[
+        Literal["list", "show", "cancel"],
+        typer.Argument(metavar="ACTION", help="list the newest; show one; cancel."),
+    ],
+    batch_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The batch to show or cancel.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="RESULTS", help="Cancel all batches of this run."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="List at most N.")] = 20,
+    config: opt.Config = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Cancel without asking.")] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """List, show, or cancel Message Batches.
+
+    Cancel keeps what has succeeded by then. What was canceled is final for
+    its run: resume does not buy it again, --retry-errored does.
+
+    --json: {"id", "endpoint", "state" (in_progress, canceling, ended),
+    "requests", "counts" ({"processing", "succeeded", "errored", "canceled",
+    "expired"}; null until the batch has ended: the API tells none before),
+    "created_at", "expires_at", "ended_at", "has_results", "run" (its results
+    file, null when unknown)}; list and cancel print an array of these.
+    """
+    settings = opt.settings_from({"config": config})
+    from claude_batch.compose.batches import (  # noqa: PLC0415  # only when really run
+        BatchesOrder,
+        look_after_batches,
+    )
+
+    order = BatchesOrder(
+        action=action,
+        batch_id=batch_id,
+        run=run,
+        limit=limit,
+        settings=settings,
+        as_json=as_json,
+        yes=yes,
+    )
+    look_after_batches(order)

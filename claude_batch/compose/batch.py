@@ -1,0 +1,176 @@
+"""The batch stage of a run, wired: bodies, downloads, journal, canary, the endpoint's batches."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from claude_batch.compose.api import Api
+from claude_batch.compose.batch_mode import Way
+from claude_batch.compose.live import Bench
+from claude_batch.compose.requests import requests_left
+from claude_batch.config import Options
+from claude_batch.core.batch_decisions import BatchSettings
+from claude_batch.core.batch_model import Detached, LeftForLive
+from claude_batch.core.catalog import TIERS, Catalog
+from claude_batch.core.decisions import Stop, StopKind
+from claude_batch.core.model import Request
+from claude_batch.core.packing import MOST_REQUESTS
+from claude_batch.core.prefix import Lifetime, PrefixPlan
+from claude_batch.core.prefix_saving import report
+from claude_batch.core.pricing import expected_cost_usd
+from claude_batch.engine.batch import BatchRun
+from claude_batch.engine.batch_canary import LiveCanary
+from claude_batch.engine.batch_parts import BatchParts
+from claude_batch.storage.batch_bodies import BodyFiles
+from claude_batch.storage.batch_journal import BatchJournalFile, read_batches
+from claude_batch.storage.batch_results import PartFiles
+from claude_batch.storage.opening import OpenRun, Wanted
+from claude_batch.storage.prefixing import marked, plan_prefixes
+from claude_batch.storage.source import FileSource
+from claude_batch.ui.screen import Screen
+
+if TYPE_CHECKING:
+    from claude_batch.transport.clients import Client
+    from claude_batch.transport.messages import MessagesTransport
+
+SANDBOX_LAG_S = 10.0
+SANDBOX_POLL_S = 0.5
+"""The built-in sandbox lists within seconds, and its batches take seconds."""
+
+LIFETIME: Lifetime = "1h"
+"""How long a cached beginning has to last in a batch: nobody knows when its requests are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDesk:
+    """One opened run and everything needed to work it off through the Message Batches API."""
+
+    wanted: Wanted
+    opened: OpenRun
+    api: Api
+    options: Options
+    catalog: Catalog
+    screen: Screen
+    way: Way
+
+    async def __call__(self, bench: Bench) -> Stop | LeftForLive | None:
+        """Work off what batches will do. Raises CheckpointError when somebody has to look."""
+        plan = await self._prefix_plan()
+        with closing(BodyFiles(self.wanted.results)) as bodies:
+            end = await BatchRun(self._parts(bench, bodies, plan)).run()
+        if isinstance(end, Detached):
+            return Stop(kind=StopKind.DETACHED, message=end.message)
+        return end
+
+    def _parts(self, bench: Bench, bodies: BodyFiles, plan: PrefixPlan | None) -> BatchParts:
+        from claude_batch.transport.batches import BatchesTransport  # noqa: PLC0415  # the SDK: 1 s
+
+        results, transport = self.wanted.results, self._transport()
+        client = transport.client
+        return BatchParts(
+            run=self.opened.identity.run_id,
+            settings=self._settings(bench.clock.now()),
+            history=read_batches(results),
+            api=BatchesTransport(client),
+            prompts=lambda among: FileSource(self._requests(among, client, plan)),
+            bodies=bodies,
+            downloads=PartFiles(results, clean=client.scrub.json),
+            journal=BatchJournalFile(results, bench.journal),
+            results=bench.results,
+            canary=self._canary(bench, transport) if self.options.canary else None,
+            clock=bench.clock,
+            progress=bench.progress,
+            facts=bench.facts,
+            interruption=bench.interruption,
+            publish=bench.publish,
+            tell=self.screen.notice,
+            price=bench.price,
+            expected_price=self._most_usd,
+            most_requests=self.options.batch_size or MOST_REQUESTS,
+        )
+
+    def _transport(self) -> MessagesTransport:
+        """Return the Messages API that the batches stand beside."""
+        from claude_batch.transport.messages import MessagesTransport  # noqa: PLC0415  # the SDK: 1 s
+
+        transport = self.api.transports[self.way.endpoint or ""]
+        if not isinstance(transport, MessagesTransport):
+            raise TypeError("only the Messages API has batches beside it")
+        return transport
+
+    def _settings(self, now: float) -> BatchSettings:
+        options, sandbox = self.options, self.wanted.sandbox
+        after_s = self.way.live_after_s
+        queues = {tier.name: tier.batch_queue for tier in TIERS}
+        queue = queues[options.tier] if options.tier else max(queues.values())
+        return BatchSettings(
+            draw=random.random,
+            max_attempts=options.max_attempts,
+            most_queued=queue,
+            list_lag_s=min(options.list_lag_s, SANDBOX_LAG_S) if sandbox else options.list_lag_s,
+            first_poll_s=min(options.first_poll_s, SANDBOX_POLL_S)
+            if sandbox
+            else options.first_poll_s,
+            patience_s=options.patience_s,
+            detach=self.way.detach,
+            # the built-in sandbox forgets its batches when it ends
+            give_up_missing=self.wanted.retry_errored or sandbox,
+            live_at=None if after_s is None else now + after_s,
+            max_cost_usd=options.max_cost,
+        )
+
+    async def _prefix_plan(self) -> PrefixPlan | None:
+        """Return which beginnings to have cached, found in a pass of its own; None: none."""
+        if self.wanted.cache_prefix != "auto":
+            return None
+        requests = requests_left(self.opened, self.wanted)
+        plan = await asyncio.to_thread(plan_prefixes, requests, LIFETIME, self.catalog)
+        self.screen.notice(
+            f"--cache-prefix: {report(plan.prefixes.values(), LIFETIME, self.catalog)}"
+        )
+        return plan
+
+    def _requests(
+        self, among: Callable[[int], bool], client: Client, plan: PrefixPlan | None
+    ) -> Iterator[Request]:
+        """Yield what is left of the lines `among`, under the names the endpoint has for models.
+
+        Tokens are estimated only where a bound on the cost asks for it.
+        """
+        estimated = self.options.max_cost is not None
+        requests = requests_left(self.opened, self.wanted, among=among, estimated=estimated)
+        if plan is not None:
+            requests = marked(requests, plan)
+        if not client.models:
+            return requests
+        return (replace(each, body=client.renamed(each.body, each.model)) for each in requests)
+
+    def _canary(self, bench: Bench, transport: MessagesTransport) -> LiveCanary:
+        from claude_batch.transport.counting import CountingTransport  # noqa: PLC0415  # the SDK: 1 s
+
+        counting = CountingTransport(transport.client)
+        return LiveCanary(
+            transport=transport,
+            count=counting.count_tokens if transport.abilities.count_tokens else None,
+            clock=bench.clock,
+            draw=random.random,
+            max_attempts=self.options.max_attempts,
+            patience_s=self.options.patience_s,
+        )
+
+    def _most_usd(self, request: Request) -> float:
+        """Return the price of a request that uses all its tokens; without one it fits no bound."""
+        price = expected_cost_usd(
+            request.model,
+            request.input_tokens,
+            request.max_tokens,
+            batch=True,
+            catalog=self.catalog,
+        )
+        return math.inf if price is None else price

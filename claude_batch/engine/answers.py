@@ -1,0 +1,116 @@
+"""Endings become results; with a response cache, answers are looked up first and handed in after.
+
+A kept answer costs no headroom and no money. With --dedupe, requests that are alike end as the
+one that was sent for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from claude_batch.core.decisions import Ending
+from claude_batch.core.model import Reply, Request, Result, ResultType, Usage
+from claude_batch.ports import AnswerDesk, Clock
+
+CACHE = "cache"
+"""What a result names as its endpoint when nothing was sent."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Answers:
+    """Makes results; `desk` is the response cache, if there is one.
+
+    `is_done` tells by line number which requests have a result already.
+    """
+
+    desk: AnswerDesk | None
+    is_done: Callable[[int], bool]
+    clock: Clock
+    _any: asyncio.Event = field(default_factory=asyncio.Event)
+    _closing: bool = False
+
+    async def split(self, requests: Sequence[Request]) -> tuple[list[Result], Sequence[Request]]:
+        """Return results that can be had without sending anything, and what is to be sent."""
+        if self.desk is None:
+            return [], requests
+        hits, misses = await self.desk.split(requests, is_done=self.is_done)
+        return [self._hit(request, reply) for request, reply in hits], misses
+
+    def results(self, ending: Ending) -> list[Result]:
+        """Return what a request ends as, and those that were waiting for its answer."""
+        result = self._result(ending)
+        if self.desk is None:
+            return [result]
+        request, reply = ending.job.request, ending.outcome
+        followers = self.desk.settle(
+            request, reply if isinstance(reply, Reply) else None, keep=not ending.degraded
+        )
+        return [result, *(_like(result, follower) for follower in followers)]
+
+    def saved(self) -> None:
+        """Note that results are on disk: it is time to keep their answers."""
+        self._any.set()
+
+    def close(self) -> None:
+        """Note that nothing more will come."""
+        self._closing = True
+        self._any.set()
+
+    async def run(self) -> None:
+        """Hand answers to the store after each save, and a last time when all are in."""
+        if self.desk is None:
+            return
+        while not self._closing:
+            await self._any.wait()
+            self._any.clear()
+            await self.desk.flush()
+
+    def _result(self, ending: Ending) -> Result:
+        request, outcome, clock = ending.job.request, ending.outcome, self.clock
+        replied = isinstance(outcome, Reply)
+        return Result(
+            custom_id=request.custom_id,
+            line=request.line,
+            type=ResultType.SUCCEEDED if replied else ResultType.ERRORED,
+            payload=outcome.message if isinstance(outcome, Reply) else outcome.error,
+            usage=outcome.usage if isinstance(outcome, Reply) else Usage(),
+            attempts=ending.job.tries,
+            endpoint=ending.endpoint,
+            started_at=clock.wall() - (clock.now() - (ending.job.admitted_at or clock.now())),
+            latency_s=ending.latency_s,
+            cost_usd=ending.cost_usd,
+            degraded=ending.degraded,
+            meta=request.meta,
+        )
+
+    def _hit(self, request: Request, reply: Reply) -> Result:
+        return Result(
+            custom_id=request.custom_id,
+            line=request.line,
+            type=ResultType.SUCCEEDED,
+            payload=reply.message,
+            attempts=0,
+            endpoint=CACHE,
+            started_at=self.clock.wall(),
+            latency_s=0.0,
+            cost_usd=0.0,
+            cached=True,
+            meta=request.meta,
+        )
+
+
+def _like(result: Result, request: Request) -> Result:
+    """Return `request` ending as an equal one did: it has cost nothing more."""
+    succeeded = result.type is ResultType.SUCCEEDED
+    return replace(
+        result,
+        custom_id=request.custom_id,
+        line=request.line,
+        usage=Usage(),
+        attempts=0,
+        cost_usd=0.0 if succeeded else None,
+        cached=succeeded,
+        meta=request.meta,
+    )

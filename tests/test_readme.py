@@ -1,0 +1,77 @@
+"""What the README says is what the program does."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from claude_batch.cli.app import COMMANDS
+from claude_batch.config import read_settings
+from claude_batch.errors import Exit
+from claude_batch.storage.prompt_parse import read_line
+from claude_batch.storage.prompt_shapes import Defaults, Shape
+from tests.support.readme_help import README, help_of, with_help
+
+TEXT = README.read_text()
+
+
+def indented_after(mark: str) -> str:
+    """Return the first indented block after `mark`."""
+    lines = TEXT.partition(mark)[2].splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("    "))
+    block = []
+    for line in lines[start:]:
+        if line and not line.startswith("    "):
+            break
+        block.append(line[4:])
+    return "\n".join(block)
+
+
+def test_the_help_in_the_readme_is_the_help_of_the_program() -> None:
+    assert with_help(TEXT) == TEXT, "run `make readme`"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_table(command: str) -> None:
+    assert f"| `claude-batch {command}" in TEXT
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    table = TEXT.partition("## When it stops")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE)
+    told = {int(code) for row in rows for code in row.split(",")}
+    assert told >= {int(code) for code in Exit}
+
+
+def options_outside_the_help() -> set[str]:
+    prose = TEXT.partition("<!-- help:")[0]
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", prose))
+
+
+@pytest.mark.parametrize("option", sorted(options_outside_the_help()))
+def test_an_option_that_is_told_of_exists(option: str) -> None:
+    assert any(option in help_of(command) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("line", indented_after("in any of these shapes").strip().splitlines())
+def test_a_prompt_shape_that_is_shown_is_accepted(line: str) -> None:
+    filled = line.replace('"model": "..."', '"model": "claude-haiku-5-5"').replace(
+        "[...]", '[{"role": "user", "content": "Hallo?"}]'
+    )
+    assert isinstance(read_line(filled.encode(), 1, Defaults()), Shape)
+
+
+def test_the_settings_that_are_shown_are_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "claude-batch.toml"
+    path.write_text(indented_after("<!-- settings:"))
+    settings = read_settings({}, {}, config=path)
+    assert [endpoint.name for endpoint in settings.endpoints] == ["main", "local"]
+    assert settings.options.max_cost == tomllib.loads(path.read_text())["defaults"]["max_cost"]
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\(([\w./-]+)\)", TEXT))
+def test_a_picture_that_is_shown_is_there(name: str) -> None:
+    assert (README.parent / name).is_file()
