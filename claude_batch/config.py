@@ -184,6 +184,7 @@ def read_settings(
         if environment.get(_variable(name))
     }
     _refuse_mistyped(environment)
+    _refuse_no_url(environment)
     given = {name: value for name, value in flags.items() if value is not None}
     merged = {**content.defaults, **variables, **given}
     try:
@@ -233,6 +234,16 @@ def _refuse_mistyped(environment: Mapping[str, str]) -> None:
                 f"{name}: there is no such setting",
                 hint=f"did you mean {close[0]}? If not: unset {name}",
             )
+
+
+def _refuse_no_url(environment: Mapping[str, str]) -> None:
+    """Refuse a base URL that the SDK would take, and never reach."""
+    url = environment.get("ANTHROPIC_BASE_URL")
+    if url and not re.match(_URL, url):
+        raise SettingsError(
+            f"ANTHROPIC_BASE_URL: {_PATTERNS[_URL]}",
+            hint=f"export ANTHROPIC_BASE_URL=https://{url}",
+        )
 
 
 def _variable(option: str) -> str:

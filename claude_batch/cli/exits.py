@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
@@ -26,7 +27,8 @@ _PARSER_WORDS = re.compile(r"\b(Input|Value error,|(?<=a )valid) |, unable to [\
 def reported() -> Iterator[None]:
     """Turn what goes wrong in the block into a message that says what to do, and an exit code."""
     try:
-        yield
+        with _flushed():
+            yield
     except ClaudeBatchError as error:
         say_error(error.message, error.hint)
         raise typer.Exit(error.exit_code) from error
@@ -42,8 +44,26 @@ def reported() -> Iterator[None]:
             place = error.filename or "stdout"
             say_error(f"{place}: cannot be written: {error.strerror}", "make room, or go elsewhere")
             raise typer.Exit(Exit.CHECKPOINT) from error
+        if isinstance(error, PermissionError) and error.filename:
+            say_error(f"{error.filename}: {error.strerror}", "chmod u+rw it, or go elsewhere")
+            raise typer.Exit(Exit.USAGE) from error
         say_error(f"a bug of ours: {error!r}", f"please report it with {_log_of(error)}")
         raise typer.Exit(Exit.BUG) from error
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Write what stdout still holds while an error can be reported; then it is too late."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, AttributeError):  # what cannot be written is not tried again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def say_error(message: str, hint: str = "") -> None:

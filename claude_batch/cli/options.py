@@ -111,6 +111,9 @@ NewOnly = Annotated[
 RetryErrored = Annotated[
     bool, typer.Option("--retry-errored", help="Try what did not succeed again.")
 ]
+RetryDegraded = Annotated[
+    bool, typer.Option("--retry-degraded", help="Ask again what a fallback has answered.")
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 Sandbox = Annotated[
     bool, typer.Option("--sandbox", help="Against the built-in pretend API: no key, no cost.")

@@ -43,6 +43,7 @@ def resume(
     format: opt.Format = None,
     new_only: opt.NewOnly = False,
     retry_errored: opt.RetryErrored = False,
+    retry_degraded: opt.RetryDegraded = False,
     yes: opt.Yes = False,
 ) -> None:
     """Go on with an interrupted run.
@@ -64,6 +65,7 @@ def resume(
         ),
         new_only=new_only,
         retry_errored=retry_errored,
+        retry_degraded=retry_degraded,
         yes=yes,
     )
     raise typer.Exit(resume(order))

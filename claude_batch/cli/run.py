@@ -57,6 +57,7 @@ def run(
         bool, typer.Option("--fresh", help="Set an existing run aside and start over.")
     ] = False,
     retry_errored: opt.RetryErrored = False,
+    retry_degraded: opt.RetryDegraded = False,
     yes: opt.Yes = False,
 ) -> None:
     """Start, or go on with, a run.
@@ -84,6 +85,7 @@ def run(
         new_only=new_only,
         fresh=fresh,
         retry_errored=retry_errored,
+        retry_degraded=retry_degraded,
         yes=yes,
     )
     raise typer.Exit(run(order))

@@ -101,6 +101,7 @@ def _cache(options: Options, *, offline: bool) -> Iterator[Finding]:
     except UsageError as error:
         yield Finding(topic="cache", state=State.WARNING, what=error.message, remedy=error.hint)
         return
-    use = "on" if options.cache else "off; --cache turns it on"
+    asked = options.cache or options.cache_url is not None
+    use = "on" if asked else "off; --cache turns it on"
     what = f"{stats.place}: {stats.entries:,} answers ({use})"
     yield Finding(topic="cache", state=State.OK, what=what)

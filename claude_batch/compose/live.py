@@ -227,7 +227,7 @@ class LiveDesk:
             prompts=self.wanted.prompts,
             results=str(self.wanted.results),
             sandbox=self.wanted.sandbox,
-            host=self.api.transport.host,
+            host=", ".join(dict.fromkeys(each.host for each in self.api.transports.values())),
             total=identity.total,
             resumed=self.opened.checkpoint.tally.done,
         )

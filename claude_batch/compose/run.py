@@ -52,6 +52,7 @@ class RunOrder:
     new_only: bool
     fresh: bool
     retry_errored: bool
+    retry_degraded: bool
     yes: bool
 
 
@@ -64,6 +65,7 @@ class ResumeOrder:
     typed: TypedMode
     new_only: bool
     retry_errored: bool
+    retry_degraded: bool
     yes: bool
 
 
@@ -93,6 +95,7 @@ def run_on(screen: Screen, order: RunOrder) -> int:
         cache_prefix=order.settings.options.cache_prefix,
         mode=order.settings.options.mode,
         retry_errored=order.retry_errored,
+        retry_degraded=order.retry_degraded,
         fresh=order.fresh,
         started_at=utc(time.time()),
     )
@@ -127,6 +130,7 @@ def resume(order: ResumeOrder) -> int:
         dedupe=was.dedupe,
         cache_prefix=was.cache_prefix,
         retry_errored=order.retry_errored,
+        retry_degraded=order.retry_degraded,
         fresh=False,
         started_at=utc(time.time()),
     )

@@ -109,6 +109,7 @@ def _json(run: _Run) -> dict[str, Any]:
         "input_tokens": tally.input_tokens,
         "output_tokens": tally.output_tokens,
         "cost_usd": tally.cost_usd,
+        "degraded": tally.degraded,
         "started_at": identity.started_at,
         "last_activity_at": status.last_activity_at,
         "batches": [_batch_json(chunk, time.time()) for chunk in run.batches],

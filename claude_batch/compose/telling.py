@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from claude_batch.core.batch_model import ChunkState
 from claude_batch.core.catalog import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
+from claude_batch.core.progress import Tally
 from claude_batch.core.routing import went_where
 from claude_batch.core.scheduler import Stop, StopKind
 from claude_batch.core.snapshot import Snapshot
@@ -25,12 +27,7 @@ def tell_opened(screen: Screen, wanted: Wanted, opened: OpenRun) -> None:
     if opened.is_done:
         screen.notice(
             f"this run is finished: {done:,} of {total:,} results are in {results}",
-            "run --fresh starts over"
-            + (
-                ", --retry-errored tries again what did not succeed"
-                if checkpoint.tally.failed
-                else ""
-            ),
+            ", ".join(_ways_on(checkpoint.tally)),
         )
     elif opened.checked is None:
         why = f" ({opened.left.why})" if opened.left and opened.left.why else ""
@@ -40,8 +37,16 @@ def tell_opened(screen: Screen, wanted: Wanted, opened: OpenRun) -> None:
     _tell_checked(screen, opened)
     _tell_repaired(screen, wanted, opened)
     if opened.retaken:
-        retaken = _counted(opened.retaken, "request")
-        screen.notice(f"trying again {retaken} that did not succeed")
+        screen.notice(f"trying again: {_counted(opened.retaken, 'request')}")
+
+
+def _ways_on(tally: Tally) -> Iterator[str]:
+    """Yield what may be done about a run that is finished."""
+    yield "run --fresh starts over"
+    if tally.failed:
+        yield "--retry-errored tries again what did not succeed"
+    if tally.degraded:
+        yield "--retry-degraded asks again what a fallback has answered"
 
 
 def tell_left_running(screen: Screen, wanted: Wanted) -> None:
@@ -125,11 +130,14 @@ def _finished(code: int, opened: OpenRun, snapshot: Snapshot | None, results: Pa
             resume_command=f"claude-batch resume --retry-errored {name}",
             exit_code=code,
         )
+    message = "finished: every request succeeded"
     if opened.identity.invalid:
-        left_out = _counted(opened.identity.invalid, "bad line")
-        message = f"finished; {left_out} left out"
-        return Ending(message=message, resume_command=None, exit_code=code)
-    return Ending(message="finished: every request succeeded", resume_command=None, exit_code=code)
+        message = f"finished; {_counted(opened.identity.invalid, 'bad line')} left out"
+    degraded = snapshot.degraded if snapshot else 0
+    if degraded:
+        message += f"; a fallback has answered {degraded:,}"
+    again = f"claude-batch resume --retry-degraded {name}" if degraded else None
+    return Ending(message=message, resume_command=again, exit_code=code)
 
 
 def _why(code: int, stop: Stop) -> str:

@@ -21,12 +21,13 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A result is on disk, durably. `at` is monotonic time."""
+    """A result is on disk, durably. `at` is monotonic time; `degraded`: a fallback's answer."""
 
     at: float
     type: ResultType
     usage: Usage
     cost_usd: float | None
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

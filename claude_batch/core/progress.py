@@ -18,7 +18,7 @@ LATEST_FAILURES = 5
 class Tally:
     """Results counted: how many ended how, what they used and cost; `priced` have a cost.
 
-    An answer from the cache is a result like any other, but uses no tokens and costs nothing.
+    `degraded` came from an endpoint that only stood in for others. An answer from the cache is a result like any other, but uses no tokens and costs nothing.
     """
 
     ended: Counter[ResultType] = field(default_factory=Counter)
@@ -26,6 +26,7 @@ class Tally:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = None
+    degraded: int = 0
 
     @property
     def done(self) -> int:
@@ -116,6 +117,7 @@ class Progress:
 
     def _record(self, event: Recorded) -> None:
         self.tally.add(event.type, event.usage, event.cost_usd)
+        self.tally.degraded += event.degraded
         second = int(event.at)
         if not self._seconds or self._seconds[-1].second != second:
             self._seconds.append(_Second(second))
@@ -214,6 +216,7 @@ def view(
         output_tokens_per_minute=rates.output_tokens,
         cost_usd=tally.cost_usd,
         projected_cost_usd=tally.projected_cost_usd(facts.total),
+        degraded=tally.degraded,
         at=wall,
         lanes=standing.lanes,
         endpoints=standing.endpoints,

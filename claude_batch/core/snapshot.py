@@ -89,6 +89,7 @@ class Snapshot:
 
     total            requests in the prompts file (lines that are valid); None: not known
     succeeded ...    final results on disk, durable; `resumed` of them were there at the start
+    degraded         results that a fallback endpoint gave
     retrying         waiting for another attempt
     in_flight        attempts under way
     attempts         attempts ended in this process; `rate_limited` of them met a 429
@@ -125,6 +126,7 @@ class Snapshot:
     output_tokens_per_minute: float
     cost_usd: float | None = None
     projected_cost_usd: float | None = None
+    degraded: int = 0
     at: float | None = None
     lanes: tuple[LaneView, ...] = ()
     endpoints: tuple[EndpointView, ...] = ()

@@ -68,5 +68,11 @@ class Saver:
         now = self.clock.now()
         for result in batch:
             self.progress.apply(
-                Recorded(at=now, type=result.type, usage=result.usage, cost_usd=result.cost_usd)
+                Recorded(
+                    at=now,
+                    type=result.type,
+                    usage=result.usage,
+                    cost_usd=result.cost_usd,
+                    degraded=result.degraded,
+                )
             )

@@ -198,6 +198,7 @@ def _count(tally: Tally, entry: Entry) -> None:
         tally.input_tokens += read
         tally.output_tokens += written
     tally.ended[entry.type] += 1
+    tally.degraded += entry.degraded
     if entry.cost_usd is not None:
         tally.priced += 1
         tally.cost_usd = (tally.cost_usd or 0.0) + entry.cost_usd

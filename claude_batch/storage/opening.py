@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from claude_batch import __version__
+from claude_batch.core.model import ResultType
 from claude_batch.core.routing import routes_text
 from claude_batch.errors import (
     CheckpointMismatchError,
@@ -23,7 +24,7 @@ from claude_batch.errors import (
     UsageError,
 )
 from claude_batch.storage.claims import settled
-from claude_batch.storage.entries import Checkpoint
+from claude_batch.storage.entries import Checkpoint, Entry
 from claude_batch.storage.files import beside, replace_file
 from claude_batch.storage.journal import (
     Closed,
@@ -34,7 +35,7 @@ from claude_batch.storage.journal import (
     read_journal,
 )
 from claude_batch.storage.prompts import CheckReport, Defaults, InvalidLine, fingerprint
-from claude_batch.storage.recovery import recover, take_out_unsuccessful
+from claude_batch.storage.recovery import recover, take_out
 from claude_batch.storage.run_files import (
     STDIN,
     copied_prompts,
@@ -70,6 +71,12 @@ class Wanted:
     dedupe: bool = False
     cache_prefix: str = "off"
     mode: str = "live"
+    retry_degraded: bool = False
+
+    def takes_again(self, entry: Entry) -> bool:
+        """Tell whether a result is to be taken out, and its request tried again."""
+        errored = self.retry_errored and entry.type is not ResultType.SUCCEEDED
+        return errored or (self.retry_degraded and entry.degraded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +120,10 @@ def open_run(wanted: Wanted, *, check_file: CheckFile, before_start: Callable[[]
     out = _left_out(wanted.results, journal.identity)
     _refuse_gone(wanted.results, journal)
     checkpoint, retaken = recover(wanted.results), 0
-    unsuccessful = checkpoint.tally.failed
-    if wanted.retry_errored and unsuccessful:
-        take_out_unsuccessful(wanted.results)
-        checkpoint, retaken = recover(wanted.results), unsuccessful
+    failed, degraded = checkpoint.tally.failed, checkpoint.tally.degraded
+    if (wanted.retry_errored and failed) or (wanted.retry_degraded and degraded):
+        retaken = take_out(wanted.results, wanted.takes_again)
+        checkpoint = recover(wanted.results)
     checkpoint.done = settled(prompts, wanted.results, checkpoint.done, left_out=out)
     return OpenRun(
         identity=journal.identity,

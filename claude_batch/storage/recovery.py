@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from claude_batch.core.model import ResultType
 from claude_batch.errors import CheckpointWriteError
 from claude_batch.storage.entries import Checkpoint, Done, Entry, read_checkpoint, read_lines
 from claude_batch.storage.files import (
@@ -45,18 +44,25 @@ def recover(results: Path) -> Checkpoint:
     return checkpoint
 
 
-def take_out_unsuccessful(results: Path) -> None:
-    """Rewrite `results` without errored, canceled and expired lines, so that they are tried again.
+def take_out(results: Path, unwanted: Callable[[Entry], bool]) -> int:
+    """Rewrite `results` without the `unwanted`, so that they are tried again; return how many.
 
     The old lines are kept in RESULTS.retried. Raises CheckpointWriteError; nothing has changed
     then.
     """
+    taken = 0
+
+    def keep(entry: Entry) -> bool:
+        nonlocal taken
+        out = unwanted(entry)
+        taken += out
+        return not out
+
     try:
-        _sort_out(
-            results, beside(results, ".retried"), lambda entry: entry.type is ResultType.SUCCEEDED
-        )
+        _sort_out(results, beside(results, ".retried"), keep)
     except OSError as error:
         raise _cannot(results, "rewritten", error) from error
+    return taken
 
 
 def _first_results() -> Callable[[Entry], bool]:

@@ -17,6 +17,7 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
     total, done                   requests in the file; with a final result
     resumed                       of those done, how many were done before this process
     succeeded, errored, canceled, expired, failed
+    degraded                      of those done, how many a fallback endpoint has answered
     retrying, in_flight           requests waiting for another attempt; attempts under way
     attempts, rate_limited        attempts ended in this process; those that met a 429
     elapsed_s, eta_s
@@ -139,6 +140,7 @@ _PLAIN_FIELDS = (
     "output_tokens_per_minute",
     "cost_usd",
     "projected_cost_usd",
+    "degraded",
     "notice",
 )
 

@@ -89,6 +89,8 @@ def _ends(snapshot: Snapshot) -> list[tuple[str, Text]]:
     ]
     if snapshot.total is not None:
         rows.append(("left", Text(count(max(0, snapshot.total - snapshot.done)))))
+    if snapshot.degraded:
+        rows.append(("by fallback", Text(count(snapshot.degraded), style="yellow")))
     if snapshot.resumed:
         rows.append(("done before", Text(count(snapshot.resumed))))
     return rows

@@ -26,6 +26,8 @@ BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "decisions": offline.decisions,
     "throughput": throughput.throughput,
     "bounds": bounds.all_bounds,
+    "ceilings": bounds.ceilings,
+    "outage": bounds.outage,
     "batches": batches.batches,
 }
 

@@ -41,6 +41,7 @@ class Case:
     models: Sequence[str] = ("claude-haiku-5-5",)
     more: str = ""
     flags: Sequence[str] = ()
+    competitor_from_s: float | None = None
     at_least: float = 0.97
     most_429s: float = 0.005
 
@@ -50,6 +51,7 @@ class Outcome:
     """What came of a case: the run's last figures, the server's, and the whole command's time."""
 
     figures: Mapping[str, Any]
+    seconds: Sequence[Mapping[str, Any]]
     stats: Mapping[str, Any]
     wall_s: float
     stderr: str = field(repr=False)
@@ -60,7 +62,7 @@ def _for(limit: float, cost: float) -> int:
     return int(limit * (1 + SECONDS / 60) / cost)
 
 
-CASES = (
+CASES: tuple[Case, ...] = (
     Case(name="RPM-bound", rpm=1_200, requests=_for(1_200, 1)),
     Case(
         name="RPM-bound, enforced by the second",
@@ -102,6 +104,87 @@ CASES = (
 )
 
 
+RIVALLED_FROM_S = 20.0
+OUTAGE_FROM_S, OUTAGE_S = 40.0, 60.0
+_RIVALLED_MINUTES = 1 + RIVALLED_FROM_S / 60 + (SECONDS - RIVALLED_FROM_S) / 120
+
+CASES = (
+    *CASES,
+    Case(
+        name="RPM-bound, another program takes half from 20 s on",
+        rpm=1_200,
+        requests=int(1_200 * _RIVALLED_MINUTES),
+        competitor_from_s=RIVALLED_FROM_S,
+        at_least=0.95,
+        most_429s=0.01,
+    ),
+    Case(
+        name="ITPM-bound, another program takes half from 20 s on",
+        itpm=300_000,
+        words=150,
+        requests=int(1_500 * _RIVALLED_MINUTES),
+        competitor_from_s=RIVALLED_FROM_S,
+        at_least=0.95,
+        most_429s=0.01,
+    ),
+)
+
+
+def ceilings(folder: Path) -> Iterator[Row]:
+    """Count what arrives in any minute under a ceiling of the user's own."""
+    case = Case(name="--rpm 600", requests=1_200, flags=("--rpm", "600"))
+    arrivals = {int(at): number for at, number in _run(case, folder / "c").stats["arrivals"]}
+    most = max(
+        sum(arrivals.get(second + each, 0) for each in range(60))
+        for second in range(max(arrivals) + 1)
+    )
+    yield Row(
+        what="--rpm 600 at a server without limits: the most in any 60 s",
+        measured=f"{most} requests",
+        held_to="<= 600",
+        kept=most <= 600,
+    )
+
+
+def outage(folder: Path) -> Iterator[Row]:
+    """Answer everything with 529 for a minute in the middle of a run."""
+    case = Case(
+        name="outage",
+        requests=6_000,
+        rpm=3_000,
+        more=(
+            f"rpm_burst_s = 1\n[[outage]]\nstatus = 529\nfrom_s = {OUTAGE_FROM_S}\n"
+            f"until_s = {OUTAGE_FROM_S + OUTAGE_S}"
+        ),
+    )
+    outcome = _run(case, folder / "o")
+    ends = OUTAGE_FROM_S + OUTAGE_S
+    during = [each for each in outcome.seconds if each["elapsed_s"] < ends]
+    stuck = during[-1]["done"]
+    back_s = next(each["elapsed_s"] for each in outcome.seconds if each["done"] > stuck) - ends
+    yield Row(
+        what="60 s of 529s in the middle: first success after its end, to the second",
+        measured=f"{back_s:.0f} s",
+        held_to="<= 5 s",
+        kept=back_s <= 5,
+    )
+    arrivals = {int(at): number for at, number in outcome.stats["arrivals"]}
+    most = max(arrivals.get(int(ends) + second, 0) for second in range(6))
+    yield Row(
+        what="60 s of 529s in the middle: the most arrivals in one of the seconds after it",
+        measured=f"{most}, steady are {case.rpm / 60:.0f}",
+        held_to="<= 2x",
+        kept=most <= 2 * case.rpm / 60,
+    )
+    succeeded = outcome.figures["succeeded"]
+    yield Row(
+        what="60 s of 529s in the middle: requests that did not succeed",
+        measured=f"{case.requests - succeeded:,}",
+        held_to="0",
+        kept=succeeded == case.requests,
+    )
+
+
 def all_bounds(folder: Path) -> Iterator[Row]:
     """Run every case, a few at a time, each against a server of its own."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -137,13 +220,18 @@ def _run(case: Case, folder: Path) -> Outcome:
         stats = sandbox.stats()
     if done.returncode != 0:
         raise RuntimeError(f"{case.name}: exit {done.returncode}: {done.stderr[-2_000:]}")
-    objects = [line for line in done.stderr.splitlines() if line.startswith("{")]
-    return Outcome(figures=json.loads(objects[-1]), stats=stats, wall_s=wall_s, stderr=done.stderr)
+    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    seconds = [each for each in told if "done" in each]
+    return Outcome(
+        figures=seconds[-1], seconds=seconds, stats=stats, wall_s=wall_s, stderr=done.stderr
+    )
 
 
 def _scenario(case: Case) -> str:
+    since = case.competitor_from_s
+    rival = "" if since is None else f"[competitor]\nshare = 0.5\nfrom_s = {since}\n"
     return (
-        f"[limits]\nrpm = {case.rpm}\nitpm = {case.itpm}\notpm = {case.otpm}\n{case.more}\n"
+        f"[limits]\nrpm = {case.rpm}\nitpm = {case.itpm}\notpm = {case.otpm}\n{case.more}\n{rival}"
         f"[output]\nmean_tokens = {case.output_tokens}\n"
         f"[latency]\nbase_s = {LATENCY_S}\nper_output_token_s = 0.002\njitter = 0.2\n"
     )
@@ -157,8 +245,20 @@ def ideal_s(case: Case, stats: Mapping[str, Any]) -> float:
         (case.itpm, stats["input_tokens"] + stats["cache_written_tokens"], 60.0),
         (case.otpm, stats["output_tokens"], 60.0),
     )
-    waits = [(cost - limit * held / 60) / (limit / 60) for limit, cost, held in costs if limit > 0]
+    waits = [
+        _drained_s(cost - limit * held / 60, limit / 60, case.competitor_from_s)
+        for limit, cost, held in costs
+        if limit > 0
+    ]
     return float(max(0.0, *waits)) + LATENCY_S + 0.002 * case.output_tokens
+
+
+def _drained_s(missing: float, per_s: float, rivalled_from_s: float | None) -> float:
+    """Return when so much has dripped in, only half of it from a time on."""
+    alone_s = missing / per_s
+    if rivalled_from_s is None or alone_s <= rivalled_from_s:
+        return alone_s
+    return rivalled_from_s + (alone_s - rivalled_from_s) * 2
 
 
 def _row(case: Case, outcome: Outcome) -> Row:

@@ -212,7 +212,7 @@ def test_a_bad_line_is_named_as_check_names_it(home: Path) -> None:
         (("nowhere.jsonl",), "nowhere.jsonl"),
         (("prompts.json",), "did you mean prompts.jsonl?"),
         ((".",), "is a folder"),
-        (("-",), "reads a file"),
+        (("-",), "holds no prompts"),
         ((FILE, "--tier", "gold"), "--tier"),
         ((FILE, "--share", "2"), "--share"),
         ((FILE, "--deadline", "tomorrow"), "--deadline"),

@@ -106,6 +106,15 @@ def test_retrying_again_after_a_crash_between_aside_and_rename_doubles_nothing(
     assert again.checkpoint.tally.ended == {ResultType.SUCCEEDED: 1}
 
 
+def test_answers_of_a_fallback_are_taken_out_to_be_asked_for_again(tmp_path: Path) -> None:
+    begin(tmp_path)
+    results = tmp_path / "results.jsonl"
+    stood_in = a_line("line-2", 2).replace(b'"meta":{', b'"meta":{"degraded":true,')
+    results.write_bytes(a_line("line-1", 1) + stood_in)
+    again = begin(tmp_path, retry_degraded=True)
+    assert (again.retaken, results.read_bytes()) == (1, a_line("line-1", 1))
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 def test_results_do_not_go_into_the_prompts(tmp_path: Path, *, fresh: bool) -> None:
     prompts = tmp_path / "three.jsonl"

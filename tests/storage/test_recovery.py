@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from claude_batch.core.model import ResultType
 from claude_batch.errors import CheckpointWriteError
-from claude_batch.storage.entries import parse_entry, read_checkpoint, read_lines
+from claude_batch.storage.entries import Entry, parse_entry, read_checkpoint, read_lines
 from claude_batch.storage.files import beside
-from claude_batch.storage.recovery import recover, take_out_unsuccessful
+from claude_batch.storage.recovery import recover, take_out
 from claude_batch.storage.results import encode_result
 from tests.storage.test_results import MESSAGE, a_result
 
@@ -139,10 +139,14 @@ def test_a_result_without_a_line_number_is_known_by_its_id(results: Path) -> Non
     assert recover(results).done.ids == {"x"}
 
 
-def test_unsuccessful_lines_are_taken_out_and_kept_beside(results: Path) -> None:
+def is_errored(entry: Entry) -> bool:
+    return entry.type is ResultType.ERRORED
+
+
+def test_unwanted_lines_are_taken_out_and_kept_beside(results: Path) -> None:
     errored = encode_result(a_result(9, ResultType.ERRORED))
     results.write_bytes(LINES[0] + errored + LINES[1])
-    take_out_unsuccessful(results)
+    assert take_out(results, is_errored) == 1
     assert results.read_bytes() == LINES[0] + LINES[1]
     assert beside(results, ".retried").read_bytes() == errored
 
@@ -161,9 +165,9 @@ def test_a_crash_while_lines_are_taken_out_loses_and_doubles_none(
     with monkeypatch.context() as broken:
         broken.setattr(step, crash)
         with pytest.raises(KeyboardInterrupt):
-            take_out_unsuccessful(results)
+            take_out(results, is_errored)
     assert results.read_bytes() == content
-    take_out_unsuccessful(results)
+    take_out(results, is_errored)
     assert results.read_bytes() == LINES[0] + LINES[1]
     assert errored in beside(results, ".retried").read_bytes()
 
@@ -179,7 +183,7 @@ def test_a_rewrite_without_room_changes_nothing_and_says_so(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CheckpointWriteError, match="No space left"):
-        take_out_unsuccessful(results)
+        take_out(results, is_errored)
     assert results.read_bytes() == content
     assert not beside(results, ".part").exists()
 

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter
 from claude_batch.core.packing import Packer
 from claude_batch.storage.journal import read_records
 from claude_batch.storage.prompts import Defaults, read_requests
+from tests.support.killing import lines_of, write_prompts
 from tests.support.program import Program, Served, served, wait_for
-from tests.whole.test_kill import lines_of, write_prompts
 from tests.whole.test_recipes import PROMPTS, ROOT, recipes
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(150)]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.killing import QUICK, write_prompts
 from tests.support.program import Program, served
-from tests.whole.test_kill import QUICK, write_prompts
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
 

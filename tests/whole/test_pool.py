@@ -1,0 +1,198 @@
+"""Several endpoints at once: what one cannot do another does, and limits are an organization's."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.doors import Line, by_endpoint, per_second, read_results, write_settings
+from tests.support.killing import write_prompts
+from tests.support.program import Program, Served, served
+
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+
+KEYS = {f"KEY_{name}": f"key-{name.lower()}" for name in "ABCDE"}
+
+SWIFT = """
+[latency]
+base_s = 0.1
+per_output_token_s = 0.0
+"""
+
+TROUBLED = f"""
+{SWIFT}
+[limits]
+rpm = 4500
+itpm = 0
+otpm = 0
+rpm_burst_s = 1
+[[organization]]
+id = "org-a"
+keys = ["key-a"]
+[[organization]]
+id = "org-b"
+keys = ["key-b"]
+[[organization]]
+id = "org-c"
+keys = ["key-c"]
+[[outage]]
+key = "key-a"
+status = 401
+from_s = 4
+[[outage]]
+key = "key-b"
+status = 529
+from_s = 3
+until_s = 13
+"""
+
+COUNTED = f"""
+{SWIFT}
+[limits]
+rpm = 1200
+itpm = 0
+otpm = 0
+rpm_burst_s = 1
+[[organization]]
+id = "org-1"
+keys = ["key-a"]
+[[organization]]
+id = "org-2"
+keys = ["key-b", "key-c"]
+[[organization]]
+id = "org-3"
+keys = ["key-d"]
+[[organization]]
+id = "org-4"
+keys = ["key-e"]
+"""
+
+
+def an_endpoint(server: Served, name: str, **more: object) -> dict[str, object]:
+    """Return an endpoint `name` at `server`, whose key is in KEY_NAME."""
+    return {"name": name, "base_url": server.url, "api_key_env": f"KEY_{name.upper()}", **more}
+
+
+def work(folder: Path, *flags: str) -> tuple[int, str, list[Line]]:
+    """Work off p.jsonl in `folder`; return exit code, stderr and results."""
+    program = Program(folder=folder, variables=KEYS)
+    done = program.run("run", "p.jsonl", "--no-stdout", "--progress", "plain", *flags)
+    results = folder / "p.results.jsonl"
+    return done.returncode, done.stderr.decode(), read_results(results) if results.exists() else []
+
+
+@pytest.fixture
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
+    (tmp_path / "server").mkdir()
+    with served(tmp_path / "server", request.param) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("server", [TROUBLED], indirect=True)
+def test_what_two_troubled_endpoints_cannot_do_the_third_does_and_one_comes_back(
+    tmp_path: Path, server: Served
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 3_000)
+    write_settings(tmp_path, *(an_endpoint(server, name) for name in "abc"))
+    code, stderr, lines = work(tmp_path)
+    stats = server.stats()
+    began, ended = min(line.began for line in lines), max(line.ended for line in lines)
+    back = min(line.began for line in lines if line.endpoint == "b" and line.began > began + 8)
+    rate = per_second(lines, since=back + 2, until=ended - 1)
+    assert code == 0, stderr
+    assert Counter(line.custom_id for line in lines) == {f"p{n}": 1 for n in range(3_000)}
+    assert {line.type for line in lines} == {"succeeded"}
+    assert stats["succeeded_twice"] == 0
+    assert max(line.ended for line in lines if line.endpoint == "a") < began + 5
+    assert back < began + 13 + 10
+    assert rate >= 0.85 * 150, f"{rate:.0f} a second, {ended - began:.0f} s in all"
+
+
+@pytest.mark.parametrize("server", [COUNTED], indirect=True)
+def test_two_organizations_are_twice_as_fast_as_one_and_two_keys_of_one_are_not(
+    tmp_path: Path, server: Served
+) -> None:
+    crews = {"one": "a", "two_keys": "bc", "two_organizations": "de"}
+    for crew, names in crews.items():
+        (tmp_path / crew).mkdir()
+        write_prompts(tmp_path / crew / "p.jsonl", 400)
+        write_settings(tmp_path / crew, *(an_endpoint(server, name) for name in names))
+    with ThreadPoolExecutor(3) as together:
+        done = dict(
+            zip(crews, together.map(lambda crew: work(tmp_path / crew), crews), strict=True)
+        )
+    stats = server.stats()
+    took_s = {
+        crew: max(line.ended for line in lines) - min(line.began for line in lines)
+        for crew, (_, _, lines) in done.items()
+    }
+    assert {code for code, _, _ in done.values()} == {0}
+    assert 1.8 <= took_s["one"] / took_s["two_organizations"] <= 2.2, took_s
+    assert 0.9 <= took_s["one"] / took_s["two_keys"] <= 1.1, took_s
+    assert set(by_endpoint(done["two_keys"][2])) == {"b", "c"}
+    assert stats["by_status"].get("429", 0) <= 0.02 * stats["sent"], stats["by_status"]
+
+
+@pytest.mark.parametrize(
+    "server",
+    [SWIFT + '[[outage]]\nstatus = 401\nkey = "key-a"\n[[outage]]\nstatus = 401\nkey = "key-b"\n'],
+    indirect=True,
+)
+def test_the_run_ends_when_no_endpoint_is_left_and_tells_why_of_each(
+    tmp_path: Path, server: Served
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 50)
+    write_settings(tmp_path, an_endpoint(server, "a"), an_endpoint(server, "b"))
+    code, stderr, lines = work(tmp_path)
+    assert (code, lines) == (4, []), stderr
+    assert "a: invalid x-api-key; b: invalid x-api-key" in stderr
+
+
+@pytest.mark.parametrize(
+    "server",
+    [SWIFT + '[[outage]]\nstatus = 403\nkey = "key-a"\nmodel = "claude-haiku-5-5"\n'],
+    indirect=True,
+)
+def test_an_endpoint_that_forbids_a_model_still_serves_others(
+    tmp_path: Path, server: Served
+) -> None:
+    with (tmp_path / "p.jsonl").open("w") as file:
+        for number in range(200):
+            model = ("claude-haiku-5-5", "claude-opus-5-5")[number % 2]
+            file.write(json.dumps({"prompt": f"Say {number}.", "model": model}) + "\n")
+    write_settings(tmp_path, an_endpoint(server, "a"), an_endpoint(server, "b"))
+    code, stderr, lines = work(tmp_path)
+    models = {(line.endpoint, json.loads(line.message)["model"]) for line in lines}
+    assert (code, len(lines)) == (0, 200), stderr
+    assert ("a", "claude-haiku-5-5") not in models
+    assert ("a", "claude-opus-5-5") in models
+
+
+@pytest.mark.parametrize("server", [f"{SWIFT}[spend]\nafter_requests = 40\n"], indirect=True)
+def test_what_a_spent_account_leaves_another_does(tmp_path: Path, server: Served) -> None:
+    (tmp_path / "other").mkdir()
+    write_prompts(tmp_path / "p.jsonl", 400)
+    with served(tmp_path / "other", f"seed = 2{SWIFT}") as other:
+        write_settings(tmp_path, an_endpoint(server, "a"), an_endpoint(other, "b"))
+        code, stderr, lines = work(tmp_path, "--concurrency", "20")
+    assert (code, len(lines)) == (0, 400), stderr
+    assert 0 < by_endpoint(lines)["a"] < 70
+
+
+@pytest.mark.parametrize("server", [SWIFT], indirect=True)
+@pytest.mark.parametrize(
+    ("strategy", "shares"), [("priority", {"a": 200}), ("round_robin", {"a": 100, "b": 100})]
+)
+def test_the_strategy_says_who_gets_what(
+    tmp_path: Path, server: Served, strategy: str, shares: dict[str, int]
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 200)
+    write_settings(tmp_path, an_endpoint(server, "a"), an_endpoint(server, "b"), strategy=strategy)
+    code, stderr, lines = work(tmp_path)
+    assert code == 0, stderr
+    assert by_endpoint(lines) == shares
