@@ -19,6 +19,10 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS
 """What the machine answers, whatever the program does."""
 
 _POSSIBLE = re.compile(r"(?P<what>.*) \(Possible options: (?P<near>.*)\)$")
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|AUTH|CUSTOM_HEADERS|COOKIE", re.IGNORECASE)
+_OWN_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}")
+_SHORTEST_SECRET = 8
+
 _PARSER_WORDS = re.compile(r"\b(Input|Value error,|(?<=a )valid) |, unable to [\w ]+|\.$")
 """Words of those who parse flags that tell a user nothing."""
 
@@ -47,7 +51,8 @@ def reported() -> Iterator[None]:
         if isinstance(error, PermissionError) and error.filename:
             say_error(f"{error.filename}: {error.strerror}", "chmod u+rw it, or go elsewhere")
             raise typer.Exit(Exit.USAGE) from error
-        say_error(f"a bug of ours: {error!r}", f"please report it with {_log_of(error)}")
+        told = without_secrets(f"a bug of ours: {error!r}")
+        say_error(told, f"please report it with {_log_of(error)}")
         raise typer.Exit(Exit.BUG) from error
 
 
@@ -93,9 +98,18 @@ def _report_usage(error: Exception) -> None:
     raise typer.Exit(Exit.USAGE) from error
 
 
+def without_secrets(text: str) -> str:
+    """Return `text` without what the environment's secrets hold, and without Anthropic's keys."""
+    for name, value in os.environ.items():
+        if _SECRET_NAME.search(name):
+            for part in value.split():
+                text = text.replace(part, "[secret]") if len(part) >= _SHORTEST_SECRET else text
+    return _OWN_KEY.sub("[secret]", text)
+
+
 def _log_of(error: Exception) -> str:
     """Write the traceback to a file of its own, or to stderr; return where it is."""
-    lines = traceback.format_exception(error)
+    lines = [without_secrets(line) for line in traceback.format_exception(error)]
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="claude-batch-", suffix=".log", delete=False

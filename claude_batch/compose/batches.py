@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import orjson
-
 from claude_batch.compose.accounts import batches_of
 from claude_batch.compose.api import Api
 from claude_batch.compose.probing import remedy
 from claude_batch.compose.telling import shown
+from claude_batch.compose.terminal import print_json, require_yes
 from claude_batch.config import Settings
 from claude_batch.core.batch_history import BY_USER, BatchCancelRequested
 from claude_batch.core.batch_model import BatchStatus, BatchView
@@ -91,7 +90,7 @@ def _list(order: BatchesOrder) -> None:
     rows.sort(key=lambda row: -row.batch.created_at)
     rows = rows[: order.limit]
     if order.as_json:
-        _print_json([_json(row) for row in rows])
+        print_json([_json(row) for row in rows])
     elif rows:
         print_table(batches_table(rows, time.time()), to_stdout=True)
     else:
@@ -118,7 +117,7 @@ def _show(order: BatchesOrder) -> None:
 
     (row,) = _rows([_at_endpoints(order.settings, ask)])
     if order.as_json:
-        _print_json(_json(row))
+        print_json(_json(row))
     else:
         print_table(batch_sheet(row, time.time()), to_stdout=True)
 
@@ -163,7 +162,7 @@ def _cancel(order: BatchesOrder) -> None:
 
     canceled = _rows(_at_endpoints(order.settings, cancel)) if going else []
     if order.as_json:
-        _print_json([_json(row) for row in canceled])
+        print_json([_json(row) for row in canceled])
     elif canceled:
         print_table(batches_table(canceled, time.time()), to_stdout=True)
         sys.stderr.write(
@@ -200,13 +199,7 @@ def _confirm(rows: list[BatchRow]) -> None:
     """Ask before batches are canceled. Raises UsageError without a yes."""
     requests = sum(row.batch.counts.total for row in rows)
     batches = f"batch {rows[0].batch.id}" if len(rows) == 1 else f"{len(rows):,} batches"
-    question = f"cancel {batches} ({requests:,} requests)?"
-    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(question, hint="say --yes: there is no terminal to ask at")
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise UsageError("nothing was canceled", hint="answer y, or say --yes")
+    require_yes(f"cancel {batches} ({requests:,} requests)?", otherwise="nothing was canceled")
 
 
 def _tell_its_run(row: BatchRow) -> None:
@@ -282,7 +275,3 @@ def _json(row: BatchRow) -> dict[str, Any]:
         "has_results": batch.has_results,
         "run": row.run,
     }
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE).decode())

@@ -6,11 +6,10 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeVar
 
-import orjson
-
+from claude_batch.compose.terminal import print_json, require_yes
 from claude_batch.config import Options
 from claude_batch.errors import ClaudeBatchError, UsageError
 from claude_batch.storage.caches.opening import CacheSettings, default_path, open_cache
@@ -90,37 +89,21 @@ def _warn(message: str) -> None:
 
 def _confirm(stats: CacheStats) -> None:
     """Ask before answers are thrown away that were paid for. Raises UsageError without a yes."""
-    if not stats.entries:
-        return
-    question = f"{stats.place}: forget {stats.entries:,} answers?"
-    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(question, hint="say --yes: there is no terminal to ask at")
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise UsageError("nothing was forgotten", hint="answer y, or say --yes")
+    if stats.entries:
+        question = f"{stats.place}: forget {stats.entries:,} answers?"
+        require_yes(question, otherwise="nothing was forgotten")
 
 
 def _show(stats: CacheStats, *, as_json: bool) -> None:
     if not as_json:
         print_table(cache_table(stats, time.time()), to_stdout=True)
         return
-    _print_json(
-        {
-            "place": stats.place,
-            "entries": stats.entries,
-            "bytes": stats.bytes,
-            "oldest": stats.oldest,
-            "newest": stats.newest,
-            "hits": stats.hits,
-            "misses": stats.misses,
-        }
-    )
+    print_json(asdict(stats))
 
 
 def _tell(order: CacheOrder, dropped: int) -> None:
     if order.as_json:
-        _print_json({"dropped": dropped})
+        print_json({"dropped": dropped})
     elif order.action == "prune" and not dropped and order.options.cache_ttl is None:
         sys.stderr.write(
             notice_text(
@@ -129,7 +112,3 @@ def _tell(order: CacheOrder, dropped: int) -> None:
         )
     else:
         sys.stderr.write(notice_text(f"{dropped:,} answers dropped"))
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE).decode())

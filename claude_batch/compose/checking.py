@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-
-import orjson
+from typing import Any
 
 from claude_batch.compose.money import catalog_for
+from claude_batch.compose.terminal import print_json
 from claude_batch.config import Settings
-from claude_batch.core.catalog import Catalog, retirement_notice
+from claude_batch.core.catalog import Catalog, day_of, retirement_notice
 from claude_batch.errors import Exit, UsageError
 from claude_batch.storage.prompts import CheckReport, Defaults, InvalidLine, check
 from claude_batch.storage.run_files import STDIN, is_regular, refuse_unreadable
@@ -80,7 +79,7 @@ def check_shown(
 
 def _doubts(models: Iterable[str], catalog: Catalog) -> Iterator[str]:
     """Yield what to know of the models that are asked for: a likely typo, an end that is near."""
-    today = datetime.fromtimestamp(time.time(), UTC).date()
+    today = day_of(time.time())
     for model in models:
         card = catalog.card(model)
         if model.startswith("claude-") and (card is None or "." in model):
@@ -131,14 +130,14 @@ def check_prompts(prompts: str, settings: Settings, *, as_json: bool) -> int:
     finally:
         screen.close(None, None)
     if as_json:
-        sys.stdout.write(_json(prompts, report, listed).decode())
+        print_json(_json(prompts, report, listed))
     elif not settings.options.quiet:
         print_table(check_table(prompts, report), to_stdout=True)
     return Exit.USAGE if report.invalid else Exit.SUCCEEDED
 
 
-def _json(prompts: str, report: CheckReport, listed: list[InvalidLine]) -> bytes:
-    value = {
+def _json(prompts: str, report: CheckReport, listed: list[InvalidLine]) -> dict[str, Any]:
+    return {
         "prompts": prompts,
         "requests": report.requests,
         "invalid": report.invalid,
@@ -150,4 +149,3 @@ def _json(prompts: str, report: CheckReport, listed: list[InvalidLine]) -> bytes
         "warnings": list(report.warnings),
         "errors": [{"line": line.line, "error": line.what, "hint": line.remedy} for line in listed],
     }
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-import orjson
+from typing import Any
 
 from claude_batch.compose.doctor_api import look_at_endpoints
 from claude_batch.compose.doctor_machine import look_at_machine
 from claude_batch.compose.money import catalog_for
 from claude_batch.compose.probing import models_of
+from claude_batch.compose.terminal import print_json
 from claude_batch.config import Settings
 from claude_batch.core.catalog import Catalog
 from claude_batch.errors import Exit, SettingsError
@@ -35,7 +34,7 @@ def examine(order: DoctorOrder) -> int:
     """Look at everything, print what was found; return the exit code."""
     findings = [*_findings(order)]
     if order.as_json:
-        sys.stdout.write(_json(findings).decode())
+        print_json(_json(findings))
     else:
         print_table(doctor_table(findings), to_stdout=True)
     return _exit_code(findings)
@@ -81,8 +80,8 @@ def _exit_code(findings: Iterable[Finding]) -> int:
     return Exit.STOPPED if problems else Exit.SUCCEEDED
 
 
-def _json(findings: Sequence[Finding]) -> bytes:
-    value = {
+def _json(findings: Sequence[Finding]) -> dict[str, Any]:
+    return {
         "findings": [
             {
                 "topic": each.topic,
@@ -94,4 +93,3 @@ def _json(findings: Sequence[Finding]) -> bytes:
         ],
         "exit_code": int(_exit_code(findings)),
     }
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from claude_batch.compose.accounts import batches_of, counting_of
@@ -13,7 +12,7 @@ from claude_batch.compose.api import Api
 from claude_batch.compose.probing import Probe, models_of, probe, remedy
 from claude_batch.config import Endpoint, Settings
 from claude_batch.core.account import ModelFacts
-from claude_batch.core.catalog import Catalog, retirement_notice
+from claude_batch.core.catalog import Catalog, day_of, retirement_notice
 from claude_batch.core.model import Failure
 from claude_batch.errors import UsageError
 from claude_batch.ui.doctor_table import Finding, State
@@ -132,7 +131,7 @@ class _Visit:
         """Yield what is wrong with the models that the settings name."""
         there = {facts.id for facts in listed}
         known = {card.id for card in map(self._catalog.card, there) if card is not None}
-        today = datetime.fromtimestamp(self._wall(), UTC).date()
+        today = day_of(self._wall())
         for model in self._models:
             card = self._catalog.card(model)
             called = self._endpoint.models.get(model, model)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from claude_batch.compose.api import MOST_CONCURRENT
@@ -15,8 +13,9 @@ from claude_batch.compose.checking import at_hand, check_shown, defaults_of
 from claude_batch.compose.estimate_asking import ASSUMED_TIER, Inquiry, Learned, ask
 from claude_batch.compose.estimate_json import estimate_json
 from claude_batch.compose.estimate_limits import limit_sets
+from claude_batch.compose.terminal import print_json
 from claude_batch.config import Options, Settings
-from claude_batch.core.catalog import retirement_notice
+from claude_batch.core.catalog import day_of, retirement_notice
 from claude_batch.core.count_sample import LineSample
 from claude_batch.core.plan import Circumstances, Pace, plan
 from claude_batch.core.plan_cost import costs_of
@@ -77,7 +76,7 @@ def estimate(order: EstimateOrder) -> None:
         )
         estimated = _estimated(order, read, ask(inquiry))
     if order.as_json:
-        sys.stdout.write(estimate_json(estimated).decode())
+        print_json(estimate_json(estimated))
     else:
         print_table(estimate_table(estimated), to_stdout=True)
 
@@ -151,7 +150,7 @@ def _notes(read: _Read, *, assumed: bool) -> Iterator[str]:
     """Yield what to know before believing the figures, and before sending."""
     if assumed:
         yield f"nobody has said the tier: {ASSUMED_TIER} is assumed; --tier says it, --learn asks"
-    today = datetime.fromtimestamp(time.time(), UTC).date()
+    today = day_of(time.time())
     for model in dict.fromkeys((*read.report.models, *read.found.compared)):
         if read.defaults.catalog.card(model) is None:
             yield f"{model} is not in the catalog: --prices FILE can tell its price"

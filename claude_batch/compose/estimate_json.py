@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from claude_batch.core.plan import LiveOption
 from claude_batch.core.plan_cost import Costs, ModelCost, Money
 from claude_batch.ui.estimate_table import Estimated
 
 
-def estimate_json(found: Estimated) -> bytes:
-    """Return an estimate as one line of JSON."""
+def estimate_json(found: Estimated) -> dict[str, Any]:
+    """Return an estimate for scripts."""
     plan = found.plan
-    value = {
+    return {
         "prompts": found.prompts,
         "requests": plan.requests,
         "input_tokens": round(plan.input_tokens),
@@ -37,7 +35,6 @@ def estimate_json(found: Estimated) -> bytes:
         "notes": [*plan.notes, *found.notes],
         "recommendation": found.recommendation,
     }
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _model(model: ModelCost) -> dict[str, Any]:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from claude_batch.compose.accounts import counting_of
 from claude_batch.compose.api import Api
 from claude_batch.compose.money import catalog_for
 from claude_batch.compose.probing import Probe, models_of, one_per_class, probe, remedy
+from claude_batch.compose.terminal import print_json
 from claude_batch.config import Endpoint, Settings, secret
 from claude_batch.core.account import ConfiguredLimits
 from claude_batch.core.catalog import Catalog, model_class
@@ -82,7 +81,7 @@ def show_limits(order: LimitsOrder) -> int:
     rows = [row for each in found for row in each.rows]
     problems = [problem for each in found for problem in each.problems]
     if order.as_json:
-        sys.stdout.write(_json(rows, problems).decode())
+        print_json(_json(rows, problems))
     elif rows:
         print_table(limits_table(rows), to_stdout=True)
     for each in found:
@@ -184,8 +183,8 @@ def _rows(endpoint: str, lane: str, probe: Probe, wall: float) -> Iterator[Limit
         )
 
 
-def _json(rows: list[LimitRow], problems: list[Problem]) -> bytes:
-    value: dict[str, Any] = {
+def _json(rows: list[LimitRow], problems: list[Problem]) -> dict[str, Any]:
+    return {
         "limits": [
             {
                 "endpoint": row.endpoint,
@@ -207,4 +206,3 @@ def _json(rows: list[LimitRow], problems: list[Problem]) -> bytes:
             for problem in problems
         ],
     }
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

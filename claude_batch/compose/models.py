@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from claude_batch.compose.accounts import counting_of
 from claude_batch.compose.api import Api
 from claude_batch.compose.money import catalog_for
 from claude_batch.compose.probing import remedy
+from claude_batch.compose.terminal import print_json
 from claude_batch.config import Endpoint, Settings
 from claude_batch.core.account import ModelFacts
-from claude_batch.core.catalog import Catalog, retirement_notice
+from claude_batch.core.catalog import Catalog, day_of, retirement_notice
 from claude_batch.core.model import Failure
-from claude_batch.core.model_card import ModelCard, Price
+from claude_batch.core.model_card import BATCH_PRICE, ModelCard, Price
 from claude_batch.errors import RunStoppedError
 from claude_batch.ui.models_table import ModelRow, ModelsTable
 from claude_batch.ui.tables import print_table
@@ -28,17 +26,16 @@ if TYPE_CHECKING:
     from claude_batch.transport.opening import EndpointTransport
 
 _PER_MILLION = 10**6
-_HALF = 0.5
 
 
 def show_models(settings: Settings, *, live: bool, as_json: bool) -> None:
     """Print the catalog. Raises RunStoppedError when no endpoint tells its models."""
     catalog = catalog_for(settings.options)
     told = _asked(settings) if live else None
-    today = datetime.fromtimestamp(time.time(), UTC).date()
+    today = day_of(time.time())
     listing = _Listing(catalog=catalog, told=told, today=today)
     if as_json:
-        sys.stdout.write(listing.json().decode())
+        print_json(listing.json())
     else:
         table = ModelsTable(rows=tuple(listing.rows()), notes=tuple(listing.notes()))
         print_table(table, to_stdout=True)
@@ -163,14 +160,13 @@ class _Listing:
             if notice and card.retires and date.fromisoformat(card.retires) >= self._today:
                 yield f"warning: {notice}"
 
-    def json(self) -> bytes:
+    def json(self) -> dict[str, Any]:
         """Return it all for scripts."""
-        value = {
+        return {
             "prices_as_of": self._catalog.as_of,
             "models": [*map(self._object, self._catalog.cards.values())]
             + [self._stranger(facts) for facts in self._strangers],
         }
-        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
     def _object(self, card: ModelCard) -> dict[str, Any]:
         long = card.long_prompt
@@ -215,10 +211,10 @@ def _dollars(price: Price | None) -> dict[str, float]:
         "cache_read": price.read / _PER_MILLION,
         "cache_write_5m": price.write_5m / _PER_MILLION,
         "cache_write_1h": price.write_1h / _PER_MILLION,
-        "batch_input": price.input * _HALF / _PER_MILLION,
-        "batch_output": price.output * _HALF / _PER_MILLION,
+        "batch_input": price.input * BATCH_PRICE / _PER_MILLION,
+        "batch_output": price.output * BATCH_PRICE / _PER_MILLION,
     }
 
 
 def _day(wall: float | None) -> str | None:
-    return None if wall is None else datetime.fromtimestamp(wall, UTC).date().isoformat()
+    return None if wall is None else day_of(wall).isoformat()

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from claude_batch.compose.telling import shown
+from claude_batch.compose.terminal import print_json
 from claude_batch.core.batch_model import ChunkView
 from claude_batch.core.model import ResultType
 from claude_batch.errors import CheckpointError
@@ -30,8 +29,7 @@ def show_status(results: Path | None, *, as_json: bool) -> None:
     else:
         runs = [_Run(_one(results))]
     if as_json:
-        value: Any = _json(runs[0]) if results is not None else [_json(run) for run in runs]
-        sys.stdout.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE).decode())
+        print_json(_json(runs[0]) if results is not None else [_json(run) for run in runs])
         return
     if not runs:
         sys.stderr.write("there is no run in or below this folder\n")

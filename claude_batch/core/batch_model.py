@@ -45,7 +45,6 @@ class BatchView:
     created_at: float
     expires_at: float
     ended_at: float | None = None
-    cancel_initiated_at: float | None = None
     archived_at: float | None = None
     has_results: bool = False
 

@@ -10,11 +10,8 @@ from claude_batch.core.batch_history import BY_DEADLINE, BY_USER
 from claude_batch.core.batch_model import BatchLine
 from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.model import Failure, FailureKind, ResultType
+from claude_batch.core.plan import LONGEST_BATCH_S, USUAL_BATCH_S
 from claude_batch.core.recommendation import dollars, duration
-
-USUAL_BATCH_S = 3600.0
-LONGEST_BATCH_S = 86_400.0
-"""Most batches end within an hour, all within a day (API-FACTS 4.1)."""
 
 RESULTS_KEPT_S = 29 * 86_400.0
 

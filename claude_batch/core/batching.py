@@ -78,11 +78,6 @@ class Batching:
         self._spent_usd = 0.0
         self._end: Stop | LeftForLive | None = None
 
-    @property
-    def going_live(self) -> bool:
-        """Whether batches are given up, since the deadline is near."""
-        return self._going_live
-
     def attempts(self, line: int) -> int:
         """Return how often a line has been submitted, the present time included."""
         return self._attempts.get(line, 0) + 1

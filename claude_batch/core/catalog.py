@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from claude_batch.core.catalog_data import AS_OF, MODELS, OWN_LIMITS, TIERS, USUAL_LIMITS
@@ -30,6 +30,7 @@ __all__ = [
     "Tokenizer",
     "canonical",
     "catalog_of",
+    "day_of",
     "model_class",
     "retirement_notice",
     "tier_limits",
@@ -118,6 +119,11 @@ def tier_limits(tier: str | None, model: str, catalog: Catalog = BUNDLED) -> Lim
 def tier_of(name: str) -> Tier:
     """Return what the tier of that name allows beside Messages. Raises KeyError."""
     return {tier.name: tier for tier in TIERS}[name]
+
+
+def day_of(wall: float) -> date:
+    """Return the day, in UTC, of a time in seconds since 1970."""
+    return datetime.fromtimestamp(wall, UTC).date()
 
 
 def retirement_notice(model: str, today: date, catalog: Catalog = BUNDLED) -> str | None:

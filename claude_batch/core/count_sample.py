@@ -125,15 +125,3 @@ def calibrate(sample: Sequence[Counted]) -> Calibration:
         )
         margin = _student_95(size - 1) * sqrt(squares * size / (size - 1)) / estimated
     return Calibration(ratio=ratio, low=max(0.0, ratio - margin), high=ratio + margin)
-
-
-def calibrated_total(
-    estimated_tokens: float, sample: Sequence[Counted]
-) -> tuple[float, float, float]:
-    """Return a total, and its bounds at 95 %, from the estimate of all lines and a sample."""
-    found = calibrate(sample)
-    return (
-        estimated_tokens * found.ratio,
-        estimated_tokens * found.low,
-        estimated_tokens * found.high,
-    )

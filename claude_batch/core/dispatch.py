@@ -86,7 +86,7 @@ class Dispatch:
         heads = [(job.order, line) for line in lines if (job := line.head(now)) is not None]
         heads.sort(key=lambda pair: pair[0])
         reserved: set[Lane] = set()
-        wake = min((at for line in lines if (at := line.wakes_at()) is not None), default=math.inf)
+        wake = min(_wakes_at(line, now) for line in lines)
         for _, line in heads:
             found = self._from(line, now, reserved)
             if isinstance(found, Attempt):
@@ -106,8 +106,7 @@ class Dispatch:
                 return min(found.until, line.wakes_at() or math.inf)
             line.step_aside(job.request.prefix, found.until)
         line.stuck_since = None
-        at = line.wakes_at()
-        return math.inf if at is None else at
+        return _wakes_at(line, now)
 
     def _launch(self, line: Line, place: Place, now: float, expected_usd: float) -> Attempt:
         endpoint, lane, cost = place
@@ -162,6 +161,18 @@ class Dispatch:
     def retrying(self) -> int:
         """Requests that have failed and wait for another attempt."""
         return sum(line.retrying for lines in self._lines.values() for line in lines)
+
+
+def _wakes_at(line: Line, now: float) -> float:
+    """Return when somebody comes into line without anything happening; inf if nobody is left.
+
+    Those who wait for a prefix may all have gone before they are called: a run must not wait
+    for a call that nobody hears.
+    """
+    at = line.wakes_at()
+    if at is None or (line.head(now) is None and not line.queued):
+        return math.inf
+    return at
 
 
 def _is_well(place: Place) -> bool:

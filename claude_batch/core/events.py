@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from claude_batch.core.model import FailureKind, ResultType, Usage
+from claude_batch.core.model import FailureKind, Result, ResultType, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,17 @@ class Recorded:
     usage: Usage
     cost_usd: float | None
     degraded: bool = False
+
+    @classmethod
+    def of(cls, result: Result, *, at: float) -> Recorded:
+        """Return what `result` is to the figures."""
+        return cls(
+            at=at,
+            type=result.type,
+            usage=result.usage,
+            cost_usd=result.cost_usd,
+            degraded=result.degraded,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

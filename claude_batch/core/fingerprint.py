@@ -77,11 +77,6 @@ def numbered(fingerprint: bytes, occurrence: int) -> bytes:
     return _digest(fingerprint + occurrence.to_bytes(8))
 
 
-def cache_key(body: bytes, api_version: str, family: str, occurrence: int) -> bytes:
-    """Return the 20 bytes under which the answer to a request is kept."""
-    return numbered(fingerprint(body, api_version, family), occurrence)
-
-
 def _digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=_DIGEST_BYTES).digest()
 

@@ -23,6 +23,14 @@ class LimitKind(StrEnum):
     OUTPUT_TOKENS = "output_tokens"
 
 
+LIMIT_NAMES = {
+    LimitKind.REQUESTS: "RPM",
+    LimitKind.INPUT_TOKENS: "ITPM",
+    LimitKind.OUTPUT_TOKENS: "OTPM",
+}
+"""What the API's documentation calls the limits."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One prompt line, ready to be sent.
@@ -148,8 +156,8 @@ class Failure:
     """A failed attempt.
 
     `error` is the JSON object that a result carries: `{"type":"error","error":{"type":...,
-    "message":...},"request_id":...}`, the API's own where it sent one. `error_type` and
-    `error_code` are taken from it. `limit` names the limiter a 429 spoke of, if it said.
+    "message":...},"request_id":...}`, the API's own where it sent one. `error_type` is
+    taken from it. `limit` names the limiter a 429 spoke of, if it said.
     """
 
     kind: FailureKind
@@ -157,7 +165,6 @@ class Failure:
     error_type: str
     message: str
     status: int | None = None
-    error_code: str | None = None
     limit: LimitKind | None = None
     headers: ResponseHeaders = NO_HEADERS
 

@@ -19,6 +19,10 @@ _PICO_PER_TOKEN = 10**6
 """Pico-dollars per token in one dollar per million tokens."""
 
 
+BATCH_PRICE = 0.5
+"""Of the live price, for input and output alike (API-FACTS 6)."""
+
+
 class Tokenizer(StrEnum):
     """The two generations of tokenizers; the new one makes about 30 % more of the same text."""
 

@@ -13,19 +13,13 @@ from math import ceil
 
 from claude_batch.core.catalog import BUNDLED, TIERS, Catalog, model_class, tier_limits
 from claude_batch.core.limits import Limits
-from claude_batch.core.model import LimitKind
+from claude_batch.core.model import LIMIT_NAMES, LimitKind
 from claude_batch.core.plan_cost import Costs, costs_of
 from claude_batch.core.prefix import SharedPrefix
 from claude_batch.core.workload import OutputBasis, Workload
 
-_NAMES = {
-    LimitKind.REQUESTS: "RPM",
-    LimitKind.INPUT_TOKENS: "ITPM",
-    LimitKind.OUTPUT_TOKENS: "OTPM",
-}
-
-BATCH_USUAL_S = 3_600.0
-BATCH_WORST_S = 86_400.0
+USUAL_BATCH_S = 3_600.0
+LONGEST_BATCH_S = 86_400.0
 """Most batches end within an hour, all within a day (API-FACTS 4.1)."""
 
 
@@ -146,7 +140,7 @@ def plan(
         live=live,
         current=current.name,
         batch=BatchOption(
-            usual_seconds=rounds * BATCH_USUAL_S, worst_seconds=rounds * BATCH_WORST_S
+            usual_seconds=rounds * USUAL_BATCH_S, worst_seconds=rounds * LONGEST_BATCH_S
         ),
         notes=tuple(_notes(workload, current, costs)),
         prices_as_of=catalog.as_of,
@@ -233,7 +227,7 @@ def _lane_time(
         per_second = limit * pace.share / 60.0
         beyond = lane.amount(kind, cached=cached) - per_second * pace.burst_s
         if beyond / per_second > slowest:
-            slowest, binds = beyond / per_second, _NAMES[kind]
+            slowest, binds = beyond / per_second, LIMIT_NAMES[kind]
     in_flight_s = (lane.requests / pace.concurrency - 1.0) * latency_s
     if in_flight_s > slowest / pace.used:
         return in_flight_s + last_s, "concurrency"

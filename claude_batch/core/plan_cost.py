@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from claude_batch.core.catalog import BUNDLED, Catalog
-from claude_batch.core.model_card import PICO_DOLLARS, ModelCard, Price
+from claude_batch.core.model_card import BATCH_PRICE, PICO_DOLLARS, ModelCard, Price
 from claude_batch.core.prefix import BATCH_HITS, SharedPrefix
 from claude_batch.core.workload import ModelLoad, Tokens, Workload
-
-_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +78,7 @@ def _model_cost(load: ModelLoad, catalog: Catalog) -> ModelCost:
         input_high=load.all.input_tokens * load.high,
         output_tokens=load.all.output_tokens,
         live=live,
-        batch=_times(live, _HALF),
+        batch=_times(live, BATCH_PRICE),
     )
 
 
@@ -121,7 +119,7 @@ def _prefix_saving(prefix: SharedPrefix, price: Price, *, batch: bool) -> float:
     write, hits = (price.write_1h, BATCH_HITS) if batch else (price.write_5m, 1.0)
     others = hits * price.read + (1.0 - hits) * write
     saved = prefix.requests * price.input - write - (prefix.requests - 1) * others
-    return prefix.tokens * saved / PICO_DOLLARS * (_HALF if batch else 1.0)
+    return prefix.tokens * saved / PICO_DOLLARS * (BATCH_PRICE if batch else 1.0)
 
 
 def _less(money: Money, usd: float) -> Money:

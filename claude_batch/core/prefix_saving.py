@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from claude_batch.core.catalog import BUNDLED, Catalog
-from claude_batch.core.model_card import PICO_DOLLARS, ModelCard
+from claude_batch.core.model_card import BATCH_PRICE, PICO_DOLLARS, ModelCard
 
 Lifetime = Literal["5m", "1h"]
 
@@ -26,9 +26,6 @@ _USUAL_READ, _WRITE_5M, _WRITE_1H = 0.1, 1.25, 2.0
 BATCH_HITS = 0.75
 """The share of a batch's requests that find the entry: 30 to 98 % (API-FACTS 7). The others write
 it again, at twice the price of plain input, so that a batch must share more to gain anything."""
-
-BATCH_PRICE = 0.5
-"""Of the live price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

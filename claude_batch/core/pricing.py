@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from claude_batch.core.catalog import BUNDLED, Catalog
 from claude_batch.core.model import Usage
-from claude_batch.core.model_card import PICO_DOLLARS, ModelCard, Price
+from claude_batch.core.model_card import BATCH_PRICE, PICO_DOLLARS, ModelCard, Price
 
 _WEB_SEARCH = PICO_DOLLARS // 100
 """10 dollars for a thousand searches; no factor applies to it."""
@@ -43,7 +43,7 @@ def _factors(card: ModelCard, usage: Usage) -> list[int | None]:
     """Return the percentages that apply to all tokens of a reply; None: at a price unknown."""
     factors: list[int | None] = []
     if usage.service_tier == "batch":
-        factors.append(50)
+        factors.append(round(_WHOLE * BATCH_PRICE))
     elif usage.speed == "fast":
         factors.append(card.fast_percent)
     if usage.inference_geo == "us":
@@ -72,4 +72,4 @@ def expected_cost_usd(
     if price is None:
         return None
     pico = input_tokens * price.input + output_tokens * price.output
-    return pico / PICO_DOLLARS * (0.5 if batch else 1.0)
+    return pico / PICO_DOLLARS * (BATCH_PRICE if batch else 1.0)

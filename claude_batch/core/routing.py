@@ -13,7 +13,6 @@ The first rule whose conditions all hold is the one; without conditions it alway
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import orjson
 
 from claude_batch.core.catalog import DEFAULT_MODEL, canonical
+from claude_batch.core.known_keys import refuse_unknown
 from claude_batch.errors import SettingsError
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -180,7 +180,7 @@ def _table(rule: Route) -> dict[str, Any]:
 def _parse(table: Mapping[str, Any], number: int) -> Route:
     where = f"route {number}"
     name = table.get("name", where)
-    _refuse_unknown(table, _ROUTE, where)
+    refuse_unknown(table, _ROUTE, where)
     _refuse_type(table, {"name": str, "when": dict, "model": str, "override": bool}, where)
     _refuse_empty(table, ("name", "model"), where)
     _refuse_bounds(table, ("max_tokens",), where)
@@ -200,7 +200,7 @@ def _parse(table: Mapping[str, Any], number: int) -> Route:
 
 
 def _parse_when(table: Mapping[str, Any], where: str) -> When:
-    _refuse_unknown(table, _CONDITIONS, where)
+    refuse_unknown(table, _CONDITIONS, where)
     _refuse_type(table, {"model": str, "meta": dict}, where)
     _refuse_bounds(table, _BOUNDS, where)
     _refuse_empty(table, ("model",), where)
@@ -212,14 +212,6 @@ def _parse_when(table: Mapping[str, Any], where: str) -> When:
             )
     conditions = {key: table[key] for key in (*_BOUNDS, "model") if key in table}
     return When(meta=tuple((key, meta[key]) for key in sorted(meta)), **conditions)
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise SettingsError(f"{where}: there is no {key!r}", hint=hint)
 
 
 def _refuse_type(table: Mapping[str, Any], types: Mapping[str, type], where: str) -> None:

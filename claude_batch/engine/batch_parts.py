@@ -75,9 +75,7 @@ class BatchParts:
         await self.results.commit(results)
         now = self.clock.now()
         for result in results:
-            self.progress.apply(
-                Recorded(at=now, type=result.type, usage=result.usage, cost_usd=result.cost_usd)
-            )
+            self.progress.apply(Recorded.of(result, at=now))
 
     def batch_price(self, model: str, usage: Usage) -> float | None:
         """Return what a reply from a batch cost."""

@@ -67,12 +67,4 @@ class Saver:
     def _count(self, batch: list[Result]) -> None:
         now = self.clock.now()
         for result in batch:
-            self.progress.apply(
-                Recorded(
-                    at=now,
-                    type=result.type,
-                    usage=result.usage,
-                    cost_usd=result.cost_usd,
-                    degraded=result.degraded,
-                )
-            )
+            self.progress.apply(Recorded.of(result, at=now))

@@ -17,14 +17,14 @@ and 2 (an hour) times as much. A price given applies to prompts of any length.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from claude_batch.core.catalog import BUNDLED, Catalog
+from claude_batch.core.known_keys import refuse_unknown
 from claude_batch.core.model_card import ModelCard, ModelClass, Price, Tokenizer
 from claude_batch.errors import SettingsError
 
@@ -49,7 +49,7 @@ def read_prices(path: Path, catalog: Catalog = BUNDLED) -> Catalog:
 
 def override(content: Mapping[str, Any], catalog: Catalog, *, where: str) -> Catalog:
     """Return `catalog` with the models of such a file, once parsed, over it."""
-    _refuse_unknown(content, ("as_of", "models"), where)
+    refuse_unknown(content, ("as_of", "models"), where)
     models = content.get("models", {})
     as_of = content.get("as_of", catalog.as_of)
     if not isinstance(models, dict) or not isinstance(as_of, str):
@@ -61,7 +61,7 @@ def override(content: Mapping[str, Any], catalog: Catalog, *, where: str) -> Cat
 def _card(name: str, table: Any, catalog: Catalog, where: str) -> ModelCard:
     if not isinstance(table, dict):
         raise SettingsError(f"{where} is no table", hint=f'write [models."{name}"]')
-    _refuse_unknown(table, _KNOWN, where)
+    refuse_unknown(table, _KNOWN, where)
     numbers = {key: _number(value, key, where) for key, value in table.items() if key in _NUMBERS}
     card = _start(name, table, catalog, where)
     prices = {key: value for key, value in numbers.items() if key in _PRICES}
@@ -128,11 +128,3 @@ def _number(value: Any, key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
         raise SettingsError(f"{where}: {key} is {value!r}", hint="it must be a number from 0 on")
     return float(value)
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise SettingsError(f"{where}: there is no {key!r}", hint=hint)

@@ -202,7 +202,6 @@ def batch_view(batch: Mapping[str, Any]) -> BatchView:
         created_at=created_at,
         expires_at=expires_at,
         ended_at=wall_time(batch.get("ended_at")),
-        cancel_initiated_at=wall_time(batch.get("cancel_initiated_at")),
         archived_at=wall_time(batch.get("archived_at")),
         has_results=bool(batch.get("results_url")),
     )

@@ -12,7 +12,7 @@ import httpx2
 import orjson
 
 from claude_batch.core.model import Failure, FailureKind
-from claude_batch.transport.clients import Client
+from claude_batch.transport.clients import Client, beginning
 from claude_batch.transport.doors import only_foreign_errors
 from claude_batch.transport.failures import FOREIGN, own_failure, raised_failure, status_failure
 from claude_batch.transport.headers import headers_of
@@ -50,10 +50,10 @@ def json_of(response: httpx2.Response) -> dict[str, Any]:
 
 def not_understood(client: Client, response: httpx2.Response) -> Failure:
     """Return the failure that a good status with something else in it is."""
-    beginning = " ".join(response.text[:200].split())
     return own_failure(
         FailureKind.INVALID_RESPONSE,
-        client.scrub(f"status {response.status_code}, but not what was asked for: {beginning!r}"),
+        f"status {response.status_code}, but not what was asked for: "
+        f"{beginning(response.content, client.scrub)}",
         status=response.status_code,
         headers=headers_of(response),
     )

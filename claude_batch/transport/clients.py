@@ -33,7 +33,9 @@ CONNECT_S = 10.0
 Auth = Literal["bearer", "x-api-key", "both"]
 
 _SHORTEST_SECRET = 6
-_SECRET_HEADERS = {"authorization", "x-api-key", "api-key", "proxy-authorization", "cookie"}
+_LOOKED_AT, _SHOWN = 10_000, 200
+_SECRET_NAME = re.compile(r"auth|key|token|secret|passw|cookie|credential|signature")
+"""Headers whose values are secrets, also those of ANTHROPIC_CUSTOM_HEADERS."""
 _OWN_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}")
 """Keys and tokens of Anthropic, also those that the SDK fetches while a run is going."""
 _SECRET = "[secret]"  # noqa: S105  # what stands where one was
@@ -76,6 +78,12 @@ class Scrub:
         return raw
 
 
+def beginning(body: bytes, scrub: Scrub) -> str:
+    """Return how a body that makes no sense begins, scrubbed before it is cut."""
+    text = scrub(body[:_LOOKED_AT].decode("utf-8", "replace"))
+    return repr(" ".join(text.split())[:_SHOWN]) if text.strip() else "an empty body"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """An endpoint's SDK client, where it points to, what it can, and what it calls models."""
@@ -114,6 +122,7 @@ def open_client(
 
     `transport` stands in for the network in tests. Raises CredentialsMissingError, SettingsError.
     """
+    refuse_unsendable(endpoint)
     http = open_http(connections=connections, transport=transport)
     try:
         sdk = _open_sdk(endpoint, http)
@@ -121,6 +130,7 @@ def open_client(
         raise SettingsError(
             f"endpoint {endpoint.name}: {error}", hint="correct its credential or its base URL"
         ) from error
+    refuse_userinfo(endpoint.name, sdk.base_url)
     return Client(
         sdk=sdk,
         http=http,
@@ -142,6 +152,32 @@ def open_http(
         follow_redirects=False,
         transport=transport,
     )
+
+
+def refuse_userinfo(name: str, url: httpx2.URL) -> None:
+    """Raise SettingsError for a base URL with a user or password: a key leaves no room for them."""
+    if url.userinfo:
+        raise SettingsError(
+            f"endpoint {name}: base_url holds a user name or a password, which cannot be sent "
+            "beside a key",
+            hint="take it out of the URL; headers_env gives a header of your own, such as "
+            "Proxy-Authorization, from a variable",
+        )
+
+
+def refuse_unsendable(endpoint: EndpointSettings) -> None:
+    """Raise SettingsError for a secret that no header can carry; it is not repeated."""
+    for what, value in (
+        ("its key", endpoint.api_key),
+        ("its token", endpoint.auth_token),
+        *((f"the header {name}", value) for name, value in endpoint.headers.items()),
+    ):
+        if value and not (value.isascii() and value.isprintable()):
+            raise SettingsError(
+                f"endpoint {endpoint.name}: {what} holds a character that no header can carry",
+                hint="is there a line break at the end of the variable, or a quotation mark that "
+                "a word processor has changed?",
+            )
 
 
 def host_of(url: httpx2.URL) -> str:
@@ -196,5 +232,5 @@ def _sent_secrets(sdk: Sdk) -> Iterable[str | None]:
     yield getattr(sdk, "api_key", None)
     yield getattr(sdk, "auth_token", None)
     for name, value in sdk.default_headers.items():
-        if name.lower() in _SECRET_HEADERS and isinstance(value, str):
+        if _SECRET_NAME.search(name.lower()) and isinstance(value, str):
             yield value.removeprefix("Bearer ")

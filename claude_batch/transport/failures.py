@@ -244,7 +244,7 @@ def _failure(
     headers: ResponseHeaders,
     scrub: Scrub,
 ) -> Failure:
-    message = scrub(said.message or _plain(body) or f"status {status}")
+    message = scrub(said.message) if said.message else _plain(body, scrub) or f"status {status}"
     error_type = said.type or "api_error"
     if said.type is not None and isinstance(body, dict) and body.get("type") == "error":
         whole = body if body.get("request_id") else {**body, "request_id": headers.request_id}
@@ -257,7 +257,6 @@ def _failure(
         error_type=error_type,
         message=message,
         status=status,
-        error_code=said.code,
         limit=_limiter(message) if kind is FailureKind.RATE_LIMITED else None,
         headers=headers,
     )
@@ -268,12 +267,12 @@ def _limiter(message: str) -> LimitKind | None:
     return next((kind for pattern, kind in _LIMITERS if pattern.search(message)), None)
 
 
-def _plain(body: object) -> str:
-    """Return a foreign body as one short line."""
+def _plain(body: object, scrub: Scrub) -> str:
+    """Return a foreign body as one short line, scrubbed before it is cut: half a key is no key."""
     if body is None:
         return ""
     text = body if isinstance(body, str) else orjson.dumps(body, default=str).decode()
-    line = " ".join(text.split())
+    line = scrub(" ".join(text.split()))
     return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "..."
 
 

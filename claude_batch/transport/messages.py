@@ -15,7 +15,7 @@ import orjson
 
 from claude_batch.core.model import Failure, FailureKind, Reply, Request, Usage
 from claude_batch.core.usage import read_usage
-from claude_batch.transport.clients import Client
+from claude_batch.transport.clients import Client, beginning
 from claude_batch.transport.doors import open_door
 from claude_batch.transport.failures import (
     FOREIGN,
@@ -120,9 +120,8 @@ class MessagesTransport:
         except (ValueError, AttributeError, TypeError, KeyError):
             return own_failure(
                 FailureKind.INVALID_RESPONSE,
-                self._client.scrub(
-                    f"status {response.status_code}, but no message: {_beginning(body)}"
-                ),
+                f"status {response.status_code}, but no message: "
+                f"{beginning(body, self._client.scrub)}",
                 status=response.status_code,
                 headers=headers,
             )
@@ -157,8 +156,3 @@ def _usage(message: dict[str, Any]) -> Usage:
     if message["type"] != "message" or not isinstance(message["content"], list):
         raise TypeError
     return read_usage(message["usage"])
-
-
-def _beginning(body: bytes) -> str:
-    text = " ".join(body[:200].decode("utf-8", "replace").split())
-    return repr(text) if text else "an empty body"

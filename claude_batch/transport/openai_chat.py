@@ -15,7 +15,14 @@ import orjson
 from claude_batch.core.model import Failure, FailureKind, Reply, Request
 from claude_batch.core.usage import read_usage
 from claude_batch.errors import SettingsError
-from claude_batch.transport.clients import EndpointSettings, Scrub, host_of, known_secrets
+from claude_batch.transport.clients import (
+    EndpointSettings,
+    Scrub,
+    host_of,
+    known_secrets,
+    refuse_unsendable,
+    refuse_userinfo,
+)
 from claude_batch.transport.doors import good, sent
 from claude_batch.transport.failures import FOREIGN, own_failure, raised_failure, status_failure
 from claude_batch.transport.headers import headers_of
@@ -39,6 +46,8 @@ class OpenAiTransport:
                 f"endpoint {endpoint.name}: provider = 'openai' needs a base_url",
                 hint='for example base_url = "http://localhost:11434/v1"',
             )
+        refuse_unsendable(endpoint)
+        refuse_userinfo(endpoint.name, httpx2.URL(endpoint.base_url))
         self.name = endpoint.name
         self._models = dict(endpoint.models)
         self._http = http

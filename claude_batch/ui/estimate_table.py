@@ -15,7 +15,7 @@ from claude_batch.core.recommendation import dollars, duration
 from claude_batch.core.workload import OutputBasis
 from claude_batch.ui.figures import count, short
 from claude_batch.ui.printable import printable
-from claude_batch.ui.tables import plain_table
+from claude_batch.ui.tables import cell, plain_table
 
 _BASES = {
     OutputBasis.STATED: "as stated",
@@ -86,7 +86,7 @@ def _models(costs: Costs) -> Table:
     table = plain_table("model", ">requests", ">input", ">output", ">live", ">batch")
     for model in costs.models:
         table.add_row(
-            _cell(model.model),
+            cell(model.model),
             count(model.requests),
             short(model.input_tokens),
             short(model.output_tokens),
@@ -139,16 +139,14 @@ def _compared(compared: Mapping[str, Costs]) -> Table:
     table = plain_table("if all went to", ">input", ">live", ">batch")
     for model, costs in compared.items():
         tokens = sum(each.input_tokens for each in costs.models)
-        table.add_row(
-            _cell(model), short(tokens), dollars(costs.live.usd), dollars(costs.batch.usd)
-        )
+        table.add_row(cell(model), short(tokens), dollars(costs.live.usd), dollars(costs.batch.usd))
     return table
 
 
 def _routed(routed: Sequence[tuple[str, str, int]]) -> Table:
     table = plain_table("route", "model", ">requests")
     for rule, model, requests in routed:
-        table.add_row(_cell(rule), _cell(model), count(requests))
+        table.add_row(cell(rule), cell(model), count(requests))
     return table
 
 
@@ -156,7 +154,3 @@ def _differs(plain: Money, cached: Money) -> bool:
     if plain.usd is None or cached.usd is None:
         return False
     return plain.usd - cached.usd > _SAME * plain.usd
-
-
-def _cell(text: str) -> Text:
-    return Text(printable(text), no_wrap=True, overflow="ellipsis")

@@ -8,18 +8,11 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
-from claude_batch.core.model import LimitKind
+from claude_batch.core.model import LIMIT_NAMES
 from claude_batch.core.snapshot import Gauge, LaneView
 from claude_batch.ui.figures import clock, count, percent, short
 from claude_batch.ui.lines import GAP, Room, bar, cut, foreign
 from claude_batch.ui.printable import printable
-
-LIMIT_NAMES = {
-    LimitKind.REQUESTS: "RPM",
-    LimitKind.INPUT_TOKENS: "ITPM",
-    LimitKind.OUTPUT_TOKENS: "OTPM",
-}
-"""What the API's documentation calls the limits."""
 
 _ROOMY = 80
 """From this width on there is room for words around the figures."""

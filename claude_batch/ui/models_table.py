@@ -13,7 +13,7 @@ from rich.text import Text
 
 from claude_batch.ui.figures import short
 from claude_batch.ui.printable import printable
-from claude_batch.ui.tables import plain_table
+from claude_batch.ui.tables import cell, plain_table
 
 _ROOMY, _WIDE = 100, 125
 _LEAST_DIGITS = 2
@@ -70,7 +70,7 @@ class ModelsTable:
         for row in self.rows:
             name = f"{row.model} {row.bounds}".rstrip()
             cells = [Text(column.cell(row), style=column.style(row)) for column in shown]
-            table.add_row(Text(printable(name), no_wrap=True, overflow="ellipsis"), *cells)
+            table.add_row(cell(name), *cells)
         return Group(table, *(Text(printable(note)) for note in self.notes))
 
 

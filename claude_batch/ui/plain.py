@@ -37,6 +37,7 @@ class PlainArtist:
     _pause_s: float = FIRST_AFTER_S
     _phase: Phase | None = None
     _failed: int = 0
+    _standing: str = ""
     _check_due_at: float = 0.0
 
     def check(self, checking: Checking | None) -> None:
@@ -65,13 +66,14 @@ class PlainArtist:
             self._phase = snapshot.phase
             return
         self._phase = snapshot.phase
-        self._line(_standing(snapshot) + self._latest_failure(snapshot))
+        self._standing = _standing(snapshot)
+        self._line(self._standing + self._latest_failure(snapshot))
 
     def end(self, snapshot: Snapshot | None, ending: Ending | None) -> None:
         """Write the last line, and the summary unless quiet."""
         from claude_batch.ui.closing import closing_text  # noqa: PLC0415  # it loads Rich
 
-        if snapshot is not None:
+        if snapshot is not None and _standing(snapshot) != self._standing:
             self._line(_standing(snapshot))
         self.paper.write(closing_text(snapshot, ending, self.paper, quiet=self.quiet))
 

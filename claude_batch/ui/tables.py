@@ -11,9 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from claude_batch.core.model import LimitKind
+from claude_batch.core.model import LIMIT_NAMES, LimitKind
 from claude_batch.ui.figures import ago, clock, count, percent, size, usd
-from claude_batch.ui.lanes import LIMIT_NAMES
 from claude_batch.ui.paper import PIPE_WIDTH
 from claude_batch.ui.printable import printable
 
@@ -94,7 +93,7 @@ def status_table(rows: Sequence[StatusRow], now: float) -> RenderableType:
     table.add_column("last active", justify="right", no_wrap=True)
     for row in rows:
         cells: list[RenderableType] = [
-            _cell(row.results),
+            cell(row.results),
             Text(row.state, style=_STATE_STYLES.get(row.state, "")),
             f"{row.mode}, sandbox" if row.sandbox else row.mode,
             f"{count(row.done)} ({percent(row.done, row.total)})",
@@ -117,7 +116,7 @@ def check_table(path: str, found: CheckFound) -> RenderableType:
     """Return what a check found: requests by model, bad lines, warnings."""
     table = plain_table("model", ">requests")
     for model, number in sorted(found.models.items(), key=lambda item: (-item[1], item[0])):
-        table.add_row(_cell(model), count(number))
+        table.add_row(cell(model), count(number))
     verdict = (
         Text(f"{count(found.invalid)} bad {_lines(found.invalid)}", style="bold red")
         if found.invalid
@@ -142,7 +141,7 @@ def limits_table(rows: Sequence[LimitRow]) -> RenderableType:
     before: tuple[str, str] | None = None
     for row in rows:
         lane = (row.endpoint, row.lane)
-        names = ("", "") if lane == before else (_cell(row.endpoint), _cell(row.lane))
+        names = ("", "") if lane == before else (cell(row.endpoint), cell(row.lane))
         before = lane
         known = row.limit is not None and row.remaining is not None
         table.add_row(
@@ -190,7 +189,7 @@ def plain_table(*columns: str) -> Table:
     return table
 
 
-def _cell(text: str) -> Text:
+def cell(text: str) -> Text:
     """Return foreign text as it is: no markup, nothing that steers the terminal."""
     return Text(printable(text), no_wrap=True, overflow="ellipsis")
 

@@ -14,7 +14,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import batches, bounds, kills, offline, throughput
+from tests.bench import (
+    batches,
+    bounds,
+    doors,
+    estimator,
+    forecast,
+    kills,
+    offline,
+    prefix,
+    throughput,
+)
 from tests.bench.measuring import ROOT, Row
 
 BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -29,6 +39,10 @@ BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "ceilings": bounds.ceilings,
     "outage": bounds.outage,
     "batches": batches.batches,
+    "cache": doors.cache,
+    "estimator": estimator.estimator,
+    "forecast": forecast.forecast,
+    "prefix": prefix.prefix,
 }
 
 

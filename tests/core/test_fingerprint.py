@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from claude_batch.core.fingerprint import (
     Occurrences,
-    cache_key,
     endpoint_family,
     fingerprint,
+    numbered,
     pool_family,
     worth_keeping,
 )
@@ -35,7 +35,7 @@ def params(**changes: Any) -> dict[str, Any]:
 
 
 def key(value: dict[str, Any], *, version: str = API_VERSION, family: str = "anthropic") -> bytes:
-    return cache_key(orjson.dumps(value), version, family, 0)
+    return numbered(fingerprint(orjson.dumps(value), version, family), 0)
 
 
 def test_a_key_is_the_same_in_every_process_and_version() -> None:
@@ -139,8 +139,8 @@ def test_the_family_is_in_the_key() -> None:
 
 
 def test_the_occurrence_is_in_the_key() -> None:
-    body = orjson.dumps(params())
-    keys = {cache_key(body, API_VERSION, "anthropic", number) for number in range(100)}
+    alike = fingerprint(orjson.dumps(params()), API_VERSION, "anthropic")
+    keys = {numbered(alike, number) for number in range(100)}
     assert len(keys) == 100
 
 

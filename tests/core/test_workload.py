@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch.core.count_sample import Chosen, Counted, LineSample, calibrate, calibrated_total
+from claude_batch.core.count_sample import Chosen, Counted, LineSample, calibrate
 from claude_batch.core.workload import (
     Calibration,
     OutputBasis,
@@ -128,26 +128,26 @@ def test_the_interval_holds_the_true_total_about_as_often_as_it_says() -> None:
     held = 0
     for seed in range(100):
         file = a_file(800, seed)
-        estimated = sum(each[2] for each in file)
-        _, low, high = calibrated_total(estimated, counted(file, 60, seed))
-        held += low <= sum(a_count(*each) for each in file) <= high
+        found = calibrate(counted(file, 60, seed))
+        off = sum(a_count(*each) for each in file) / sum(each[2] for each in file)
+        held += found.low <= off <= found.high
     assert held >= 90
 
 
 def test_a_file_that_is_counted_whole_leaves_no_doubt() -> None:
     file = a_file(50, 1)
-    true = sum(a_count(*each) for each in file)
-    total = calibrated_total(sum(each[2] for each in file), counted(file, 50, 1))
-    assert total == pytest.approx((true, true, true))
+    off = sum(a_count(*each) for each in file) / sum(each[2] for each in file)
+    found = calibrate(counted(file, 50, 1))
+    assert (found.ratio, found.low, found.high) == pytest.approx((off, off, off))
 
 
-def test_a_total_is_corrected_by_what_the_sample_shows() -> None:
-    sample = [Counted(estimated=10, counted=12, stands_for=9)] * 10
-    assert calibrated_total(1_000, sample) == pytest.approx((1_200, 1_200, 1_200))
+def test_an_estimate_is_corrected_by_what_the_sample_shows() -> None:
+    found = calibrate([Counted(estimated=10, counted=12, stands_for=9)] * 10)
+    assert (found.ratio, found.low, found.high) == pytest.approx((1.2, 1.2, 1.2))
 
 
 def test_without_a_sample_the_estimate_stands_within_wide_bounds() -> None:
-    assert calibrated_total(1_000, []) == (1_000, 850, 1_150)
+    assert calibrate([]) == Calibration(ratio=1.0, low=0.85, high=1.15)
 
 
 def test_three_lines_that_agree_are_not_yet_certainty() -> None:

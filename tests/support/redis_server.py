@@ -18,9 +18,14 @@ _READY = "Ready to accept connections"
 
 def redis_or_skip(config: pytest.Config) -> None:
     """Skip loudly where there is no redis-server; on CI that is a failure."""
-    if shutil.which(PROGRAM):
-        return
-    notice = f"{PROGRAM} IS NOT INSTALLED: the response cache in Redis is NOT tested here"
+    if not shutil.which(PROGRAM):
+        skip_loudly(
+            config, f"{PROGRAM} IS NOT INSTALLED: the response cache in Redis is NOT tested here"
+        )
+
+
+def skip_loudly(config: pytest.Config, notice: str) -> None:
+    """Skip with a notice that is seen; on CI it is a failure."""
     if os.environ.get("CI"):
         pytest.fail(notice)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -34,7 +39,7 @@ def redis_or_skip(config: pytest.Config) -> None:
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
     """Run a server; its URL is yielded once it answers."""
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [
             *(PROGRAM, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)),
@@ -59,7 +64,8 @@ def redis_server(folder: Path) -> Iterator[str]:
         process.communicate(timeout=10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

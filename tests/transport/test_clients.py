@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 import claude_batch
 from claude_batch.errors import CredentialsMissingError, SettingsError
-from claude_batch.transport.clients import EndpointSettings, Scrub, open_client
+from claude_batch.transport.clients import EndpointSettings, Scrub, beginning, open_client
 from tests.transport.wire import KEY, Wire, reply
 
 
@@ -90,9 +91,35 @@ def test_by_default_prompts_go_to_anthropic() -> None:
     assert Wire().client().is_anthropic
 
 
-def test_a_host_is_named_without_userinfo() -> None:
+def test_a_password_in_a_base_url_is_refused_and_not_repeated() -> None:
     settings = EndpointSettings(api_key=KEY, base_url="https://me:hunter22@relay.example:8443/x")
-    assert Wire().client(settings).host == "relay.example:8443"
+    with pytest.raises(SettingsError, match="a user name or a password") as caught:
+        Wire().client(settings)
+    assert "hunter22" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("bad", [f"{KEY}\n", f"\u201c{KEY}\u201d", f"{KEY}\x01"])
+@pytest.mark.parametrize("where", ["api_key", "auth_token", "headers"])
+def test_a_secret_that_no_header_can_carry_is_refused_and_not_repeated(
+    where: str, bad: str
+) -> None:
+    more: dict[str, Any] = {where: {"x-team": bad} if where == "headers" else bad}
+    with pytest.raises(SettingsError, match="no header can carry") as caught:
+        Wire().client(EndpointSettings(**{"api_key": KEY, **more}))
+    assert KEY not in f"{caught.value} {caught.value.hint}"
+
+
+def test_what_makes_no_sense_is_scrubbed_before_it_is_cut() -> None:
+    body = b"x" * 190 + KEY.encode()
+    assert KEY[:5] not in beginning(body, Scrub(secrets=(KEY,)))
+
+
+def test_a_header_of_the_users_own_that_sounds_secret_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "X-Relay-Token: open sesame\nX-Team: labels")
+    scrub = Wire().client(EndpointSettings(api_key=KEY)).scrub
+    assert scrub("labels: open sesame") == "labels: [secret]"
 
 
 def test_settings_do_not_show_their_secrets() -> None:
@@ -107,11 +134,6 @@ def test_a_client_does_not_show_its_secrets() -> None:
 def test_a_secret_within_another_is_taken_out_whole() -> None:
     settings = EndpointSettings(api_key=KEY, headers={"x": f"{KEY}-and-more"})
     assert Wire().client(settings).scrub(f"{KEY}-and-more") == "[secret]"
-
-
-def test_the_password_in_a_base_url_is_taken_out() -> None:
-    settings = EndpointSettings(api_key=KEY, base_url="https://me:hunter22@relay.example")
-    assert Wire().client(settings).scrub("hunter22") == "[secret]"
 
 
 def test_short_values_are_no_secrets() -> None:

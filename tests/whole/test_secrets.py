@@ -21,7 +21,7 @@ SECRETS = {
     "RELAY_KEY": "MARKED-relay-key-0123456789",
     "RELAY_TOKEN": "MARKED-bearer-0123456789",
     "TEAM_TOKEN": "MARKED-team-0123456789",
-    "ANTHROPIC_CUSTOM_HEADERS": "X-Custom: MARKED-custom-0123456789",
+    "ANTHROPIC_CUSTOM_HEADERS": "X-Custom-Token: MARKED-custom-0123456789",
 }
 PASSWORD = "MARKED-password-01"  # a mark
 MARKS = (b"MARKED", base64.b64encode(f"user:{PASSWORD}".encode()).rstrip(b"=")[:-1])
@@ -32,7 +32,7 @@ max_attempts = 2
 patience = "5s"
 [[endpoint]]
 name = "relay"
-base_url = "http://user:{password}@{host}"
+base_url = "http://{host}"
 {credential}
 headers_env = {{ "x-team" = "TEAM_TOKEN" }}
 """
@@ -67,14 +67,12 @@ def marked_bytes(folder: Path, *shown: bytes) -> Iterator[str]:
                 yield f"{path.name}: {found}"
 
 
-def a_program(folder: Path, host: str, credential: str) -> Program:
+def a_program(folder: Path, host: str, credential: str, **more: str) -> Program:
     """Return the program with marked secrets, all its files below `folder`."""
     (folder / "p.jsonl").write_text("".join(f'"prompt {number}"\n' for number in range(14)))
     (folder / "tmp").mkdir()
-    (folder / SETTINGS_NAME).write_text(
-        SETTINGS.format(host=host, password=PASSWORD, credential=credential)
-    )
-    return Program(folder=folder, variables={**SECRETS, "TMPDIR": str(folder / "tmp")})
+    (folder / SETTINGS_NAME).write_text(SETTINGS.format(host=host, credential=credential))
+    return Program(folder=folder, variables={**SECRETS, "TMPDIR": str(folder / "tmp"), **more})
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS.values(), ids=CREDENTIALS.keys())
@@ -111,13 +109,25 @@ def test_a_refused_credential_is_not_repeated(tmp_path: Path, mode: str) -> None
     assert list(marked_bytes(tmp_path, ran.stdout, ran.stderr)) == []
 
 
+@pytest.mark.parametrize("provider", ["anthropic", "openai"])
+def test_a_password_in_a_base_url_is_refused_and_not_repeated(
+    tmp_path: Path, provider: str
+) -> None:
+    credential = f'api_key_env = "RELAY_KEY"\nprovider = "{provider}"'
+    program = a_program(tmp_path, f"user:{PASSWORD}@127.0.0.1:9", credential)
+    done = [program.run(*command) for command in (("run", "p.jsonl"), ("doctor",))]
+    assert done[0].returncode == 2, done[0].stderr.decode()
+    assert b"headers_env" in done[0].stderr
+    shown = [text for each in done for text in (each.stdout, each.stderr)]
+    assert list(marked_bytes(tmp_path, *shown)) == []
+
+
 @pytest.mark.parametrize("bad", ["{}\n", "{}\r\nX-More: 1", "caf\u00e9-{}", "{}\x01"])
 def test_a_credential_that_fits_into_no_header_is_not_repeated(tmp_path: Path, bad: str) -> None:
     with echoing() as host:
-        program = a_program(tmp_path, host, CREDENTIALS["a key"])
-        ran = program.run(
-            "run", "p.jsonl", "--no-stdout", RELAY_KEY=bad.format(SECRETS["RELAY_KEY"])
-        )
+        key = bad.format(SECRETS["RELAY_KEY"])
+        program = a_program(tmp_path, host, CREDENTIALS["a key"], RELAY_KEY=key)
+        ran = program.run("run", "p.jsonl", "--no-stdout")
     assert ran.returncode in {0, 2, 3, 4}, ran.stderr.decode()
     assert b"Traceback" not in ran.stderr
     assert list(marked_bytes(tmp_path, ran.stdout, ran.stderr)) == []
