@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from claude_batch.compose.batch_mode import TypedMode
 from claude_batch.compose.run import RunOrder, run_on
 from claude_batch.config import read_settings
 from claude_batch.core.snapshot import Snapshot
@@ -91,6 +92,8 @@ def main() -> None:
             new_only=False,
             fresh=False,
             retry_errored=False,
+            retry_degraded=False,
+            typed=TypedMode(),
             yes=True,
         )
         run_on(camera, order)

@@ -14,7 +14,7 @@ def resume(
     results: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RESULTS]", help="Default: the newest unfinished run in or below this folder."
+            metavar="RESULTS", help="Default: the newest unfinished run in or below this folder."
         ),
     ] = None,
     mode: opt.Mode = None,

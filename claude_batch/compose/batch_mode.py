@@ -20,8 +20,8 @@ from claude_batch.config import Settings
 from claude_batch.core.batch_history import BatchHistory, ModeChosen
 from claude_batch.core.batch_rules import Mode, Prospects, choose_mode, live_after_s
 from claude_batch.core.catalog import Catalog
+from claude_batch.core.duration import duration
 from claude_batch.core.plan import Circumstances, Pace, plan
-from claude_batch.core.recommendation import duration
 from claude_batch.core.workload import OutputBasis, WorkloadFold
 from claude_batch.errors import UsageError
 from claude_batch.storage.batch_journal import note_mode, read_batches

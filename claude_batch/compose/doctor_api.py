@@ -86,12 +86,15 @@ class _Visit:
         failure = answer.failure
         if failure is None:
             what = f"{transport.host}{own} answers for {answer.model} in {answer.seconds:.1f} s"
-            yield self._finding(State.OK, what)
+            role = ", as a fallback" if self._endpoint.role == "fallback" else ""
+            yield self._finding(State.OK, what + role)
         else:
             what = f"{transport.host}{own}: {answer.model}: {failure.message}"
             yield self._finding(State.PROBLEM, what, remedy(failure))
         if answer.told:
-            yield self._finding(State.OK, "tells its limits: pacing follows them")
+            whose = answer.headers.organization_id
+            of_whom = f", those of organization {whose}" if whose else ""
+            yield self._finding(State.OK, f"tells its limits{of_whom}: pacing follows them")
         elif failure is None:
             yield self._finding(
                 State.WARNING,

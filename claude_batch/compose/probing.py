@@ -24,8 +24,8 @@ _REMEDIES = {
     FailureKind.UNREACHABLE: "look at the network, and at base_url or ANTHROPIC_BASE_URL",
     FailureKind.SERVER_ERROR: "try again in some minutes",
     FailureKind.TIMED_OUT: "try again; a proxy on the way may be holding the answer back",
-    FailureKind.INVALID_RESPONSE: "what answers there does not speak the Messages API: look at "
-    "base_url",
+    FailureKind.INVALID_RESPONSE: "what answers there does not speak the API of its provider: "
+    "look at base_url and provider",
     FailureKind.REQUEST_REJECTED: "name a model that it serves: --model ID",
     FailureKind.MODEL_FORBIDDEN: "the key may not use this model: name another, or ask for access",
     FailureKind.ENDPOINT_REJECTED: "the key is wrong, expired or of another place: look at the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def run_on(screen: Screen, order: RunOrder) -> int:
     results = order.out or default_results(Path(order.prompts), sandbox=order.sandbox)
     wanted = Wanted(
         prompts=order.prompts,
-        results=results.absolute(),
+        results=_whole(results),
         defaults=defaults_of(order.settings),
         sandbox=order.sandbox,
         scenario=str(order.scenario.absolute()) if order.scenario else None,
@@ -104,7 +105,7 @@ def run_on(screen: Screen, order: RunOrder) -> int:
 
 def resume(order: ResumeOrder) -> int:
     """Go on with an interrupted run, as its journal tells it; return the exit code."""
-    results = (order.results or _newest_unfinished()).absolute()
+    results = _whole(order.results or _newest_unfinished())
     journal = read_journal(results)
     if journal is None:
         raise CheckpointError(
@@ -135,6 +136,11 @@ def resume(order: ResumeOrder) -> int:
         started_at=utc(time.time()),
     )
     return _carry_out(_screen(order.settings), wanted, order)
+
+
+def _whole(path: Path) -> Path:
+    """Return `path` from the root on, without `..`; links are left as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links
 
 
 def _newest_unfinished() -> Path:

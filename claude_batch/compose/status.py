@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,20 @@ from claude_batch.compose.telling import shown
 from claude_batch.compose.terminal import print_json
 from claude_batch.core.batch_model import ChunkView
 from claude_batch.core.model import ResultType
-from claude_batch.errors import CheckpointError
+from claude_batch.errors import CheckpointError, ClaudeBatchError
 from claude_batch.storage.batch_journal import read_batches
 from claude_batch.storage.results import utc
 from claude_batch.storage.run_index import runs_below
 from claude_batch.storage.run_status import RunState, RunStatus, run_status
 from claude_batch.ui.batches_table import run_batches_table
 from claude_batch.ui.chunk_words import age_s
+from claude_batch.ui.messages import notice_text
 from claude_batch.ui.tables import StatusRow, print_table, status_table
 
 
 def show_status(results: Path | None, *, as_json: bool) -> None:
     """Print where a run stands, or all runs in and below this folder."""
-    if results is None:
-        found = [run_status(path) for path in runs_below(Path.cwd())]
-        runs = [_Run(status) for status in found if status is not None]
-    else:
-        runs = [_Run(_one(results))]
+    runs = list(_all_runs()) if results is None else [_Run(_one(results))]
     if as_json:
         print_json(_json(runs[0]) if results is not None else [_json(run) for run in runs])
         return
@@ -37,6 +35,17 @@ def show_status(results: Path | None, *, as_json: bool) -> None:
     print_table(status_table([_row(run) for run in runs], time.time()), to_stdout=True)
     if results is not None and runs[0].batches:
         print_table(run_batches_table(runs[0].batches, time.time()), to_stdout=True)
+
+
+def _all_runs() -> Iterator[_Run]:
+    """Yield the runs in and below this folder; one that cannot be read is told, and passed over."""
+    for path in runs_below(Path.cwd()):
+        try:
+            status = run_status(path)
+            if status is not None:
+                yield _Run(status)
+        except (OSError, ClaudeBatchError) as error:
+            sys.stderr.write(notice_text(f"{shown(path)} cannot be read: {error}"))
 
 
 class _Run:

@@ -9,9 +9,10 @@ from enum import StrEnum
 from claude_batch.core.batch_history import BY_DEADLINE, BY_USER
 from claude_batch.core.batch_model import BatchLine
 from claude_batch.core.decisions import Stop, StopKind
+from claude_batch.core.duration import duration
 from claude_batch.core.model import Failure, FailureKind, ResultType
 from claude_batch.core.plan import LONGEST_BATCH_S, USUAL_BATCH_S
-from claude_batch.core.recommendation import dollars, duration
+from claude_batch.core.recommendation import dollars
 
 RESULTS_KEPT_S = 29 * 86_400.0
 

@@ -86,7 +86,7 @@ class Dispatch:
         heads = [(job.order, line) for line in lines if (job := line.head(now)) is not None]
         heads.sort(key=lambda pair: pair[0])
         reserved: set[Lane] = set()
-        wake = min(_wakes_at(line, now) for line in lines)
+        wake = min((_wakes_at(line, now) for line in lines), default=math.inf)
         for _, line in heads:
             found = self._from(line, now, reserved)
             if isinstance(found, Attempt):

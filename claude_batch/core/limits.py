@@ -268,7 +268,6 @@ class LaneLimits:
         return Gauge(
             kind=kind,
             limit_per_minute=limit,
-            capacity=limit,
             available=min(levels, default=None),
             full_in_s=None if limit is None else full_in_s,
         )

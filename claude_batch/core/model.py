@@ -11,8 +11,9 @@ from enum import StrEnum
 API_VERSION = "2026-10-21"
 """The `anthropic-version` that requests are sent under."""
 
+SAMPLING = ("temperature", "top_p", "top_k")
 SAMPLING_API_VERSION = "2023-06-01"
-"""The older version, for requests that set temperature, top_p or top_k (API-FACTS 0)."""
+"""The older version, for requests that set one of these (API-FACTS 0)."""
 
 
 class LimitKind(StrEnum):

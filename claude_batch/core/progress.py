@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from claude_batch.core.decisions import Standing
 from claude_batch.core.events import Failed, Minute, Recorded
-from claude_batch.core.model import FailureKind, ResultType, Usage
-from claude_batch.core.snapshot import FailureView, Phase, Snapshot
+from claude_batch.core.model import FailureKind, LimitKind, ResultType, Usage
+from claude_batch.core.snapshot import FailureView, LaneView, Phase, Snapshot
 
 RATE_WINDOW_S = 60
 LATEST_FAILURES = 5
@@ -18,7 +19,8 @@ LATEST_FAILURES = 5
 class Tally:
     """Results counted: how many ended how, what they used and cost; `priced` have a cost.
 
-    `degraded` came from an endpoint that only stood in for others. An answer from the cache is a result like any other, but uses no tokens and costs nothing.
+    `degraded` came from an endpoint that only stood in for others. An answer from the cache is a
+    result like any other, but uses no tokens and costs nothing.
     """
 
     ended: Counter[ResultType] = field(default_factory=Counter)
@@ -137,12 +139,17 @@ class Progress:
             output_tokens=sum(s.output_tokens for s in self._seconds) * per_minute,
         )
 
-    def eta_s(self, total: int, now: float) -> float | None:
-        """Return the seconds to the end at the present rate; None while there is none."""
-        per_minute = self.rates(now).requests
-        if per_minute <= 0:
+    def eta_s(self, total: int, lanes: Sequence[LaneView], now: float) -> float | None:
+        """Return the seconds to the end; None while nothing comes in.
+
+        At the present rate, or at what the limits of busy lanes allow once what they have saved
+        up is spent: whichever takes longer.
+        """
+        rates = self.rates(now)
+        if rates.requests <= 0:
             return None
-        return (total - self.tally.done) * 60.0 / per_minute
+        left = total - self.tally.done
+        return max(left * 60.0 / rates.requests, _limited_s(left, rates, lanes))
 
     def close_minute(self, wall: float) -> Minute:
         """Return what has come in since the last call, for the journal."""
@@ -178,6 +185,24 @@ IDLE = Standing()
 """How lanes and endpoints stand where there are none."""
 
 
+def _limited_s(left: int, rates: Rates, lanes: Sequence[LaneView]) -> float:
+    """Return the seconds that the limits make of what is left, if it is like what has come in."""
+    busy = [lane for lane in lanes if lane.queued or lane.in_flight]
+    costs = {
+        LimitKind.REQUESTS: 1.0,
+        LimitKind.INPUT_TOKENS: rates.input_tokens / rates.requests,
+        LimitKind.OUTPUT_TOKENS: rates.output_tokens / rates.requests,
+    }
+    longest = 0.0
+    for kind, cost in costs.items():
+        gauges = [gauge for lane in busy for gauge in lane.gauges if gauge.kind is kind]
+        limits = [gauge.limit_per_minute for gauge in gauges if gauge.limit_per_minute]
+        if limits and len(limits) == len(gauges):
+            saved_up = sum(max(0.0, gauge.available or 0.0) for gauge in gauges)
+            longest = max(longest, (left * cost - saved_up) * 60.0 / sum(limits))
+    return longest
+
+
 def view(
     facts: RunFacts,
     progress: Progress,
@@ -208,7 +233,7 @@ def view(
         attempts=progress.attempts,
         rate_limited=progress.rate_limited,
         elapsed_s=now - progress.started_at,
-        eta_s=progress.eta_s(facts.total, now) if phase is Phase.RUNNING else None,
+        eta_s=progress.eta_s(facts.total, standing.lanes, now) if phase is Phase.RUNNING else None,
         input_tokens=tally.input_tokens,
         output_tokens=tally.output_tokens,
         requests_per_minute=rates.requests,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import inf
 
 from claude_batch.core.catalog import TIERS
+from claude_batch.core.duration import duration
 from claude_batch.core.plan import LiveOption, Plan
 
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _WORTH_SAYING = 0.05
 """Caching is spoken of when it saves at least this share."""
 
@@ -136,17 +136,3 @@ def dollars(usd: float | None) -> str:
     while round(usd, digits) < 10 ** (1 - digits):
         digits += 1
     return f"{usd:.{digits}f} USD"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: 45 s, 38 min, 1 h 20 min, 2 d 3 h."""
-    if seconds < 2 * _MINUTE:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / _MINUTE)
-    if minutes < _HOUR // _MINUTE:
-        return f"{minutes} min"
-    if seconds < 2 * _DAY:
-        hours, rest = divmod(minutes, 60)
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    days, rest = divmod(round(seconds / _HOUR), 24)
-    return f"{days} d {rest} h" if rest else f"{days} d"

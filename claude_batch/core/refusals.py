@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from claude_batch.core.catalog import BUNDLED, Catalog
+from claude_batch.core.model import SAMPLING
 from claude_batch.core.model_card import ForcedTools, ModelCard
 
-_SAMPLING = ("temperature", "top_p", "top_k")
 _FORCING = frozenset({"any", "tool"})
 _TOO_MUCH_EFFORT = frozenset({"xhigh", "max"})
 
 
 def refusals(
-    model: str, params: Mapping[str, Any], *, batch: bool = False, catalog: Catalog = BUNDLED
+    model: str, params: Mapping[str, Any], *, catalog: Catalog = BUNDLED
 ) -> tuple[str, ...]:
     """Return what `model` will probably refuse of `params`, a sentence each; none for an unknown.
 
@@ -31,7 +31,7 @@ def refusals(
         *_about_thinking(card, params),
         *_about_tools(card, params),
         *_about_messages(card, params),
-        *_about_price(card, params, batch=batch),
+        *_about_price(card, params),
     )
 
 
@@ -77,7 +77,7 @@ def _about_messages(card: ModelCard, params: Mapping[str, Any]) -> Iterator[str]
     if messages and not card.manners.takes_prefill and messages[-1].get("role") == "assistant":
         yield f"{card.id} refuses a last message of the assistant's (prefill)"
     if not card.model_class.takes_sampling:
-        for name in _SAMPLING:
+        for name in SAMPLING:
             if name in params:
                 yield f"{card.id} refuses {name}"
     max_tokens = params.get("max_tokens")
@@ -85,11 +85,8 @@ def _about_messages(card: ModelCard, params: Mapping[str, Any]) -> Iterator[str]
         yield f"{card.id} writes at most {card.max_output_tokens:,} tokens: max_tokens is more"
 
 
-def _about_price(card: ModelCard, params: Mapping[str, Any], *, batch: bool) -> Iterator[str]:
+def _about_price(card: ModelCard, params: Mapping[str, Any]) -> Iterator[str]:
     if params.get("inference_geo") is not None and not card.manners.takes_geo:
         yield f"{card.id} refuses inference_geo"
-    if params.get("speed") == "fast":
-        if card.fast_percent is None:
-            yield f"{card.id} has no fast mode"
-        elif batch:
-            yield "batches refuse speed 'fast'"
+    if params.get("speed") == "fast" and card.fast_percent is None:
+        yield f"{card.id} has no fast mode"

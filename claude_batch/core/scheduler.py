@@ -24,6 +24,7 @@ from claude_batch.core.decisions import (
     StopKind,
 )
 from claude_batch.core.dispatch import Dispatch
+from claude_batch.core.duration import duration
 from claude_batch.core.first_replies import FirstReplies
 from claude_batch.core.lane import Attempt, Job, Lane
 from claude_batch.core.limits import Cost
@@ -328,10 +329,8 @@ class Scheduler:
     def _lose_patience(self) -> None:
         waiting = [lane.waiting_for for lane in self.lanes if lane.waiting_for]
         last = f"; last: {waiting[0]}" if waiting else ""
-        minutes = self._settings.patience_s / 60
-        self.end(
-            Stop(kind=StopKind.PATIENCE, message=f"no success for {minutes:.4g} minutes{last}")
-        )
+        waited = duration(self._settings.patience_s)
+        self.end(Stop(kind=StopKind.PATIENCE, message=f"no success for {waited}{last}"))
 
     def _stop_for_unserved(self) -> Stop | None:
         told = [f"{model}: {self._pool.refusals(model)}" for model in sorted(self._unserved)]

@@ -28,7 +28,6 @@ class Gauge:
 
     kind: LimitKind
     limit_per_minute: float | None
-    capacity: float | None
     available: float | None
     full_in_s: float | None
 

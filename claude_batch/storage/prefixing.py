@@ -5,7 +5,7 @@ What is marked is decided in core.prefix. What the model sees stays the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import orjson
@@ -13,24 +13,15 @@ import orjson
 from claude_batch.core.catalog import BUNDLED, Catalog
 from claude_batch.core.model import Request
 from claude_batch.core.prefix import Lifetime, PrefixCount, PrefixPlan
-from claude_batch.storage.prompt_check import ignore
-
-_TOLD_EVERY = 500
 
 
 def plan_prefixes(
-    requests: Iterator[Request],
-    lifetime: Lifetime,
-    catalog: Catalog = BUNDLED,
-    *,
-    progress: Callable[[int], None] = ignore,
+    requests: Iterator[Request], lifetime: Lifetime, catalog: Catalog = BUNDLED
 ) -> PrefixPlan:
-    """Return which beginnings are worth caching; `progress` is told how many were looked at."""
+    """Return which beginnings are worth caching."""
     count = PrefixCount(catalog=catalog)
-    for number, request in enumerate(requests, 1):
+    for request in requests:
         count.add(orjson.loads(request.body))
-        if not number % _TOLD_EVERY:
-            progress(number)
     return count.choose(lifetime)
 
 

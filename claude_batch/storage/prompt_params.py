@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from claude_batch.core.catalog import model_class
+from claude_batch.core.model import SAMPLING
 
 PARAMS = frozenset(
     {
@@ -45,7 +46,6 @@ PARAMS = frozenset(
         "thread",
     }
 )
-SAMPLING = ("temperature", "top_p", "top_k")
 ROLES = ("user", "assistant", "system")
 MOST_MESSAGES = 100_000
 DEEPEST = 100

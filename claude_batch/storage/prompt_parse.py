@@ -13,12 +13,11 @@ from typing import Any
 import orjson
 
 from claude_batch.core.catalog import BUNDLED, Catalog, model_class
-from claude_batch.core.model import API_VERSION, SAMPLING_API_VERSION, Request
+from claude_batch.core.model import API_VERSION, SAMPLING, SAMPLING_API_VERSION, Request
 from claude_batch.core.tokens import estimate_input_tokens
 from claude_batch.storage.prompt_lines import MOST_BYTES
 from claude_batch.storage.prompt_params import (
     DEEPEST,
-    SAMPLING,
     TOO_DEEP,
     BadPromptError,
     check_params,

@@ -62,13 +62,11 @@ class BatchesTransport:
         self.name = client.name
 
     async def create(
-        self, body: BatchBody, *, api_version: str, betas: tuple[str, ...] = ()
+        self, body: BatchBody, *, api_version: str
     ) -> BatchView | Failure | AnswerLost:
         """Submit once. A `Failure` is a refusal: no batch came of it; all else is `AnswerLost`."""
         headers = {"content-type": "application/json", "content-length": str(body.size)}
         headers["anthropic-version"] = api_version
-        if betas:
-            headers["anthropic-beta"] = ",".join(betas)
         timeout_s = CREATE_S + body.size / SLOWEST_UPLOAD_BYTES_PER_S
         try:
             async with asyncio.timeout(timeout_s):

@@ -222,7 +222,7 @@ def _require_credential(sdk: Sdk) -> None:
     raise CredentialsMissingError(
         "no credential was found: neither ANTHROPIC_API_KEY nor ANTHROPIC_AUTH_TOKEN is set, and "
         "there is no profile (ANTHROPIC_PROFILE)",
-        hint="export ANTHROPIC_API_KEY=..., or try it without a key and at no cost: --sandbox",
+        hint="export ANTHROPIC_API_KEY=..., or try claude-batch run --sandbox: no key, no cost",
     )
 
 

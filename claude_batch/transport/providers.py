@@ -35,7 +35,6 @@ class Abilities:
 
     `batches`: the Message Batches API; a relay may lack it all the same (404). `rate_headers`:
     replies tell what is left of the limits. `streams`: long answers can be streamed as events.
-    `most_body_bytes`: the largest request it takes (API-FACTS 2.2).
     """
 
     batches: bool = True
@@ -43,7 +42,6 @@ class Abilities:
     rate_headers: bool = True
     models: bool = True
     streams: bool = True
-    most_body_bytes: int = 32_000_000
 
 
 ABILITIES: Mapping[Provider, Abilities] = {
@@ -56,11 +54,8 @@ ABILITIES: Mapping[Provider, Abilities] = {
         rate_headers=False,
         models=False,
         streams=False,  # Amazon's own framing, not server-sent events
-        most_body_bytes=20_000_000,
     ),
-    "vertex": Abilities(
-        batches=False, rate_headers=False, models=False, most_body_bytes=30_000_000
-    ),
+    "vertex": Abilities(batches=False, rate_headers=False, models=False),
     "foundry": Abilities(batches=False, rate_headers=False, models=False),
     "openai": Abilities(batches=False, count_tokens=False, rate_headers=False, models=False),
 }

@@ -9,9 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from claude_batch.core.duration import duration
 from claude_batch.core.plan import LiveOption, Plan
 from claude_batch.core.plan_cost import Costs, ModelCost, Money
-from claude_batch.core.recommendation import dollars, duration
+from claude_batch.core.recommendation import dollars
 from claude_batch.core.workload import OutputBasis
 from claude_batch.ui.figures import count, short
 from claude_batch.ui.printable import printable

@@ -39,7 +39,7 @@ def estimator(_folder: Path) -> Iterator[Row]:
     for name in CORPUS:
         found = [_errors([name], tokenizer) for tokenizer in Tokenizer]
         yield Row(
-            what=f"prompts like {name}, against derived counts",
+            what=f"prompts like {name}, against derived counts; the worst of {FILES} files",
             measured="; ".join(
                 _told(tokenizer, errors) for tokenizer, errors in zip(Tokenizer, found, strict=True)
             ),

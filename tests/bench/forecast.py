@@ -1,8 +1,8 @@
 """What `estimate` says a run will take, against what it then takes, over real sockets.
 
-The limits are learned by `--learn`, the output is stated: the sandbox's own mean. Input is counted
-in a sample, for nothing; beside it, what the estimate says without, where the sandbox counts by
-another rule than the estimator.
+The limits are learned by `--learn`, the output is stated: the sandbox's own mean, which holds
+without thinking. Input is counted in a sample, for nothing; beside it, what the estimate says
+without, where the sandbox counts by another rule than the estimator.
 """
 
 from __future__ import annotations

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_batch.core.bucket import Bucket
+from claude_batch.core.duration import duration
 from claude_batch.core.limits import NO_LIMITS, Limits
 from claude_batch.core.plan import Circumstances, LimitSet, Pace, Plan, plan, tier_sets
 from claude_batch.core.plan_cost import costs_of
 from claude_batch.core.prefix import SharedPrefix
-from claude_batch.core.recommendation import dollars, duration, recommend
+from claude_batch.core.recommendation import dollars, recommend
 from claude_batch.core.workload import OutputBasis, Workload, WorkloadFold
 
 HAIKU, OPUS, SONNET = "claude-haiku-5-5", "claude-opus-5-5", "claude-sonnet-5-5"

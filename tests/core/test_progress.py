@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from claude_batch.core.events import Failed, Recorded
-from claude_batch.core.model import FailureKind, ResultType, Usage
+from claude_batch.core.model import FailureKind, LimitKind, ResultType, Usage
 from claude_batch.core.progress import Progress, Tally
+from claude_batch.core.snapshot import Gauge, LaneView
 
 
 def recorded(at: float, kind: ResultType = ResultType.SUCCEEDED) -> Recorded:
@@ -41,14 +42,14 @@ def test_rates_of_the_first_seconds_are_not_watered_down() -> None:
 
 
 def test_the_time_left_is_unknown_while_nothing_is_done() -> None:
-    assert Progress(started_at=0).eta_s(100, 10) is None
+    assert Progress(started_at=0).eta_s(100, (), 10) is None
 
 
 def test_the_time_left_follows_the_rate() -> None:
     progress = Progress(started_at=0)
     for second in range(60):
         progress.apply(recorded(second))
-    assert progress.eta_s(120, 60) == pytest.approx(60)
+    assert progress.eta_s(120, (), 60) == pytest.approx(60)
 
 
 def test_a_minute_holds_what_came_in_since_the_last() -> None:
@@ -80,3 +81,21 @@ def test_what_a_run_will_cost_is_foretold_from_what_has_a_price() -> None:
 
 def test_without_a_price_nothing_is_foretold() -> None:
     assert Tally().projected_cost_usd(100) is None
+
+
+def a_lane(limit: float, available: float) -> LaneView:
+    gauge = Gauge(
+        kind=LimitKind.REQUESTS,
+        limit_per_minute=limit,
+        available=available,
+        full_in_s=0.0,
+    )
+    return LaneView(name="a", gauges=(gauge,), in_flight=1, queued=9, concurrency=10)
+
+
+def test_the_time_left_allows_for_limits_that_the_present_rate_outruns() -> None:
+    progress = Progress(started_at=0)
+    for second in range(60):
+        progress.apply(recorded(second))
+    lanes = (a_lane(limit=30, available=15),)
+    assert progress.eta_s(120, lanes, 60) == pytest.approx((60 - 15) * 2)

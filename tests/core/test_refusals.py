@@ -80,12 +80,6 @@ def test_a_refusal_says_what_to_ask_for_instead() -> None:
     assert "between_tools" in said
 
 
-def test_batches_refuse_fast_mode() -> None:
-    assert refusals("claude-opus-5-5", params(speed="fast"), batch=True) == (
-        "batches refuse speed 'fast'",
-    )
-
-
 def test_odd_shapes_are_left_to_the_api() -> None:
     odd = params(thinking="on", tool_choice=["any"], output_config=3, messages=[])
     assert refusals("claude-opus-5-5", odd) == ()

@@ -68,9 +68,3 @@ def test_other_lines_are_handed_on_as_they_are() -> None:
 def test_without_a_plan_nothing_is_marked() -> None:
     lines = ["a", "b", "c"]
     assert list(marked(requests(*lines), planned(*lines))) == list(requests(*lines))
-
-
-def test_progress_is_told_as_it_goes() -> None:
-    told: list[int] = []
-    plan_prefixes(requests(*["x"] * 1_200), "5m", progress=told.append)
-    assert told == [500, 1_000]

@@ -112,10 +112,9 @@ def test_a_batch_is_created_with_the_bytes_that_were_packed() -> None:
 
 def test_a_create_tells_its_length_and_its_version() -> None:
     wire = Wire(answers=[a_batch()])
-    over(wire, lambda api: api.create(Body(), api_version="2023-06-01", betas=("a", "b")))
+    over(wire, lambda api: api.create(Body(), api_version="2023-06-01"))
     headers = wire.sent[0].headers
     assert headers["anthropic-version"] == "2023-06-01"
-    assert headers["anthropic-beta"] == "a,b"
     assert headers["content-length"] == str(Body().size)
     assert headers["content-type"] == "application/json"
     assert "transfer-encoding" not in headers

@@ -30,7 +30,6 @@ def gauges(requests: float, input_tokens: float, output_tokens: float) -> tuple[
         Gauge(
             kind=kind,
             limit_per_minute=limit,
-            capacity=limit,
             available=limit * share,
             full_in_s=60 * (1 - share),
         )
@@ -39,8 +38,7 @@ def gauges(requests: float, input_tokens: float, output_tokens: float) -> tuple[
 
 
 NOTHING_TOLD = tuple(
-    Gauge(kind=kind, limit_per_minute=None, capacity=None, available=None, full_in_s=None)
-    for kind in LimitKind
+    Gauge(kind=kind, limit_per_minute=None, available=None, full_in_s=None) for kind in LimitKind
 )
 
 

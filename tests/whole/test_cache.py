@@ -203,7 +203,8 @@ def test_what_is_kept_can_be_looked_at_and_cleared(program: Program, sandbox: Se
     write_prompts(program.folder / "p.jsonl", 20)
     work(program, "one.jsonl", "--cache")
     kept = json.loads(program.run("cache", "stats", "--json").stdout)["entries"]
-    doctor = json.loads(program.run("doctor", "--json", CLAUDE_BATCH_CACHE="true").stdout)
+    url = f"sqlite://{program.folder}/.cache/claude-batch/answers-1.sqlite"
+    doctor = json.loads(program.run("doctor", "--json", CLAUDE_BATCH_CACHE_URL=url).stdout)
     program.run("cache", "clear", "--yes")
     work(program, "two.jsonl", "--cache")
     assert kept == 20

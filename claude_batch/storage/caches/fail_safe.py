@@ -15,11 +15,6 @@ class FailSafe:
         self._warn = warn
         self._failed = False
 
-    @property
-    def failed(self) -> bool:
-        """Whether the run goes on without its cache."""
-        return self._failed
-
     async def get_many(self, keys: Sequence[bytes]) -> Mapping[bytes, CachedAnswer]:
         """Return what the store has; nothing once it has failed."""
         if self._failed:

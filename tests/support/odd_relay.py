@@ -1,0 +1,140 @@
+"""A relay that fails in the ways relays do: each prompt's first attempt in another one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+
+class Answer(NamedTuple):
+    """What it answers; `length` is what its header says of the body's, None: the truth."""
+
+    status: int
+    kind: str
+    body: bytes
+    length: int | None = None
+
+
+TROUBLES = (
+    Answer(502, "text/html", b"<html><body><h1>502 Bad Gateway</h1></body></html>"),
+    Answer(503, "text/plain", b"upstream connect error or disconnect/reset before headers"),
+    Answer(
+        500, "application/json", b'{"error":{"message":"boom","type":"server_error","code":null}}'
+    ),
+    Answer(429, "application/json", b'{"error":{"message":"slow down","code":"rate_limited"}}'),
+    Answer(200, "text/html", b"<html><body>Please log in</body></html>"),
+    Answer(200, "application/json", b""),
+    Answer(200, "application/json", b'{"type":"message","content":[', length=4_000),
+    Answer(200, "application/json", b'"ok"'),
+    Answer(504, "application/json", b"null"),
+    Answer(520, "text/plain", b"error code: 520"),
+)
+
+
+class Heard(NamedTuple):
+    """A request as it arrived, the names of headers in small letters."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Relay:
+    """The server, running, and what it has heard; it speaks both APIs.
+
+    A prompt that says "refuse" is refused.
+    """
+
+    host: str
+    troubles: Sequence[Answer]
+    heard: list[Heard] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set)
+
+    def answer(self, heard: Heard) -> Answer:
+        """Return what a request gets."""
+        self.heard.append(heard)
+        prompt = json.dumps(heard.body["messages"])
+        if "refuse" in prompt:
+            error = {"message": "that is not allowed here", "type": "invalid_request_error"}
+            return Answer(400, "application/json", json.dumps({"error": error}).encode())
+        if self.troubles and prompt not in self._seen:
+            self._seen.add(prompt)
+            return self.troubles[len(self._seen) % len(self.troubles)]
+        made = _completion if heard.path.endswith("/chat/completions") else _message
+        return Answer(200, "application/json", made(heard.body["model"]))
+
+
+def _completion(model: str) -> bytes:
+    message = {"role": "assistant", "content": "Hello."}
+    return json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "model": model,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+        }
+    ).encode()
+
+
+def _message(model: str) -> bytes:
+    return json.dumps(
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": model,
+            "content": [{"type": "text", "text": "Hello."}],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 3, "output_tokens": 2},
+        }
+    ).encode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    relay: Relay
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # its name
+        """Keep quiet."""
+
+    def do_GET(self) -> None:  # its name
+        """Answer a call of any other endpoint."""
+        self._send(Answer(404, "text/plain", b"404 page not found"))
+
+    def do_POST(self) -> None:  # its name
+        """Answer a message."""
+        raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self._send(self.relay.answer(Heard(self.path, headers, json.loads(raw))))
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("content-type", answer.kind)
+        self.send_header("content-length", str(answer.length or len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+        self.close_connection = answer.length is not None
+
+
+@contextmanager
+def odd_relay(troubles: Sequence[Answer] = ()) -> Iterator[Relay]:
+    """Serve it on a free port, in threads of this process."""
+    handler = type("Handler", (_Handler,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    handler.relay = Relay(f"127.0.0.1:{server.server_port}", troubles)
+    thread = threading.Thread(target=server.serve_forever, name="relay")
+    thread.start()
+    try:
+        yield handler.relay
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
