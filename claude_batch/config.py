@@ -256,15 +256,20 @@ def _find_file() -> Path | None:
     return next((path for path in (here, own) if path.is_file()), None)
 
 
-def _read_file(path: Path) -> _File:
+def read_toml(path: Path, *, flag: str) -> dict[str, Any]:
+    """Return what a TOML file holds that `flag` may name. Raises SettingsError."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
-            f"{path}: {error.strerror}", hint="give --config a settings file that can be read"
+            f"{path}: {error.strerror}", hint=f"give {flag} a file that can be read"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not TOML: {error}", hint="mend that line") from error
+
+
+def _read_file(path: Path) -> _File:
+    content = read_toml(path, flag="--config")
     try:
         parsed = _File.model_validate(content)
         Options.model_validate(parsed.defaults)

@@ -14,7 +14,10 @@ def estimate(
     expect_output: Annotated[
         int | None,
         typer.Option(
-            "--expect-output", min=0, metavar="N", help="Tokens an answer has, on average."
+            "--expect-output",
+            min=0,
+            metavar="N",
+            help="Tokens an answer has on average, thinking included.",
         ),
     ] = None,
     sample: Annotated[

@@ -10,6 +10,7 @@ from claude_batch.compose.doctor_api import look_at_endpoints
 from claude_batch.compose.doctor_machine import look_at_machine
 from claude_batch.compose.money import catalog_for
 from claude_batch.compose.probing import models_of
+from claude_batch.compose.telling import counted
 from claude_batch.compose.terminal import print_json
 from claude_batch.config import Settings
 from claude_batch.core.catalog import Catalog
@@ -55,9 +56,9 @@ def _findings(order: DoctorOrder) -> Iterator[Finding]:
 
 def _settings(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
     where = "no claude-batch.toml: built-in values" if not settings.file else str(settings.file)
-    what = f"{where}; {_amount(len(settings.endpoints), 'endpoint')}"
+    what = f"{where}; {counted(len(settings.endpoints), 'endpoint')}"
     if settings.routes:
-        what += f", {_amount(len(settings.routes), 'route')}"
+        what += f", {counted(len(settings.routes), 'route')}"
     yield Finding(topic="settings", state=State.OK, what=what)
     for model in models_of(settings):
         if catalog.card(model) is None:
@@ -67,10 +68,6 @@ def _settings(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
                 what=f"model {model} is not in the catalog: its price and limits are unknown",
                 remedy="look for a typo, or give its price with --prices FILE",
             )
-
-
-def _amount(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _exit_code(findings: Iterable[Finding]) -> int:

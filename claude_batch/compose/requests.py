@@ -34,6 +34,7 @@ def requests_left(
     """
     identity, done = opened.identity, opened.checkpoint.done
     out = frozenset(left_out(wanted.results)) if identity.skip_invalid else frozenset()
+    ids = done.ids
     if done_too:
         done = Done()
     requests = read_requests(
@@ -43,7 +44,7 @@ def requests_left(
         expected=(identity.size, identity.sha256),
         estimated=estimated,
     )
-    return (request for request in requests if not done.ids or request.custom_id not in done.ids)
+    return (request for request in requests if not ids or request.custom_id not in ids)
 
 
 def marked_requests(

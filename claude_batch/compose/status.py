@@ -19,6 +19,7 @@ from claude_batch.storage.run_index import runs_below
 from claude_batch.storage.run_status import RunState, RunStatus, run_status
 from claude_batch.ui.batches_table import run_batches_table
 from claude_batch.ui.chunk_words import age_s
+from claude_batch.ui.endpoints import results_by_endpoint
 from claude_batch.ui.messages import notice_text
 from claude_batch.ui.tables import StatusRow, print_table, status_table
 
@@ -35,6 +36,8 @@ def show_status(results: Path | None, *, as_json: bool) -> None:
     print_table(status_table([_row(run) for run in runs], time.time()), to_stdout=True)
     if results is not None and runs[0].batches:
         print_table(run_batches_table(runs[0].batches, time.time()), to_stdout=True)
+    if results is not None and len(runs[0].status.endpoints) > 1:
+        print_table(results_by_endpoint(runs[0].status.endpoints), to_stdout=True)
 
 
 def _all_runs() -> Iterator[_Run]:
@@ -117,6 +120,7 @@ def _json(run: _Run) -> dict[str, Any]:
         "output_tokens": tally.output_tokens,
         "cost_usd": tally.cost_usd,
         "degraded": tally.degraded,
+        "endpoints": dict(status.endpoints),
         "started_at": identity.started_at,
         "last_activity_at": status.last_activity_at,
         "batches": [_batch_json(chunk, time.time()) for chunk in run.batches],

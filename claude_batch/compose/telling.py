@@ -33,11 +33,11 @@ def tell_opened(screen: Screen, wanted: Wanted, opened: OpenRun) -> None:
         why = f" ({opened.left.why})" if opened.left and opened.left.why else ""
         screen.notice(f"going on with {results}: {done:,} of {total:,} done before{why}")
     else:
-        screen.notice(f"{_counted(total, 'prompt')}; results go to {results}")
+        screen.notice(f"{counted(total, 'prompt')}; results go to {results}")
     _tell_checked(screen, opened)
     _tell_repaired(screen, wanted, opened)
     if opened.retaken:
-        screen.notice(f"trying again: {_counted(opened.retaken, 'request')}")
+        screen.notice(f"trying again: {counted(opened.retaken, 'request')}")
 
 
 def _ways_on(tally: Tally) -> Iterator[str]:
@@ -83,12 +83,12 @@ def _tell_repaired(screen: Screen, wanted: Wanted, opened: OpenRun) -> None:
         screen.notice(f"repaired: a torn last line of {checkpoint.torn_bytes:,} bytes was cut off")
     if checkpoint.damaged:
         screen.notice(
-            f"repaired: {_counted(checkpoint.damaged, 'damaged stretch', 'es')} moved to "
+            f"repaired: {counted(checkpoint.damaged, 'damaged stretch', 'es')} moved to "
             f"{shown(wanted.results)}.damaged; what was in there is sent again"
         )
     if opened.identity.invalid:
         screen.notice(
-            f"left out: {_counted(opened.identity.invalid, 'bad line')}, listed in "
+            f"left out: {counted(opened.identity.invalid, 'bad line')}, listed in "
             f"{shown(left_out_path(wanted.results))}"
         )
 
@@ -132,7 +132,7 @@ def _finished(code: int, opened: OpenRun, snapshot: Snapshot | None, results: Pa
         )
     message = "finished: every request succeeded"
     if opened.identity.invalid:
-        message = f"finished; {_counted(opened.identity.invalid, 'bad line')} left out"
+        message = f"finished; {counted(opened.identity.invalid, 'bad line')} left out"
     degraded = snapshot.degraded if snapshot else 0
     if degraded:
         message += f"; a fallback has answered {degraded:,}"
@@ -165,7 +165,8 @@ def _why(code: int, stop: Stop) -> str:
             return stop.message
 
 
-def _counted(number: int, noun: str, plural: str = "s") -> str:
+def counted(number: int, noun: str, plural: str = "s") -> str:
+    """Return `1 request`, `1,200 requests`."""
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 

@@ -49,7 +49,7 @@ class Line:
     def queued(self) -> int:
         """Requests waiting, those that wait for a retry included."""
         aside = sum(len(each.jobs) for each in self._aside.values())
-        return len(self._queue) + aside + self.retrying
+        return len(self._queue) + aside + len(self._again) + len(self._delayed)
 
     @property
     def retrying(self) -> int:

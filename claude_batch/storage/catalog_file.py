@@ -17,12 +17,12 @@ and 2 (an hour) times as much. A price given applies to prompts of any length.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from claude_batch.config import read_toml
 from claude_batch.core.catalog import BUNDLED, Catalog
 from claude_batch.core.known_keys import refuse_unknown
 from claude_batch.core.model_card import ModelCard, ModelClass, Price, Tokenizer
@@ -36,15 +36,7 @@ _KNOWN = (*_NUMBERS, "like", "tokenizer")
 
 def read_prices(path: Path, catalog: Catalog = BUNDLED) -> Catalog:
     """Return `catalog` with the models of a TOML file over it. Raises SettingsError."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(
-            f"{path}: {error.strerror}", hint="give --prices a file that can be read"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not TOML: {error}", hint="mend that line") from error
-    return override(content, catalog, where=str(path))
+    return override(read_toml(path, flag="--prices"), catalog, where=str(path))
 
 
 def override(content: Mapping[str, Any], catalog: Catalog, *, where: str) -> Catalog:

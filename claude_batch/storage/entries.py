@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class Entry(NamedTuple):
     """The usage as the API wrote it."""
     cost_usd: float | None
     degraded: bool = False
+    endpoint: str = ""
 
     @property
     def usage(self) -> Usage:
@@ -82,13 +84,14 @@ def id_digest(custom_id: str) -> int:
 class Checkpoint:
     """A results file read back. Offsets and sizes are bytes.
 
-    `size` is the length without a torn tail of `torn_bytes`; `open_end` tells that the file does
-    not end with a newline. `damaged` counts stretches that are no result, or a second one of the
-    same request.
+    `endpoints` counts results by where they came from. `size` is the length without a torn tail
+    of `torn_bytes`; `open_end` tells that the file does not end with a newline. `damaged` counts
+    stretches that are no result, or a second one of the same request.
     """
 
     done: Done = field(default_factory=Done)
     tally: Tally = field(default_factory=Tally)
+    endpoints: Counter[str] = field(default_factory=Counter)
     size: int = 0
     torn_bytes: int = 0
     open_end: bool = False
@@ -109,6 +112,7 @@ def parse_entry(raw: bytes) -> Entry | None:
         line = meta.get("line")
         cost_usd = meta.get("cost_usd")
         cached, degraded = meta.get("cached"), meta.get("degraded") is True
+        endpoint = meta.get("endpoint")
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     if type(custom_id) is not str or not (line is None or (type(line) is int and line > 0)):
@@ -118,7 +122,8 @@ def parse_entry(raw: bytes) -> Entry | None:
     except (TypeError, KeyError):
         said = _NOTHING
     cost_usd = cost_usd if type(cost_usd) in (float, int) else None
-    return Entry(custom_id, line, kind, said, cost_usd, degraded)
+    endpoint = endpoint if type(endpoint) is str else ""
+    return Entry(custom_id, line, kind, said, cost_usd, degraded, endpoint)
 
 
 def read_lines(path: Path) -> Iterator[tuple[bytes, Entry | None]]:
@@ -164,7 +169,7 @@ def salvage(raw: bytes) -> Iterator[tuple[bytes, Entry | None]]:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a results file back, changing nothing."""
     checkpoint = Checkpoint()
-    done, tally = checkpoint.done, checkpoint.tally
+    done, tally, endpoints = checkpoint.done, checkpoint.tally, checkpoint.endpoints
     size = damaged = torn_bytes = 0
     open_end = False
     for raw, entry in read_lines(path):
@@ -173,6 +178,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         torn_bytes, open_end = 0, not raw.endswith(b"\n")
         if entry is not None and done.add(entry.custom_id, entry.line):
             _count(tally, entry)
+            endpoints[entry.endpoint] = endpoints.get(entry.endpoint, 0) + 1
         elif entry is None and open_end:
             torn_bytes = len(raw)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -30,13 +31,15 @@ class RunState(StrEnum):
 class RunStatus:
     """One run. `why` is what its last process said when it stopped early.
 
-    `last_activity_at` is wall time: when its files were last written to.
+    `endpoints` counts results by where they came from. `last_activity_at` is wall time: when its
+    files were last written to.
     """
 
     identity: RunIdentity
     results: Path
     state: RunState
     tally: Tally
+    endpoints: Mapping[str, int]
     last_activity_at: float
     why: str
 
@@ -54,6 +57,7 @@ def run_status(results: Path) -> RunStatus | None:
         results=results,
         state=state,
         tally=checkpoint.tally,
+        endpoints=checkpoint.endpoints,
         last_activity_at=_last_activity_at(results),
         why=journal.closed.why if journal.closed and early else "",
     )

@@ -28,14 +28,13 @@ from claude_batch.core.model import Failure, FailureKind
 from claude_batch.ports import BatchBody
 from claude_batch.transport.calls import (
     call,
-    failure_of,
     json_of,
     not_understood,
     wall_time,
 )
 from claude_batch.transport.clients import Client
 from claude_batch.transport.doors import only_foreign_errors
-from claude_batch.transport.failures import FOREIGN, causes_of, own_failure
+from claude_batch.transport.failures import FOREIGN, causes_of, foreign_failure, own_failure
 from claude_batch.transport.headers import headers_of
 
 CREATE_S = 300.0
@@ -79,7 +78,7 @@ class BatchesTransport:
             late = own_failure(FailureKind.TIMED_OUT, f"no answer in {timeout_s:.0f} s")
             return AnswerLost(failure=late)
         except FOREIGN as error:
-            failure = failure_of(self._client, error)
+            failure = foreign_failure(error, self._client.scrub)
             return failure if _is_refusal(error) else AnswerLost(failure=failure)
         view = self._view(response)
         return AnswerLost(failure=view) if isinstance(view, Failure) else view
@@ -175,7 +174,7 @@ class BatchesTransport:
     def _cut(self, error: Exception) -> Failure:
         if isinstance(error, TimeoutError):
             return own_failure(FailureKind.TIMED_OUT, f"the results stood still for {SILENCE_S} s")
-        return failure_of(self._client, error)
+        return foreign_failure(error, self._client.scrub)
 
 
 def batch_view(batch: Mapping[str, Any]) -> BatchView:

@@ -7,14 +7,13 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any
 
-import anthropic
 import httpx2
 import orjson
 
 from claude_batch.core.model import Failure, FailureKind
 from claude_batch.transport.clients import Client, beginning
 from claude_batch.transport.doors import only_foreign_errors
-from claude_batch.transport.failures import FOREIGN, own_failure, raised_failure, status_failure
+from claude_batch.transport.failures import FOREIGN, foreign_failure, own_failure
 from claude_batch.transport.headers import headers_of
 
 CALL_S = 60.0
@@ -30,14 +29,7 @@ async def call(client: Client, going: Awaitable[httpx2.Response]) -> httpx2.Resp
     except TimeoutError:
         return own_failure(FailureKind.TIMED_OUT, f"no whole answer in {CALL_S:.0f} s")
     except FOREIGN as error:
-        return failure_of(client, error)
-
-
-def failure_of(client: Client, error: Exception) -> Failure:
-    """Return the failure that something in FOREIGN is."""
-    if isinstance(error, anthropic.APIStatusError):
-        return status_failure(error, headers_of(error.response), client.scrub)
-    return raised_failure(error, scrub=client.scrub)
+        return foreign_failure(error, client.scrub)
 
 
 def json_of(response: httpx2.Response) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import httpx2
 import orjson
 
 from claude_batch.core.model import NO_HEADERS, Failure, FailureKind, LimitKind, ResponseHeaders
+from claude_batch.transport.headers import headers_of
 
 BY_CODE = {
     "ramp_limit_exceeded": FailureKind.RAMP_LIMITED,
@@ -169,6 +170,13 @@ def event_failure(body: Any, headers: ResponseHeaders, scrub: Scrub) -> Failure:
     said = _said(body)
     kind = _kind(said, anthropic.InternalServerError)
     return _failure(kind, said, body, None, headers, scrub)
+
+
+def foreign_failure(error: Exception, scrub: Scrub) -> Failure:
+    """Return the failure that something in FOREIGN is."""
+    if isinstance(error, anthropic.APIStatusError):
+        return status_failure(error, headers_of(error.response), scrub)
+    return raised_failure(error, scrub=scrub)
 
 
 def raised_failure(error: Exception, *, scrub: Scrub) -> Failure:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import anthropic
 import httpx2
 import orjson
 
@@ -20,9 +19,8 @@ from claude_batch.transport.doors import open_door
 from claude_batch.transport.failures import (
     FOREIGN,
     event_failure,
+    foreign_failure,
     own_failure,
-    raised_failure,
-    status_failure,
 )
 from claude_batch.transport.headers import headers_of
 from claude_batch.transport.providers import Abilities
@@ -84,10 +82,8 @@ class MessagesTransport:
             response = await self._door.post(
                 _PATH, _STREAM + body[1:] if streamed else body, headers=headers
             )
-        except anthropic.APIStatusError as error:
-            return status_failure(error, headers_of(error.response), self._client.scrub)
         except FOREIGN as error:
-            return raised_failure(error, scrub=self._client.scrub)
+            return foreign_failure(error, self._client.scrub)
         try:
             if response.headers.get("content-type", "").startswith(_EVENTS):
                 return await self._assemble(response)

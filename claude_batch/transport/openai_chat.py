@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-import anthropic
 import httpx2
 import orjson
 
@@ -24,7 +23,7 @@ from claude_batch.transport.clients import (
     refuse_userinfo,
 )
 from claude_batch.transport.doors import good, sent
-from claude_batch.transport.failures import FOREIGN, own_failure, raised_failure, status_failure
+from claude_batch.transport.failures import FOREIGN, foreign_failure, own_failure
 from claude_batch.transport.headers import headers_of
 from claude_batch.transport.openai_reply import message_of
 from claude_batch.transport.openai_request import CannotConvertError, chat_request
@@ -109,10 +108,8 @@ class OpenAiTransport:
         )
         try:
             response = await good(await sent(self._http, outgoing))
-        except anthropic.APIStatusError as error:
-            return status_failure(error, headers_of(error.response), self._scrub)
         except FOREIGN as error:
-            return raised_failure(error, scrub=self._scrub)
+            return foreign_failure(error, self._scrub)
         try:
             return self._reply(await response.aread(), response)
         except FOREIGN as error:

@@ -8,7 +8,6 @@ python -m tests.bench --write         and write docs/benchmarks.md
 from __future__ import annotations
 
 import argparse
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +44,9 @@ BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "prefix": prefix.prefix,
 }
 
+PAGE = ROOT / "docs/benchmarks.md"
+HEADING = "\n## "
+
 
 def main() -> None:
     """Measure, print, and write if asked to."""
@@ -54,7 +56,7 @@ def main() -> None:
     order = parser.parse_args()
     sections = {name: list(_measured(name)) for name in order.names or BENCHES}
     if order.write:
-        (ROOT / "docs/benchmarks.md").write_text(_page(sections))
+        PAGE.write_text(_page(sections))
 
 
 def _measured(name: str) -> Iterator[Row]:
@@ -70,18 +72,21 @@ def _verdict(row: Row) -> str:
 
 
 def _page(sections: dict[str, list[Row]]) -> str:
-    """Return docs/benchmarks.md."""
-    machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    head = (ROOT / "docs/benchmarks.head.md").read_text()
-    head = head.replace("{date}", time.strftime("%Y-%m-%d")).replace("{machine}", machine)
-    parts = [head]
+    """Return docs/benchmarks.md: what was measured now, and what was measured before."""
+    old = PAGE.read_text() if PAGE.exists() else ""
+    parts = {part.partition(":")[0]: part for part in old.split(HEADING)[1:]}
     for name, rows in sections.items():
-        parts.append(f"\n## {name}: `python -m tests.bench {name}`\n\n")
-        parts.append("| what | measured | held to | |\n|---|---|---|---|\n")
-        parts += [
-            f"| {row.what} | {row.measured} | {row.held_to} | {_verdict(row)} |\n" for row in rows
-        ]
-    return "".join(parts)
+        parts[name] = _section(name, rows)
+    head = (ROOT / "docs/benchmarks.head.md").read_text().rstrip() + "\n"
+    return head + "".join(HEADING + parts[name] for name in BENCHES if name in parts)
+
+
+def _section(name: str, rows: list[Row]) -> str:
+    today = time.strftime("%Y-%m-%d")
+    lines = [f"{name}: `python -m tests.bench {name}`, {today}\n\n"]
+    lines.append("| what | measured | held to | |\n|---|---|---|---|\n")
+    lines += [f"| {r.what} | {r.measured} | {r.held_to} | {_verdict(r)} |\n" for r in rows]
+    return "".join(lines)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ FAULTY_PROMPTS = 3_000
 FAULTS = """
 seed = 11
 [limits]
-rpm = 0
-itpm = 0
-otpm = 0
+rpm = 60_000
+itpm = 100_000_000
+otpm = 100_000_000
 [latency]
 base_s = 0.2
 per_output_token_s = 0.0

@@ -8,6 +8,7 @@ from claude_batch.core.limits import Limits
 from claude_batch.core.model import FailureKind, Request
 from claude_batch.core.scheduler import (
     EndpointSpec,
+    Finished,
     Idle,
     Scheduler,
     SchedulerSettings,
@@ -53,6 +54,16 @@ def test_the_others_follow_in_order_once_it_has_been_answered() -> None:
     scheduler.next(0.0)
     scheduler.finished(first.attempt, a_reply(), 1.0)
     assert lines_now(scheduler, 1.0) == [2, 3, 4, 5]
+
+
+def test_the_others_count_as_queued_before_they_are_called_and_after() -> None:
+    scheduler = a_scheduler(*(sharing(line) for line in range(1, 6)))
+    first = scheduler.next(0.0)
+    assert isinstance(first, Send)
+    scheduler.next(0.0)
+    before = scheduler.standing(0.5).lanes[0].queued
+    scheduler.finished(first.attempt, a_reply(), 1.0)
+    assert (before, scheduler.standing(1.0).lanes[0].queued) == (4, 4)
 
 
 def test_who_waits_for_a_cache_holds_up_nobody_else() -> None:
@@ -103,3 +114,25 @@ def test_what_the_cache_holds_is_not_charged() -> None:
             break
     # at 2,500 a minute, 1,000 for the first and 100 for each other: 46 s; whole, it were 4 minutes
     assert (launched, now < 50) == (9, True)
+
+
+def test_a_run_is_over_when_the_last_who_waited_has_been_answered() -> None:
+    scheduler = a_scheduler(sharing(1), sharing(2))
+    scheduler.no_more()
+    for now in (0.0, 1.0):
+        sent = scheduler.next(now)
+        assert isinstance(sent, Send)
+        scheduler.next(now)
+        scheduler.finished(sent.attempt, a_reply(), now + 1.0)
+    assert scheduler.next(2.0) == Finished(None)
+
+
+def test_a_run_is_over_when_all_who_waited_for_a_prefix_have_failed() -> None:
+    scheduler = a_scheduler(sharing(1), sharing(2))
+    scheduler.no_more()
+    for now in (0.0, 1.0):
+        sent = scheduler.next(now)
+        assert isinstance(sent, Send)
+        scheduler.next(now)
+        scheduler.finished(sent.attempt, a_failure(FailureKind.REQUEST_REJECTED), now + 1.0)
+    assert scheduler.next(2.0) == Finished(None)

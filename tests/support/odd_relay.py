@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def odd_relay(troubles: Sequence[Answer] = ()) -> Iterator[Relay]:
     """Serve it on a free port, in threads of this process."""
-    handler = type("Handler", (_Handler,), {})
+    handler: type[_Handler] = type("Handler", (_Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     handler.relay = Relay(f"127.0.0.1:{server.server_port}", troubles)

@@ -181,7 +181,7 @@ def test_a_kept_answer_is_good_for_as_long_as_was_said(program: Program, sandbox
 
 
 def test_a_run_that_was_killed_goes_on_without_handing_out_a_sample_twice(
-    program: Program, sandbox: Served
+    program: Program,
 ) -> None:
     write_equal_prompts(program.folder, SAMPLES)
     results = program.folder / "p.results.jsonl"

@@ -102,12 +102,14 @@ def test_what_two_troubled_endpoints_cannot_do_the_third_does_and_one_comes_back
     code, stderr, lines = work(tmp_path)
     stats = server.stats()
     began, ended = min(line.began for line in lines), max(line.ended for line in lines)
+    status = json.loads(Program(folder=tmp_path).run("status", "p.results.jsonl", "--json").stdout)
     back = min(line.began for line in lines if line.endpoint == "b" and line.began > began + 8)
     rate = per_second(lines, since=back + 2, until=ended - 1)
     assert code == 0, stderr
     assert Counter(line.custom_id for line in lines) == {f"p{n}": 1 for n in range(3_000)}
     assert {line.type for line in lines} == {"succeeded"}
     assert stats["succeeded_twice"] == 0
+    assert status["endpoints"] == by_endpoint(lines)
     assert max(line.ended for line in lines if line.endpoint == "a") < began + 5
     assert back < began + 13 + 10
     assert rate >= 0.85 * 150, f"{rate:.0f} a second, {ended - began:.0f} s in all"
@@ -136,6 +138,24 @@ def test_two_organizations_are_twice_as_fast_as_one_and_two_keys_of_one_are_not(
     assert 0.9 <= took_s["one"] / took_s["two_keys"] <= 1.1, took_s
     assert set(by_endpoint(done["two_keys"][2])) == {"b", "c"}
     assert stats["by_status"].get("429", 0) <= 0.02 * stats["sent"], stats["by_status"]
+
+
+@pytest.mark.parametrize("server", [COUNTED], indirect=True)
+def test_doctor_tells_whose_limits_each_endpoint_draws_on(tmp_path: Path, server: Served) -> None:
+    write_settings(tmp_path, *(an_endpoint(server, name) for name in "abc"))
+    done = Program(folder=tmp_path, variables=KEYS).run("doctor", "--json")
+    told = [
+        (finding["topic"], finding["what"])
+        for finding in json.loads(done.stdout)["findings"]
+        if "tells its limits" in finding["what"]
+    ]
+    assert told == [
+        (
+            f"endpoint {name}",
+            f"tells its limits, those of organization {whose}: pacing follows them",
+        )
+        for name, whose in (("a", "org-1"), ("b", "org-2"), ("c", "org-2"))
+    ]
 
 
 @pytest.mark.parametrize(
