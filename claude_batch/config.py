@@ -68,7 +68,7 @@ class Options(BaseModel):
     list_lag: str = Field(default="5m", pattern=_TIME)
     first_poll: str = Field(default="5s", pattern=_TIME)
     cache: bool = False
-    cache_url: str | None = None
+    cache_url: str | None = Field(default=None, repr=False)
     cache_ttl: str | None = Field(default=None, pattern=_TIME)
     dedupe: bool = False
     cache_prefix: Literal["auto", "off"] = "off"
@@ -115,7 +115,7 @@ class Endpoint(BaseModel):
 
     name: str = Field(default="default", min_length=1)
     provider: Provider = "anthropic"
-    base_url: str | None = Field(default=None, pattern=_URL)
+    base_url: str | None = Field(default=None, pattern=_URL, repr=False)
     api_key_env: VariableName | None = None
     auth_token_env: VariableName | None = None
     auth: Literal["bearer", "x-api-key", "both"] = "bearer"
@@ -242,7 +242,7 @@ def _refuse_no_url(environment: Mapping[str, str]) -> None:
     if url and not re.match(_URL, url):
         raise SettingsError(
             f"ANTHROPIC_BASE_URL: {_PATTERNS[_URL]}",
-            hint=f"export ANTHROPIC_BASE_URL=https://{url}",
+            hint="export ANTHROPIC_BASE_URL=https://...",
         )
 
 
@@ -304,8 +304,8 @@ def _explain(
     if first["type"] == "extra_forbidden":
         return SettingsError(f"{path}: there is no setting {key!r}", hint=_nearest(key, where))
     said = f" = {first['input']!r}"
-    if first.get("ctx", {}).get("pattern") == _VARIABLE:
-        said = ""  # it may be the key itself
+    if first.get("ctx", {}).get("pattern") in {_VARIABLE, _URL}:
+        said = ""  # it may be the key itself, or hold a password
     return SettingsError(f"{place}{said}: {_in_words(first)}", hint=f"change {place}")
 
 

@@ -51,7 +51,7 @@ class EndpointSettings:
 
     name: str = "default"
     provider: Provider = "anthropic"
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     api_key: str | None = field(default=None, repr=False)
     auth_token: str | None = field(default=None, repr=False)
     auth: Auth = "bearer"
