@@ -127,7 +127,7 @@ def test_a_server_that_judges_its_clients_finds_no_fault_with_us(
     write_prompts(tmp_path / "p.jsonl", 300)
     write_settings(tmp_path, local(llmock, provider=provider))
     program = Program(folder=tmp_path, variables=KEYS)
-    done = program.run("run", "p.jsonl", "--no-stdout")
+    done = program.run("run", "p.jsonl", "--no-stdout", "--max-attempts", "30")
     lines = read_results(tmp_path / "p.results.jsonl")
     verdict = llmock.verdict()
     assert done.returncode == 0, done.stderr.decode()
