@@ -70,7 +70,8 @@ class Api:
     @property
     def concurrency(self) -> int:
         """Attempts that may be in flight: the user's bound, or what the machine can bear."""
-        return self.options.concurrency or min(MOST_CONCURRENT, most_connections())
+        wanted = self.options.concurrency or MOST_CONCURRENT
+        return min(wanted, most_connections(wanted, shared=self.sandbox))
 
     def open(self) -> None:
         """Make the endpoints ready. Raises CredentialsMissingError, SettingsError."""
@@ -145,11 +146,15 @@ def _load_sdk() -> None:
         gc.enable()
 
 
-def most_connections() -> int:
-    """Return how many connections this process may open, after asking for as many as it can."""
+def most_connections(wanted: int, *, shared: bool) -> int:
+    """Return how many connections this process may open, after asking for as many as `wanted`.
+
+    `shared`: both ends of each are in this process, and take a file.
+    """
+    files_each = 2 if shared else 1
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONCURRENT + SPARE_FILES
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    files = wanted * files_each + SPARE_FILES
+    if soft < files:
+        soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(16, soft - SPARE_FILES)
+    return max(16, (soft - SPARE_FILES) // files_each)

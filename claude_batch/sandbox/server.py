@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import resource
 import signal
 import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -120,6 +123,7 @@ def _reset(request: web.BaseRequest) -> web.StreamResponse:
 async def listening(scenario: Scenario, port: int) -> AsyncIterator[str]:
     """Serve on loopback while the block runs; yield the address."""
     allow_many_connections()
+    asyncio.get_running_loop().set_exception_handler(FullHouse())
     server = web.Server(
         Handler(scenario), handler_cancellation=True, access_log=None, keepalive_timeout=KEEPALIVE_S
     )
@@ -132,6 +136,27 @@ async def listening(scenario: Scenario, port: int) -> AsyncIterator[str]:
         yield f"http://{HOST}:{found}"
     finally:
         await runner.cleanup()
+
+
+class FullHouse:
+    """Says once that there are no files left for more connections, where asyncio says it each time.
+
+    The connections wait in the kernel's queue until others end.
+    """
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what asyncio has to report."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in {errno.EMFILE, errno.ENFILE}:
+            loop.default_exception_handler(context)
+        elif not self._said:
+            self._said = True
+            logging.getLogger(__name__).warning(
+                "no open files left: further connections wait until others end (ulimit -n)"
+            )
 
 
 def allow_many_connections() -> None:

@@ -165,6 +165,7 @@ def test_a_folder_that_cannot_be_written_is_a_problem(monkeypatch: pytest.Monkey
 
 def test_few_open_files_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (512, 512))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)  # this process needs its files
     (warning,) = about("open files", "--offline")
     assert "312 requests in flight" in warning["what"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import subprocess
 import sys
@@ -17,9 +18,11 @@ import pytest
 from anthropic import AsyncAnthropic, DefaultAioHttpClient
 
 from claude_batch.sandbox.in_process import running
+from claude_batch.sandbox.server import FullHouse
 from tests.sandbox.asking import a_scenario, params
 
 QUICK = "[latency]\nbase_s = 0.01\nper_output_token_s = 0\njitter = 0\n"
+NO_FILES_LEFT = OSError(errno.EMFILE, "Too many open files")
 TOOL = {
     "name": "look_up",
     "input_schema": {"type": "object", "properties": {"n": {"type": "integer"}}},
@@ -235,3 +238,12 @@ def test_a_server_of_its_own_process_ends_on_sigterm() -> None:
         assert stats(url)["sent"] == 0
         process.terminate()
         assert process.wait(timeout=20) == 0
+
+
+def test_a_server_out_of_open_files_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.new_event_loop()
+    say = FullHouse()
+    for _ in range(3):
+        say(loop, {"message": "socket.accept() out of system resource", "exception": NO_FILES_LEFT})
+    loop.close()
+    assert [record.getMessage()[:18] for record in caplog.records] == ["no open files left"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ENOUGH_S = 50
+_NEXT = "  next: "
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -108,27 +109,38 @@ class Served:
 
 @contextmanager
 def served(folder: Path, scenario: str = "") -> Iterator[Served]:
-    """Serve a sandbox that behaves as the TOML in `scenario` says."""
-    path = folder / "scenario.toml"
+    """Serve a sandbox that behaves as the TOML in `scenario` says.
+
+    What it says goes to a file, since nobody reads along: a full pipe would halt it. It has to
+    tell its address there, and no trouble.
+    """
+    path, said = folder / "scenario.toml", folder / "sandbox.stderr"
     path.write_text(scenario)
-    program = Program(folder=folder)
-    process = program.start("sandbox", "--port", "0", "--scenario", str(path))
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(
+            Program.command(["sandbox", "--port", "0", "--scenario", str(path)]),
+            cwd=folder,
+            env=environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
     try:
-        yield Served(_url(process))
+        wait_for(lambda: _NEXT in said.read_text() or process.poll() is not None)
+        yield Served(_url(said.read_text()))
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=ENOUGH_S)
+        process.wait(timeout=ENOUGH_S)
+    trouble = said.read_text().partition(_NEXT)[2]
+    assert len(trouble.splitlines()) == 1, trouble
 
 
-def _url(process: subprocess.Popen[bytes]) -> str:
-    """Return the address the sandbox tells on stderr."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        words = line.decode().split()
-        found = [word for word in words if word.startswith("http://127.0.0.1:")]
-        if found:
-            return found[0].rstrip(".,")
-    raise AssertionError("the sandbox told no address")
+def _url(announcement: str) -> str:
+    """Return the address the sandbox tells."""
+    found = [word for word in announcement.split() if word.startswith("http://127.0.0.1:")]
+    if not found:
+        raise AssertionError(f"the sandbox told no address: {announcement}")
+    return found[0].rstrip(".,")
 
 
 def wait_for(condition: Any, *, within_s: float = ENOUGH_S) -> None:
