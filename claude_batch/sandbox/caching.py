@@ -25,8 +25,9 @@ _MARK = b'"cache_control"'
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """A written prefix: from when it can be read, until when, how long it lives."""
+    """A written prefix: its tokens; from when it can be read, until when, how long it lives."""
 
+    tokens: int
     readable_at: float
     expires_at: float
     ttl_s: float
@@ -42,11 +43,22 @@ class Boundary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """Up to which boundary a prompt is read, and how many tokens that is."""
+
+    at: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUse:
-    """What a request reads and writes: its usage, and the prefixes it writes or keeps alive."""
+    """What a request reads and writes: its usage, and the prefixes it writes or keeps alive.
+
+    A written prefix comes with its ttl and its tokens.
+    """
 
     usage: PromptUsage
-    written: tuple[tuple[bytes, str], ...] = ()
+    written: tuple[tuple[bytes, str, int], ...] = ()
     read: bytes | None = None
 
 
@@ -75,13 +87,13 @@ class PromptCache:
         hit = self._longest_hit(boundaries, marks, now)
         return _use(boundaries, marks, hit, tokens=tokens, least=model.min_cached_tokens)
 
-    def _longest_hit(self, boundaries: list[Boundary], marks: list[int], now: float) -> int | None:
-        """Return the boundary up to which a written prefix can be read."""
+    def _longest_hit(self, boundaries: list[Boundary], marks: list[int], now: float) -> Hit | None:
+        """Return the longest written prefix that can be read."""
         for mark in reversed(marks):
             for at in range(mark, max(-1, mark - LOOKBACK_BLOCKS), -1):
                 entry = self._entries.get(boundaries[at].prefix)
                 if entry is not None and entry.readable_at <= now < entry.expires_at:
-                    return at
+                    return Hit(at=at, tokens=entry.tokens)
         return None
 
     def write(self, use: CacheUse, *, readable_at: float, now: float) -> None:
@@ -89,12 +101,15 @@ class PromptCache:
         if use.read is not None:
             entry = self._entries[use.read]
             entry.expires_at = now + entry.ttl_s
-        for prefix, ttl in use.written:
+        for prefix, ttl, tokens in use.written:
             known = self._entries.get(prefix)
             if known is not None and now < known.expires_at:
                 continue  # another request is writing it already: both pay, one entry
             self._entries[prefix] = Entry(
-                readable_at=readable_at, expires_at=now + TTL_S[ttl], ttl_s=TTL_S[ttl]
+                tokens=tokens,
+                readable_at=readable_at,
+                expires_at=now + TTL_S[ttl],
+                ttl_s=TTL_S[ttl],
             )
 
 
@@ -107,33 +122,33 @@ def use_by_chance(
     boundaries = _boundaries(params, model, "", tokens)
     marks = [at for at, boundary in enumerate(boundaries) if boundary.ttl]
     upto = round(boundaries[marks[-1]].tokens) if marks else 0
-    found = marks[-1] if hit and upto >= model.min_cached_tokens else None
+    found = Hit(at=marks[-1], tokens=upto) if hit and upto >= model.min_cached_tokens else None
     return _use(boundaries, marks, found, tokens=tokens, least=model.min_cached_tokens).usage
 
 
 def _use(
-    boundaries: list[Boundary], marks: list[int], hit: int | None, *, tokens: int, least: int
+    boundaries: list[Boundary], marks: list[int], hit: Hit | None, *, tokens: int, least: int
 ) -> CacheUse:
     """Return the usage when everything up to `hit` is read and the rest is written."""
-    read = 0 if hit is None else round(boundaries[hit].tokens)
+    read = 0 if hit is None else min(tokens, hit.tokens)
     reached = read
     by_ttl = {"5m": 0, "1h": 0}
     written = []
     for mark in marks:
         boundary = boundaries[mark]
         upto = min(tokens, round(boundary.tokens))
-        if (hit is not None and mark <= hit) or upto < least or boundary.ttl is None:
+        if (hit is not None and mark <= hit.at) or upto < least or boundary.ttl is None:
             continue
         by_ttl[boundary.ttl] += upto - reached
         reached = upto
-        written.append((boundary.prefix, boundary.ttl))
+        written.append((boundary.prefix, boundary.ttl, upto))
     usage = PromptUsage(
         input_tokens=tokens - reached,
         written_5m=by_ttl["5m"],
         written_1h=by_ttl["1h"],
         read=read,
     )
-    prefix = None if hit is None else boundaries[hit].prefix
+    prefix = None if hit is None else boundaries[hit.at].prefix
     return CacheUse(usage=usage, written=tuple(written), read=prefix)
 
 
