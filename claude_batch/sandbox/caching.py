@@ -136,7 +136,7 @@ def _use(
     written = []
     for mark in marks:
         boundary = boundaries[mark]
-        upto = min(tokens, round(boundary.tokens))
+        upto = max(reached, min(tokens, round(boundary.tokens)))
         if (hit is not None and mark <= hit.at) or upto < least or boundary.ttl is None:
             continue
         by_ttl[boundary.ttl] += upto - reached
