@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format bench prices picture readme clean
+.PHONY: demo test check format bench prices picture commands clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml constraints.txt
@@ -40,8 +40,8 @@ prices: $(READY)            ## our prices against genai-prices and litellm, wher
 picture: $(READY)           ## the dashboard's picture in the README, from a real run
 	$(BIN)/python docs/picture.py
 
-readme: $(READY)            ## the help of every command, into the README
-	$(BIN)/python -m tests.support.readme_help
+commands: $(READY)          ## the help of every command, into docs/commands.md
+	$(BIN)/python -m tests.support.command_help
 
 clean:                      ## forget the virtual environment and every cache
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

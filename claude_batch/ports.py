@@ -59,6 +59,44 @@ class AnswerDesk(Protocol):
         """Hand the answers taken in so far to the store."""
 
 
+class LineDesk(Protocol):
+    """The response cache, as a batch run uses it: it knows lines by their numbers.
+
+    With `dedupe` equal lines end as the one that is sent for all of them; without, they are counted
+    in file order, for which lines that are done have to be read, too.
+    """
+
+    @property
+    def dedupe(self) -> bool:
+        """Whether equal lines share one answer."""
+
+    async def keys(self, requests: Sequence[Request]) -> Sequence[bytes]:
+        """Return under which key the answer of each request is kept."""
+
+    async def recall(self, requests: Sequence[Request], *, was_sent: Callable[[int], bool]) -> None:
+        """Take in, in file order, what an earlier process has sent, and what waits for it."""
+
+    async def split(
+        self, requests: Sequence[Request], *, is_done: Callable[[int], bool]
+    ) -> tuple[Sequence[tuple[Request, Reply]], Sequence[Request]]:
+        """Return what is answered already, and what has to be sent.
+
+        What `is_done` by its line is in neither, nor is what waits for an equal line.
+        """
+
+    def all_have_asked(self) -> None:
+        """Note that no line asks any more."""
+
+    def leader(self, line: int) -> int:
+        """Return the line whose end is that of `line`, too; 0 when it waits for none."""
+
+    def settle(self, key: bytes, model: str, reply: Reply | None) -> None:
+        """Take in how a line that was sent has ended; `reply` None: without an answer."""
+
+    async def flush(self) -> None:
+        """Hand the answers taken in so far to the store."""
+
+
 class RunLog(Protocol):
     """Where the run's history is kept."""
 
@@ -126,8 +164,11 @@ class BatchApi(Protocol):
 class Prompts(Protocol):
     """The prompts file of a run, to be read again and again."""
 
-    def __call__(self, wanted: Callable[[int], bool], /) -> Source:
-        """Open a pass over the lines that are `wanted` and had no result when the run began."""
+    def __call__(self, wanted: Callable[[int], bool], /, *, done_too: bool = False) -> Source:
+        """Open a pass over the lines that are `wanted` and had no result when the run began.
+
+        `done_too`: whether they had or not.
+        """
 
 
 class Bodies(Protocol):

@@ -55,7 +55,9 @@ class Camera:
         if self.taken is None and enough and snapshot.failures:
             self.taken = snapshot
 
-    def checking(self, path: str, done_bytes: int, total_bytes: int | None) -> None:
+    def checking(
+        self, path: str, done_bytes: int, total_bytes: int | None, doing: str = "checking"
+    ) -> None:
         """Show nothing."""
 
     def checked(self) -> None:

@@ -14,6 +14,7 @@ import typer
 from claude_batch.cli.run import run
 
 ROOT = Path(__file__).parents[1]
+MAP = (ROOT / "ARCHITECTURE.md").read_text()
 PACKAGE = str(ROOT / "claude_batch")
 DOORS = {"run", "read_requests", "add", "send", "commit"}
 """What a prompt enters each of the six files by."""
@@ -22,12 +23,18 @@ STOP = re.compile(r"^\d\. `(claude_batch/[\w/]+\.py)`", re.MULTILINE)
 
 
 def stops() -> list[str]:
-    return STOP.findall((ROOT / "ARCHITECTURE.md").read_text())
+    return STOP.findall(MAP)
 
 
 def test_the_map_names_six_files_that_exist() -> None:
     assert len(stops()) == 6
     assert all((ROOT / stop).is_file() for stop in stops())
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w*]+/[\w./*]*)`", MAP))))
+def test_what_the_map_names_is_there(name: str) -> None:
+    pattern = name.replace("NAME", "*")
+    assert [*ROOT.glob(pattern), *(ROOT / "claude_batch").glob(pattern)]
 
 
 def test_a_prompt_passes_the_six_stops_in_order(

@@ -72,3 +72,14 @@ def test_a_rule_that_cannot_be_followed_is_named(
 def test_rules_that_are_no_list_of_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="route"):
         read_settings({}, {}, config=settings_file(tmp_path, '[route]\nmodel = "m"'))
+
+
+def test_a_bare_number_is_a_time_in_seconds(tmp_path: Path) -> None:
+    text = "[defaults]\npatience = 90\n[pool]\nfallback_after = 1.5"
+    settings = read_settings({}, {}, config=settings_file(tmp_path, text))
+    assert (settings.options.patience_s, settings.pool.fallback_after_s) == (90.0, 1.5)
+
+
+def test_a_truth_is_no_time(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="fallback_after"):
+        read_settings({}, {}, config=settings_file(tmp_path, "[pool]\nfallback_after = true"))

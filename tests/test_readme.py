@@ -13,8 +13,9 @@ from claude_batch.config import read_settings
 from claude_batch.errors import Exit
 from claude_batch.storage.prompt_parse import read_line
 from claude_batch.storage.prompt_shapes import Defaults, Shape
-from tests.support.readme_help import README, help_of, with_help
+from tests.support.command_help import PAGE, help_of, page
 
+README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text()
 
 
@@ -30,8 +31,8 @@ def indented_after(mark: str) -> str:
     return "\n".join(block)
 
 
-def test_the_help_in_the_readme_is_the_help_of_the_program() -> None:
-    assert with_help(TEXT) == TEXT, "run `make readme`"
+def test_the_page_of_commands_is_the_help_of_the_program() -> None:
+    assert PAGE.read_text() == page(), "run `make commands`"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -46,12 +47,7 @@ def test_every_exit_code_is_in_the_table() -> None:
     assert told >= {int(code) for code in Exit}
 
 
-def options_outside_the_help() -> set[str]:
-    prose = TEXT.partition("<!-- help:")[0]
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", prose))
-
-
-@pytest.mark.parametrize("option", sorted(options_outside_the_help()))
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT))))
 def test_an_option_that_is_told_of_exists(option: str) -> None:
     assert any(option in help_of(command) for command in COMMANDS)
 
@@ -73,5 +69,5 @@ def test_the_settings_that_are_shown_are_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(([\w./-]+)\)", TEXT))
-def test_a_picture_that_is_shown_is_there(name: str) -> None:
-    assert (README.parent / name).is_file()
+def test_what_is_linked_is_there(name: str) -> None:
+    assert (README.parent / name).exists()

@@ -38,6 +38,7 @@ def batches(
     "created_at", "expires_at", "ended_at", "has_results", "run" (its results
     file, null when unknown)}; list and cancel print an array of these.
     """
+    opt.refuse_sandbox("batches")
     settings = opt.settings_from({"config": config})
     from claude_batch.compose.batches import (  # noqa: PLC0415  # only when really run
         BatchesOrder,

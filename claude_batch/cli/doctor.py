@@ -27,6 +27,8 @@ def doctor(
     --json: {"findings": [{"topic", "state" (ok, warning, problem), "what",
     "remedy"}], "exit_code"}.
     """
+    if not offline:
+        opt.refuse_sandbox("doctor")
     given = {"prices": prices, "cache_url": cache_url, "config": config}
     from claude_batch.compose.doctor import DoctorOrder, examine  # noqa: PLC0415  # when really run
 

@@ -52,16 +52,19 @@ def estimate(
     """Tell what a file of prompts will take: tokens, cost, time; and what would be better.
 
     Sends nothing, but for --sample (free) and --learn. Without --expect-output
-    answers are taken to be like those in the results file beside it, else as
-    long as max_tokens allow. --sandbox plans for the limits of the sandbox.
+    answers are taken to be like those in the results file beside it, else to be
+    a quarter of their max_tokens long, 256 tokens at least. --sandbox plans for
+    the limits of the sandbox.
 
     --json: {"prompts", "requests", "input_tokens", "output_tokens",
-    "output_basis" (stated, sampled, bound), "counted_lines", "models":
+    "output_basis" (stated, sampled, guessed), "counted_lines", "models":
     [{"model", "requests", "input_tokens", "input_low", "input_high",
     "output_tokens", "live", "batch"}], "cost": {"live", "batch",
-    "live_cached", "batch_cached"}, "live": [{"limits", "current", "seconds",
-    "binds", "cached_seconds", "cached_binds", "over_monthly_cap"}], "batch":
-    {"usual_seconds", "worst_seconds"}, "compared": {model: like "cost"},
+    "live_cached", "batch_cached"}, "at_most": {"output_tokens", "live",
+    "batch"} (USD, if answers use all of their max_tokens), "live": [{"limits",
+    "current", "seconds", "binds", "cached_seconds", "cached_binds",
+    "over_monthly_cap"}], "batch": {"usual_seconds", "worst_seconds"},
+    "compared": {model: like "cost"},
     "routed": [{"route", "model", "requests"}], "prices_as_of", "notes",
     "recommendation"}; a cost is {"usd", "low", "high"}, null where the price
     is not known.

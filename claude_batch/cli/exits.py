@@ -23,6 +23,20 @@ _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|AUTH|CUSTOM_HEADERS|COOKIE", 
 _OWN_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}")
 _SHORTEST_SECRET = 8
 
+_OF_THE_JOURNAL = {
+    "--model",
+    "--max-tokens",
+    "--system",
+    "--skip-invalid",
+    "--dedupe",
+    "--cache-prefix",
+    "--sandbox",
+    "--scenario",
+    "--out",
+    "-o",
+}
+"""Options of `run` that `resume` does not take: it goes on with what they were."""
+
 _PARSER_WORDS = re.compile(r"\b(Input|Value error,|(?<=a )valid) |, unable to [\w ]+|\.$")
 """Words of those who parse flags that tell a user nothing."""
 
@@ -93,6 +107,12 @@ def _report_usage(error: Exception) -> None:
     hint = f"{command} --help lists what there is"
     if near := _POSSIBLE.match(message):
         message, hint = near["what"], f"did you mean {near['near'].replace(', ', ' or ')}?"
+    option = getattr(error, "option_name", None)
+    if command.endswith(" resume") and option in _OF_THE_JOURNAL:
+        message = f"resume takes no {option}: it goes on with what the run's journal says"
+        hint = f"leave {option} out; claude-batch run PROMPTS {option} ... begins another run"
+    elif command.endswith(" resume") and option == "--fresh":
+        message, hint = "resume starts nothing over", "claude-batch run PROMPTS --fresh does"
     message = _PARSER_WORDS.sub("", message)
     say_error(message[:1].lower() + message[1:], hint)
     raise typer.Exit(Exit.USAGE) from error

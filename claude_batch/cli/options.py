@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from claude_batch.config import Options, Settings, read_settings
+from claude_batch.config import Options, Settings, read_settings, variable
+from claude_batch.errors import SettingsError
+
+_NO = {"", "0", "f", "false", "n", "no", "off"}
 
 Prompts = Annotated[
     str, typer.Argument(metavar="PROMPTS", help="A JSONL file of prompts, or - for stdin.")
@@ -86,7 +89,13 @@ ConfirmAbove = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings [./claude-batch.toml]."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings [./claude-batch.toml].",
+        envvar=variable("config"),
+        show_envvar=False,
+    ),
 ]
 ProgressOption = Annotated[
     str | None,
@@ -116,11 +125,23 @@ RetryDegraded = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 Sandbox = Annotated[
-    bool, typer.Option("--sandbox", help="Against the built-in pretend API: no key, no cost.")
+    bool,
+    typer.Option(
+        "--sandbox",
+        help="Against the built-in pretend API: no key, no cost.",
+        envvar=variable("sandbox"),
+        show_envvar=False,
+    ),
 ]
 Scenario = Annotated[
     Path | None,
-    typer.Option("--scenario", metavar="FILE", help="How the sandbox should behave."),
+    typer.Option(
+        "--scenario",
+        metavar="FILE",
+        help="How the sandbox should behave.",
+        envvar=variable("scenario"),
+        show_envvar=False,
+    ),
 ]
 Prices = Annotated[
     Path | None,
@@ -163,3 +184,21 @@ def settings_from(arguments: Mapping[str, Any]) -> Settings:
     """Return the settings for a command's arguments (None: not given)."""
     flags = {name: arguments.get(name) for name in Options.model_fields}
     return read_settings(flags, os.environ, config=arguments.get("config"))
+
+
+def asking_for_sandbox() -> str | None:
+    """Return the variable that asks for the sandbox; None if there is none."""
+    sandbox, scenario = variable("sandbox"), variable("scenario")
+    if os.environ.get(sandbox, "").lower() not in _NO:
+        return sandbox
+    return scenario if os.environ.get(scenario) else None
+
+
+def refuse_sandbox(command: str) -> None:
+    """Refuse to ask the real API where the environment asks for the sandbox."""
+    if asking := asking_for_sandbox():
+        raise SettingsError(
+            f"{asking} asks for the sandbox, but {command} asks the real API",
+            hint=f"unset {asking}; or serve a sandbox that stays (claude-batch sandbox) and point "
+            "ANTHROPIC_BASE_URL to it",
+        )

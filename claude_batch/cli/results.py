@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from claude_batch.compose.stdout import form_of
 from claude_batch.core.model import ResultType
-from claude_batch.storage.output import as_is, as_text, print_results
+from claude_batch.storage.output import print_results
 from claude_batch.storage.run_files import refuse_as_stdout, refuse_no_results
 
 
@@ -40,7 +41,7 @@ def results(
     print_results(
         results,
         stdout,
-        form=as_text if format_ == "text" else as_is,
+        form=form_of(format_),
         wanted=lambda entry: entry.type in wanted,
         ordered=ordered,
     )

@@ -63,6 +63,7 @@ def resume(
             deadline_s=settings.options.deadline_s if deadline else None,
             detach=detach,
         ),
+        sandbox=opt.asking_for_sandbox() is not None,
         new_only=new_only,
         retry_errored=retry_errored,
         retry_degraded=retry_degraded,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,13 +39,8 @@ def run(
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Send the good lines of a file with bad ones.")
     ] = False,
-    sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Against the built-in pretend API: no key, no cost.")
-    ] = False,
-    scenario: Annotated[
-        Path | None,
-        typer.Option("--scenario", metavar="FILE", help="How the sandbox should behave."),
-    ] = None,
+    sandbox: opt.Sandbox = False,
+    scenario: opt.Scenario = None,
     config: opt.Config = None,
     progress: opt.ProgressOption = None,
     quiet: opt.Quiet = None,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from claude_batch.cli import options as opt
 
 
 def sandbox(
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free one.")
     ] = 8787,
-    scenario: Annotated[
-        Path | None, typer.Option("--scenario", metavar="FILE", help="How it should behave.")
-    ] = None,
+    scenario: opt.Scenario = None,
 ) -> None:
     """Serve the pretend Claude API on a loopback port.
 

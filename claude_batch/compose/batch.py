@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_batch.compose.answers import line_desk
 from claude_batch.compose.api import Api
-from claude_batch.compose.batch_mode import Way
+from claude_batch.compose.batch_mode import Way, refuse_detached_live
 from claude_batch.compose.live import Bench
-from claude_batch.compose.requests import requests_left
+from claude_batch.compose.requests import prefix_plan, requests_left
 from claude_batch.config import Options
 from claude_batch.core.batch_decisions import BatchSettings
 from claude_batch.core.batch_model import Detached, LeftForLive
@@ -22,22 +24,25 @@ from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.model import Request
 from claude_batch.core.packing import MOST_REQUESTS
 from claude_batch.core.prefix import Lifetime, PrefixPlan
-from claude_batch.core.prefix_saving import report
 from claude_batch.core.pricing import expected_cost_usd
 from claude_batch.engine.batch import BatchRun
 from claude_batch.engine.batch_canary import LiveCanary
 from claude_batch.engine.batch_parts import BatchParts
 from claude_batch.storage.batch_bodies import BodyFiles
-from claude_batch.storage.batch_journal import BatchJournalFile, read_batches
+from claude_batch.storage.batch_journal import BatchJournalFile, note_mode, read_batches
 from claude_batch.storage.batch_results import PartFiles
+from claude_batch.storage.caches.line_desk import LineDesk
+from claude_batch.storage.daemon import in_daemon
 from claude_batch.storage.opening import OpenRun, Wanted
-from claude_batch.storage.prefixing import marked, plan_prefixes
+from claude_batch.storage.prefixing import marked
 from claude_batch.storage.source import FileSource
 from claude_batch.ui.screen import Screen
 
 if TYPE_CHECKING:
-    from claude_batch.transport.clients import Client
     from claude_batch.transport.messages import MessagesTransport
+
+AUTO_PATIENCE_S = 60.0
+"""How long --mode auto waits for an endpoint that only errs when it is asked for batches."""
 
 SANDBOX_LAG_S = 10.0
 SANDBOX_POLL_S = 0.5
@@ -61,14 +66,46 @@ class BatchDesk:
 
     async def __call__(self, bench: Bench) -> Stop | LeftForLive | None:
         """Work off what batches will do. Raises CheckpointError when somebody has to look."""
-        plan = await self._prefix_plan()
-        with closing(BodyFiles(self.wanted.results)) as bodies:
-            end = await BatchRun(self._parts(bench, bodies, plan)).run()
+        end = await self._through(bench)
+        if isinstance(end, LeftForLive) and end.no_batches:
+            return await self._elsewhere(bench, end)
         if isinstance(end, Detached):
             return Stop(kind=StopKind.DETACHED, message=end.message)
         return end
 
-    def _parts(self, bench: Bench, bodies: BodyFiles, plan: PrefixPlan | None) -> BatchParts:
+    async def _elsewhere(self, bench: Bench, left: LeftForLive) -> Stop | LeftForLive | None:
+        """Go on where else there may be batches. Raises UsageError where nobody waits for it."""
+        if not self.way.others:
+            refuse_detached_live(detach=self.way.detach)
+            return left
+        name, *others = self.way.others
+        self.screen.notice(f"{left.reason}: endpoint {name} is tried")
+        await in_daemon(partial(_note_endpoint, self.wanted.results, name))
+        way = replace(self.way, endpoint=name, others=tuple(others))
+        return await replace(self, way=way)(bench)
+
+    async def _through(self, bench: Bench) -> Stop | LeftForLive | Detached | None:
+        """Work off what the batches of this way's endpoint will do."""
+        plan, answers = await self._prefix_plan(), self._answers()
+        try:
+            with closing(BodyFiles(self.wanted.results)) as bodies:
+                return await BatchRun(self._parts(bench, bodies, plan, answers)).run()
+        finally:
+            if answers is not None:
+                await answers.close()
+
+    def _answers(self) -> LineDesk | None:
+        return line_desk(
+            self.options,
+            self.api,
+            self.way.endpoint or "",
+            dedupe=self.wanted.dedupe,
+            warn=self.screen.notice,
+        )
+
+    def _parts(
+        self, bench: Bench, bodies: BodyFiles, plan: PrefixPlan | None, answers: LineDesk | None
+    ) -> BatchParts:
         from claude_batch.transport.batches import BatchesTransport  # noqa: PLC0415  # the SDK: 1 s
 
         results, transport = self.wanted.results, self._transport()
@@ -76,9 +113,11 @@ class BatchDesk:
         return BatchParts(
             run=self.opened.identity.run_id,
             settings=self._settings(bench.clock.now()),
-            history=read_batches(results),
+            history=self.opened.batches,
             api=BatchesTransport(client),
-            prompts=lambda among: FileSource(self._requests(among, client, plan)),
+            prompts=lambda among, *, done_too=False: FileSource(
+                self._requests(among, plan, done_too=done_too)
+            ),
             bodies=bodies,
             downloads=PartFiles(results, clean=client.scrub.json),
             journal=BatchJournalFile(results, bench.journal),
@@ -92,6 +131,9 @@ class BatchDesk:
             tell=self.screen.notice,
             price=bench.price,
             expected_price=self._most_usd,
+            params=lambda request: client.renamed(request.body, request.model),
+            answers=answers,
+            is_done=self.opened.checkpoint.done.__contains__,
             most_requests=self.options.batch_size or MOST_REQUESTS,
         )
 
@@ -118,38 +160,38 @@ class BatchDesk:
             if sandbox
             else options.first_poll_s,
             patience_s=options.patience_s,
+            probe_patience_s=AUTO_PATIENCE_S if self.way.is_auto else math.inf,
             detach=self.way.detach,
             # the built-in sandbox forgets its batches when it ends
             give_up_missing=self.wanted.retry_errored or sandbox,
             live_at=None if after_s is None else now + after_s,
             max_cost_usd=options.max_cost,
+            endpoint=f"endpoint {self.way.endpoint}",
         )
 
     async def _prefix_plan(self) -> PrefixPlan | None:
         """Return which beginnings to have cached, found in a pass of its own; None: none."""
         if self.wanted.cache_prefix != "auto":
             return None
-        requests = requests_left(self.opened, self.wanted)
-        plan = await asyncio.to_thread(plan_prefixes, requests, LIFETIME, self.catalog)
-        self.screen.notice(
-            f"--cache-prefix: {report(plan.prefixes.values(), LIFETIME, self.catalog)}"
+        return await in_daemon(
+            lambda: prefix_plan(self.opened, self.wanted, LIFETIME, self.catalog, self.screen)
         )
-        return plan
 
     def _requests(
-        self, among: Callable[[int], bool], client: Client, plan: PrefixPlan | None
+        self, among: Callable[[int], bool], plan: PrefixPlan | None, *, done_too: bool
     ) -> Iterator[Request]:
-        """Yield what is left of the lines `among`, under the names the endpoint has for models.
+        """Yield what is left of the lines `among`, or all of these.
 
         Tokens are estimated only where a bound on the cost asks for it.
         """
-        estimated = self.options.max_cost is not None
-        requests = requests_left(self.opened, self.wanted, among=among, estimated=estimated)
-        if plan is not None:
-            requests = marked(requests, plan)
-        if not client.models:
-            return requests
-        return (replace(each, body=client.renamed(each.body, each.model)) for each in requests)
+        requests = requests_left(
+            self.opened,
+            self.wanted,
+            among=among,
+            estimated=self.options.max_cost is not None,
+            done_too=done_too,
+        )
+        return requests if plan is None else marked(requests, plan)
 
     def _canary(self, bench: Bench, transport: MessagesTransport) -> LiveCanary:
         from claude_batch.transport.counting import CountingTransport  # noqa: PLC0415  # the SDK: 1 s
@@ -170,7 +212,15 @@ class BatchDesk:
             request.model,
             request.input_tokens,
             request.max_tokens,
+            terms=request.terms,
             batch=True,
             catalog=self.catalog,
         )
         return math.inf if price is None else price
+
+
+def _note_endpoint(results: Path, name: str) -> None:
+    """Note where the batches of a run are from now on: the next process looks for them there."""
+    mode = read_batches(results).mode
+    if mode is not None:
+        note_mode(results, replace(mode, endpoint=name))

@@ -8,23 +8,21 @@ paid for.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from claude_batch.compose.accounts import batches_of
 from claude_batch.compose.api import Api
 from claude_batch.compose.estimate_limits import limit_sets
-from claude_batch.compose.money import LIKELY_OUTPUT_TOKENS, MOST_LOOKED_AT
-from claude_batch.compose.requests import requests_left
+from claude_batch.compose.money import Outlook
 from claude_batch.config import Settings
-from claude_batch.core.batch_history import BatchHistory, ModeChosen
-from claude_batch.core.batch_rules import Mode, Prospects, choose_mode, live_after_s
+from claude_batch.core.batch_history import BY_USER, BatchHistory, ModeChosen
+from claude_batch.core.batch_rules import CANCELING_S, Mode, Prospects, choose_mode, live_after_s
 from claude_batch.core.catalog import Catalog
 from claude_batch.core.duration import duration
 from claude_batch.core.plan import Circumstances, Pace, plan
-from claude_batch.core.workload import OutputBasis, WorkloadFold
 from claude_batch.errors import UsageError
-from claude_batch.storage.batch_journal import note_mode, read_batches
+from claude_batch.storage.batch_journal import note_mode
 from claude_batch.storage.opening import OpenRun, Wanted
 from claude_batch.ui.screen import Screen
 
@@ -42,12 +40,15 @@ class TypedMode:
 class Way:
     """The endpoint whose batches a run goes through first (None: none), and how.
 
-    After `live_after_s` they give way to live mode.
+    Where it turns out to have none, `others` are tried. After `live_after_s` batches give way to
+    live mode; they do so soon where it `is_auto` and they cannot be had.
     """
 
     endpoint: str | None = None
+    others: tuple[str, ...] = ()
     live_after_s: float | None = None
     detach: bool = False
+    is_auto: bool = False
 
 
 def refuse_detached(typed: TypedMode, *, mode: str, sandbox: bool) -> None:
@@ -66,9 +67,21 @@ def refuse_detached(typed: TypedMode, *, mode: str, sandbox: bool) -> None:
 _BATCH = "say --mode batch, or leave --detach out"
 
 
+def refuse_detached_live(*, detach: bool) -> None:
+    """Refuse to go live in front of a user who wants to leave."""
+    if detach:
+        raise UsageError(
+            "--detach leaves batches running, but this run goes live: nothing was sent",
+            hint="leave --detach out, or say --mode batch where there are batches",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossroads:
-    """A run that has been opened, and all that its way on depends on."""
+    """A run that has been opened, and all that its way on depends on.
+
+    `outlook` tells what is left of it, which takes a look at the prompts.
+    """
 
     wanted: Wanted
     opened: OpenRun
@@ -77,10 +90,11 @@ class Crossroads:
     api: Api
     catalog: Catalog
     screen: Screen
+    outlook: Callable[[], Outlook]
 
     def choose(self) -> Way:
         """Return the way on, said on the screen and noted in the journal. Raises UsageError."""
-        history = read_batches(self.wanted.results)
+        history = self.opened.batches
         before = history.mode
         asked = self.typed.mode or (before.asked if before else self.opened.identity.mode)
         refuse_detached(self.typed, mode=asked, sandbox=self.wanted.sandbox)
@@ -90,6 +104,11 @@ class Crossroads:
             endpoint=self._endpoint(asked, history),
         )
         way = self._way(chosen, len(history.open_chunks))
+        if way.endpoint is None and asked != Mode.LIVE:
+            refuse_detached_live(detach=self.typed.detach)
+        if way.endpoint is not None and not history.open_chunks:
+            others = tuple(name for name in self._able() if name != way.endpoint)
+            way = replace(way, others=others, is_auto=asked not in {Mode.BATCH, Mode.LIVE})
         if chosen != (before or ModeChosen(asked=Mode.LIVE)):
             note_mode(self.wanted.results, chosen)
         return way
@@ -104,18 +123,26 @@ class Crossroads:
 
     def _endpoint(self, asked: str, history: BatchHistory) -> str | None:
         """Return the endpoint whose batches are gone through; None: none. Raises UsageError."""
-        able = [name for name, each in self.api.transports.items() if batches_of(each) is not None]
+        there, able = self._with_batches(), self._able()
         before = history.mode.endpoint if history.mode else None
         if history.open_chunks:
-            if before not in able and len(able) != 1:
+            if before not in there and len(there) != 1:
                 raise UsageError(
                     f"batches of this run are under way at endpoint {before}, which is not there",
                     hint="go on with the settings and the key that they were made with",
                 )
-            return before if before in able else able[0]
+            return before if before in there else there[0]
         if asked == Mode.LIVE:
             return None
         return before if before in able else next(iter(able), None)
+
+    def _with_batches(self) -> list[str]:
+        return [name for name, each in self.api.transports.items() if batches_of(each) is not None]
+
+    def _able(self) -> list[str]:
+        """Return where new batches may go; a fallback is only for what the others fail at."""
+        fallbacks = {each.name for each in self.settings.endpoints if each.role == "fallback"}
+        return [name for name in self._with_batches() if name not in fallbacks]
 
     def _way(self, chosen: ModeChosen, under_way: int) -> Way:
         if chosen.endpoint is None:
@@ -136,8 +163,8 @@ class Crossroads:
     def _without_batches(self, asked: str) -> Way:
         if asked != Mode.LIVE:
             self.screen.notice(
-                f"{self.api.transport.host} has no Message Batches: everything goes live, at the "
-                "full price"
+                f"no Message Batches at {', '.join(self.api.transports)}: everything goes live, at "
+                "the full price"
             )
         return Way()
 
@@ -150,28 +177,79 @@ class Crossroads:
         return Way(endpoint=endpoint, live_after_s=0.0)
 
     def _batch(self, endpoint: str, under_way: int, left_s: float | None) -> Way:
+        after_s = None if left_s is None else self._until_live(left_s, under_way)
         if under_way:
-            self.screen.notice(f"going on in batch mode: {_batches(under_way)} under way")
+            self._tell_under_way(under_way)
         else:
             self.screen.notice(
                 "through the Message Batches API: half the price, usually done within 1 h, at "
                 "most within 24 h"
             )
-        if left_s is None:
-            return Way(endpoint=endpoint, detach=self.typed.detach)
-        after_s = live_after_s(left_s, self._prospects(left_s).live_eta_s or 0.0)
-        self.screen.notice(f"what is late after {duration(after_s)} goes live, for the deadline")
+        if after_s is not None:
+            self.screen.notice(
+                f"what is late after {duration(after_s)} goes live, for the deadline"
+            )
+        elif left_s is not None:
+            self.screen.notice(
+                "the deadline is over: batches go on to their end"
+                if left_s <= 0
+                else "live mode would not make the deadline either: batches go on to their end"
+            )
         return Way(endpoint=endpoint, live_after_s=after_s, detach=self.typed.detach)
 
+    def _until_live(self, left_s: float, under_way: int) -> float | None:
+        """Return how long batches may take; None: as long as they like, for going live is no help.
+
+        Raises UsageError where a deadline that was set just now leaves batches no time at all.
+        """
+        if left_s <= 0:
+            return None
+        live_s = self._prospects(left_s).live_eta_s or 0.0
+        if live_s >= left_s:
+            return None
+        after_s = live_after_s(left_s, live_s)
+        is_new = self.opened.batches.mode is None or self.typed.deadline_s is not None
+        if after_s == 0 and is_new and not under_way:
+            raise UsageError(
+                f"--mode batch: the deadline is in {duration(left_s)}, and live mode would need "
+                f"{duration(live_s)} and {duration(CANCELING_S)} to cancel batches first: that "
+                "leaves no time for any; nothing was sent",
+                hint="say --mode auto, or set a later --deadline",
+            )
+        return after_s
+
+    def _tell_under_way(self, under_way: int) -> None:
+        """Say what goes on; of a run whose batches the user canceled, what is bought all the same.
+
+        They canceled batches, and say now that the run is to go on: that is taken at its word.
+        """
+        history, checkpoint = self.opened.batches, self.opened.checkpoint
+        by_user = [
+            chunk
+            for chunk in history.open_chunks
+            if history.canceled_by.get(chunk.batch_id or "") == BY_USER
+        ]
+        canceled = f", {len(by_user):,} of them canceled by you" if by_user else ""
+        self.screen.notice(f"going on in batch mode: {_batches(under_way)} under way{canceled}")
+        if not by_user:
+            return
+        submitted = sum(
+            line not in checkpoint.done for chunk in history.open_chunks for line in chunk.lines
+        )
+        new = self.opened.identity.total - checkpoint.tally.done - submitted
+        self.screen.notice(
+            "of what you canceled, the answers there are get collected; the other requests end as "
+            "canceled, and --retry-errored sends them again"
+        )
+        if new:
+            self.screen.notice(
+                f"{new:,} of the requests were never submitted: they go into new batches now",
+                "Ctrl-C stops that; with a --max-cost below their price resume collects only",
+            )
+
     def _prospects(self, deadline_s: float | None) -> Prospects:
-        """Return what either way would take and cost, judged by the first requests left."""
-        identity = self.opened.identity
-        left = identity.total - self.opened.checkpoint.tally.done
-        fold = WorkloadFold(output_basis=OutputBasis.BOUND, catalog=self.catalog)
-        for request in islice(requests_left(self.opened, self.wanted), MOST_LOOKED_AT):
-            expected = min(LIKELY_OUTPUT_TOKENS, request.max_tokens)
-            fold.add(request.model, request.input_tokens, expected)
-        workload = fold.workload()
+        """Return what either way would take and cost."""
+        workload = self.outlook().likely
         sets, current = limit_sets(self.settings, {}, self.catalog)
         pace = Pace(share=self.settings.options.share, concurrency=self.api.concurrency)
         planned = plan(
@@ -179,19 +257,13 @@ class Crossroads:
             (),
             Circumstances(limit_sets=sets, current=current, pace=pace, catalog=self.catalog),
         )
-        scale = left / workload.requests if workload.requests else 0.0
         return Prospects(
-            requests=left,
             has_batches=True,
             deadline_s=deadline_s,
-            live_eta_s=_scaled(planned.now.seconds, scale),
-            cost_live_usd=_scaled(planned.costs.live.usd, scale),
-            cost_batch_usd=_scaled(planned.costs.batch.usd, scale),
+            live_eta_s=planned.now.seconds,
+            cost_live_usd=planned.costs.live.usd,
+            cost_batch_usd=planned.costs.batch.usd,
         )
-
-
-def _scaled(figure: float | None, scale: float) -> float | None:
-    return None if figure is None else figure * scale
 
 
 def _batches(number: int) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from claude_batch.compose.accounts import batches_of
 from claude_batch.compose.api import Api
+from claude_batch.compose.finding import journal_of
 from claude_batch.compose.probing import remedy
 from claude_batch.compose.telling import shown
 from claude_batch.compose.terminal import print_json, require_yes
@@ -19,9 +20,8 @@ from claude_batch.config import Settings
 from claude_batch.core.batch_history import BY_USER, BatchCancelRequested
 from claude_batch.core.batch_model import BatchStatus, BatchView
 from claude_batch.core.model import Failure, FailureKind
-from claude_batch.errors import CheckpointError, RunStoppedError, UsageError
+from claude_batch.errors import RunStoppedError, UsageError
 from claude_batch.storage.batch_journal import read_batches, request_cancel
-from claude_batch.storage.journal import read_journal
 from claude_batch.storage.results import utc
 from claude_batch.storage.run_index import runs_below
 from claude_batch.ui.batches_table import BatchRow, batch_sheet, batches_table
@@ -82,8 +82,15 @@ def _refuse_unclear(order: BatchesOrder) -> None:
 def _list(order: BatchesOrder) -> None:
     async def ask(doors: Doors) -> list[BatchRow]:
         found: list[tuple[str, BatchView]] = []
+        refused: list[RunStoppedError] = []
         for name, door in doors.items():
-            found += [(name, batch) for batch in await _newest(door, order.limit)]
+            try:
+                found += [(name, batch) for batch in await _newest(door, order.limit)]
+            except RunStoppedError as error:
+                refused.append(error)
+                if len(refused) == len(doors):
+                    raise
+                sys.stderr.write(notice_text(f"{name}: {error.message}", error.hint))
         return _rows(found)
 
     rows = _at_endpoints(order.settings, ask)
@@ -124,11 +131,15 @@ def _show(order: BatchesOrder) -> None:
 
 async def _find(doors: Doors, batch_id: str) -> tuple[str, BatchView]:
     """Return a batch and the endpoint that knows it. Raises UsageError, RunStoppedError."""
+    failed: list[Failure] = []
     for name, door in doors.items():
         answer = await door.retrieve(batch_id)
-        if isinstance(answer, Failure) and answer.kind is FailureKind.REQUEST_REJECTED:
-            continue
-        return name, _answer(answer)
+        if not isinstance(answer, Failure):
+            return name, answer
+        if answer.kind is not FailureKind.REQUEST_REJECTED:
+            failed.append(answer)
+    if failed:
+        _answer(failed[0])
     raise UsageError(
         f"{batch_id}: there is no such batch for this key",
         hint="batches belong to the workspace of the key they were made with: take that key; "
@@ -168,19 +179,15 @@ def _cancel(order: BatchesOrder) -> None:
         sys.stderr.write(
             notice_text(
                 "canceling takes a while; what is done by then is kept and charged",
-                "claude-batch resume collects it; what was canceled is final: --retry-errored "
-                "sends it again",
+                "claude-batch resume collects it, and submits what never was; what was canceled "
+                "is final: --retry-errored sends it again",
             )
         )
 
 
 def _under_way(results: Path) -> tuple[str, ...]:
     """Return the batches of a run that are not collected yet. Raises CheckpointError."""
-    if read_journal(results.absolute()) is None:
-        raise CheckpointError(
-            f"{results}: no run has left a journal there",
-            hint="name the results file of a run; claude-batch status lists them",
-        )
+    journal_of(results)
     chunks = read_batches(results.absolute()).open_chunks
     ids = tuple(chunk.batch_id for chunk in chunks if chunk.batch_id is not None)
     if len(ids) < len(chunks):
@@ -203,13 +210,13 @@ def _confirm(rows: list[BatchRow]) -> None:
 
 
 def _tell_its_run(row: BatchRow) -> None:
-    """Note in a run's journal that the user cancels its batch: else it would be sent again."""
+    """Note in a run's journal that the user cancels its batch: nothing of it goes again."""
     if row.run is None:
         sys.stderr.write(
             notice_text(
-                f"no run in or below this folder knows {row.batch.id}: a run of elsewhere will "
-                "send its requests again",
-                "claude-batch batches cancel --run RESULTS prevents that",
+                f"no run in or below this folder knows {row.batch.id}: whichever it belongs to "
+                "ends what is canceled as canceled",
+                "resume --retry-errored sends that again, where the run is",
             )
         )
         return
@@ -263,12 +270,13 @@ def _answer(answer: T | Failure) -> T:
 
 def _json(row: BatchRow) -> dict[str, Any]:
     batch = row.batch
+    over = batch.status is BatchStatus.ENDED
     return {
         "id": batch.id,
         "endpoint": row.endpoint,
         "state": batch.status.value,
-        "requests": batch.counts.total,
-        "counts": asdict(batch.counts) if batch.status is BatchStatus.ENDED else None,
+        "requests": batch.counts.total if batch.counts_told else None,
+        "counts": asdict(batch.counts) if over and batch.counts_told else None,
         "created_at": utc(batch.created_at),
         "expires_at": utc(batch.expires_at),
         "ended_at": None if batch.ended_at is None else utc(batch.ended_at),

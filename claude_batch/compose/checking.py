@@ -66,9 +66,6 @@ def check_shown(
         )
     except UsageError as error:  # `path` may be a copy that nobody has heard of
         raise UsageError(error.message.replace(str(path), name), hint=error.hint) from error
-    except KeyboardInterrupt:
-        screen.notice("interrupted while checking: nothing was sent, nothing was written")
-        raise
     finally:
         screen.checked()
     if report.invalid > MOST_SHOWN:

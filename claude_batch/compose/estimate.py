@@ -10,17 +10,17 @@ from pathlib import Path
 
 from claude_batch.compose.api import MOST_CONCURRENT
 from claude_batch.compose.checking import at_hand, check_shown, defaults_of
-from claude_batch.compose.estimate_asking import ASSUMED_TIER, Inquiry, Learned, ask
+from claude_batch.compose.estimate_asking import Inquiry, Learned, ask
 from claude_batch.compose.estimate_json import estimate_json
-from claude_batch.compose.estimate_limits import limit_sets
+from claude_batch.compose.estimate_limits import limit_notes, limit_sets
 from claude_batch.compose.terminal import print_json
-from claude_batch.config import Options, Settings
-from claude_batch.core.catalog import day_of, retirement_notice
-from claude_batch.core.count_sample import LineSample
+from claude_batch.config import Endpoint, Options, Settings
+from claude_batch.core.catalog import Catalog, day_of, model_class, retirement_notice
+from claude_batch.core.count_sample import Counted, LineSample, calibrate
 from claude_batch.core.plan import Circumstances, Pace, plan
 from claude_batch.core.plan_cost import costs_of
 from claude_batch.core.recommendation import recommend
-from claude_batch.core.workload import calibrated
+from claude_batch.core.workload import Workload, calibrated
 from claude_batch.errors import InvalidPromptsError
 from claude_batch.storage.prompt_check import ignore
 from claude_batch.storage.prompts import CheckReport, Defaults
@@ -96,7 +96,9 @@ def _read(order: EstimateOrder, path: Path, defaults: Defaults, sample: LineSamp
                 hint="mend them, or take them out",
             )
         found = read_workload(
-            path, question, progress=lambda done: screen.checking(name, done, report.size)
+            path,
+            question,
+            progress=lambda done: screen.checking(name, done, report.size, "estimating"),
         )
     finally:
         screen.checked()
@@ -116,26 +118,39 @@ def _expectation(order: EstimateOrder) -> Expectation:
 
 def _estimated(order: EstimateOrder, read: _Read, learned: Learned) -> Estimated:
     options, catalog, found = order.settings.options, read.defaults.catalog, read.found
-    sets, current = limit_sets(order.settings, learned.limits, catalog)
+    settings = order.settings
+    if order.sandbox:
+        settings = settings.model_copy(update={"endpoints": (Endpoint(name="sandbox"),)})
+    sets, current = limit_sets(settings, learned.limits, catalog)
+    calibrations = learned.counts.calibrations()
+    most = calibrated(found.most, calibrations)
     planned = plan(
-        calibrated(found.workload, learned.counts.calibrations()),
+        calibrated(found.workload, calibrations),
         found.prefixes,
         Circumstances(
             limit_sets=sets, current=current, pace=_pace(options, learned), catalog=catalog
         ),
     )
-    assumed = current == ASSUMED_TIER and options.tier is None
     return Estimated(
         prompts=order.prompts,
         plan=planned,
+        most_output_tokens=most.output_tokens,
+        most=costs_of(most, (), catalog),
         recommendation=recommend(planned, deadline_s=options.deadline_s),
         counted=learned.counts.lines,
-        compared={model: costs_of(load, (), catalog) for model, load in found.compared.items()},
+        compared={
+            model: costs_of(_as_counted(model, load, learned, catalog), (), catalog)
+            for model, load in found.compared.items()
+        },
         routed=tuple(
             (rule or "(none)", model, requests)
             for (rule, model), requests in read.report.routed.items()
         ),
-        notes=(*learned.notes, *_notes(read, assumed=assumed)),
+        notes=(
+            *learned.notes,
+            *limit_notes(settings, learned.limits, read.report.models, catalog),
+            *_notes(read, learned),
+        ),
     )
 
 
@@ -146,10 +161,27 @@ def _pace(options: Options, learned: Learned) -> Pace:
     return replace(pace, first_token_s=learned.first_token_s)
 
 
-def _notes(read: _Read, *, assumed: bool) -> Iterator[str]:
+def _as_counted(model: str, load: Workload, learned: Learned, catalog: Catalog) -> Workload:
+    """Return what would go to `model`, corrected by all lines that its own tokenizer counted."""
+    counted = _counted_alike(model, learned, catalog)
+    return calibrated(load, {model: calibrate(counted)}) if counted else load
+
+
+def _counted_alike(model: str, learned: Learned, catalog: Catalog) -> list[Counted]:
+    tokenizer = model_class(model, catalog).tokenizer
+    return [
+        each
+        for other, counted in learned.counts.by_model.items()
+        if model_class(other, catalog).tokenizer is tokenizer
+        for each in counted
+    ]
+
+
+def _notes(read: _Read, learned: Learned) -> Iterator[str]:
     """Yield what to know before believing the figures, and before sending."""
-    if assumed:
-        yield f"nobody has said the tier: {ASSUMED_TIER} is assumed; --tier says it, --learn asks"
+    for model in read.found.compared if learned.counts.lines else ():
+        if not _counted_alike(model, learned, read.defaults.catalog):
+            yield f"{model} has another tokenizer than what was counted: its figures are estimates"
     today = day_of(time.time())
     for model in dict.fromkeys((*read.report.models, *read.found.compared)):
         if read.defaults.catalog.card(model) is None:

@@ -21,6 +21,11 @@ def estimate_json(found: Estimated) -> dict[str, Any]:
         "counted_lines": found.counted,
         "models": [_model(model) for model in plan.costs.models],
         "cost": _costs(plan.costs),
+        "at_most": {
+            "output_tokens": round(found.most_output_tokens),
+            "live": found.most.live.high,
+            "batch": found.most.batch.high,
+        },
         "live": [_live(option, plan.current) for option in plan.live],
         "batch": {
             "usual_seconds": plan.batch.usual_seconds,

@@ -14,11 +14,13 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from claude_batch.compose.answers import answer_desk
 from claude_batch.compose.api import Api
 from claude_batch.compose.pool import endpoint_specs
 from claude_batch.compose.requests import marked_requests
+from claude_batch.compose.stdout import Stdout, form_of
 from claude_batch.compose.telling import ending_of
 from claude_batch.config import Options, Pool
 from claude_batch.core.batch_model import LeftForLive
@@ -33,17 +35,15 @@ from claude_batch.core.snapshot import Phase, Snapshot
 from claude_batch.engine.clock import LoopClock
 from claude_batch.engine.live import LiveRun, Parts
 from claude_batch.engine.shutdown import Interruption, signals_ask
-from claude_batch.errors import CheckpointWriteError, ClaudeBatchError, Exit
+from claude_batch.errors import ClaudeBatchError, Exit
 from claude_batch.storage.caches.lookup import CacheDesk
+from claude_batch.storage.daemon import in_daemon
 from claude_batch.storage.entries import read_checkpoint
 from claude_batch.storage.journal import Closed, JournalFile, Opened
 from claude_batch.storage.opening import OpenRun, Wanted
-from claude_batch.storage.output import Printer, as_is, as_text
 from claude_batch.storage.results import ResultsFile, utc
 from claude_batch.storage.source import FileSource
 from claude_batch.ui.screen import Screen
-
-STDOUT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +79,7 @@ class LiveDesk:
     new_only: bool
     batches: BatchStage | None = None
     _latest: Snapshot | None = None
-    _printer: Printer | None = None
-    _print_error: OSError | None = None
+    _stdout: Stdout | None = None
     _interruption: Interruption = field(default_factory=Interruption)
 
     def work(self) -> int:
@@ -91,7 +90,8 @@ class LiveDesk:
             journal.opened(Opened(at=utc(time.time()), process=os.getpid(), done=done))
             try:
                 stop = asyncio.run(self._run(journal, source))
-                self._finish_printing()
+                if self._stdout is not None:
+                    self._stdout.finish()
             except ClaudeBatchError as error:
                 with suppress(ClaudeBatchError, OSError):
                     journal.closed(_closed("stopped", error.exit_code, error.message))
@@ -123,12 +123,11 @@ class LiveDesk:
         return self.options.cache or self.options.cache_url is not None
 
     async def _run(self, journal: JournalFile, source: FileSource | None) -> Stop | None:
-        loop = asyncio.get_running_loop()
         self._interruption = Interruption()
         clock = LoopClock(wall=time.time())
         if self.to_stdout:
-            self._printer = self._open_printer(loop)
-        durable = self._printer.durable if self._printer else _nobody_waits
+            self._stdout = self._open_stdout()
+        durable = self._stdout.durable if self._stdout else _nobody_waits
         with (
             closing(ResultsFile(self.wanted.results, durable=durable)) as results,
             signals_ask(self._interruption),
@@ -157,10 +156,10 @@ class LiveDesk:
             if not isinstance(end, LeftForLive):
                 return end
             self.screen.notice(f"{end.reason}: the rest goes through the Messages API")
-            checkpoint = await asyncio.to_thread(read_checkpoint, self.wanted.results)
+            checkpoint = await in_daemon(lambda: read_checkpoint(self.wanted.results))
             self.opened = replace(self.opened, checkpoint=checkpoint)
         if source is None:
-            source = await asyncio.to_thread(self._source)
+            source = await in_daemon(self._source)
         answers = answer_desk(
             self.options, self.api, dedupe=self.wanted.dedupe, warn=self.screen.notice
         )
@@ -211,12 +210,19 @@ class LiveDesk:
         return Scheduler(settings, now=now)
 
     def _price(self, model: str, usage: Usage) -> float | None:
+        """Return the dollars a reply cost; None where the price, or what it used, is not known."""
+        if not usage.prompt_tokens:  # there is no prompt without a token: it was not told
+            return None
         return cost_usd(model, usage, self.catalog)
 
     def _expected_price(self, request: Request, output_tokens: float) -> float:
         """Return the probable price of a request; what has no price does not fit any bound."""
         price = expected_cost_usd(
-            request.model, request.input_tokens, output_tokens, catalog=self.catalog
+            request.model,
+            request.input_tokens,
+            output_tokens,
+            terms=request.terms,
+            catalog=self.catalog,
         )
         return math.inf if price is None else price
 
@@ -236,33 +242,17 @@ class LiveDesk:
         self._latest = snapshot
         self.screen.publish(snapshot)
 
-    def _open_printer(self, loop: asyncio.AbstractEventLoop) -> Printer:
-        def failed(error: OSError) -> None:
-            self._print_error = error
-            with suppress(RuntimeError):  # the loop is over: nobody is left to be told
-                loop.call_soon_threadsafe(self._interruption.ask, signal.SIGPIPE)
-
-        return Printer(
-            self.wanted.results,
-            STDOUT,
-            form=as_text if self.options.format == "text" else as_is,
+    def _open_stdout(self) -> Stdout:
+        loop, interruption = asyncio.get_running_loop(), self._interruption
+        return Stdout(
+            results=self.wanted.results,
+            form=form_of(self.options.format),
             start=self.opened.checkpoint.size if self.new_only else 0,
-            failed=failed,
+            gone=partial(loop.call_soon_threadsafe, interruption.ask, signal.SIGPIPE),
         )
 
-    def _finish_printing(self) -> None:
-        """Wait for a reader that is slow; raise if stdout failed but for a reader that left."""
-        if self._printer is not None:
-            self._printer.finish()
-        error = self._print_error
-        if error is not None and not isinstance(error, BrokenPipeError):
-            raise CheckpointWriteError(
-                f"stdout: {error.strerror}",
-                hint=f"the results are in {self.wanted.results}; the same command goes on",
-            ) from error
-
     def _exit_code(self, stop: Stop | None) -> int:
-        if self._print_error is not None:
+        if self._stdout is not None and self._stdout.error is not None:
             return Exit.READER_GONE
         if stop is not None and stop.kind is StopKind.INTERRUPTED:
             return 128 + (self._interruption.signal_number or signal.SIGINT)

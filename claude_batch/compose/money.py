@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-import typer
-
+from claude_batch.compose.terminal import confirmed
 from claude_batch.config import Options
 from claude_batch.core.catalog import BUNDLED, Catalog
+from claude_batch.core.dollars import dollars
 from claude_batch.core.model import Request
-from claude_batch.core.pricing import expected_cost_usd
-from claude_batch.errors import Exit, UsageError
+from claude_batch.core.plan_cost import costs_of
+from claude_batch.core.workload import OutputBasis, Workload, WorkloadFold
+from claude_batch.errors import UsageError
 from claude_batch.storage.catalog_file import read_prices
+from claude_batch.storage.workload import Expectation
+from claude_batch.ui.estimate_words import BASES
 
 MOST_LOOKED_AT = 50_000
-"""Requests whose price is worked out one by one; of a larger file, the first so many stand for
-all."""
+"""Requests that are looked at one by one; of a larger file, the first so many stand for all."""
 
-LIKELY_OUTPUT_TOKENS = 256
-"""What an answer is taken to have, if `max_tokens` allows as much: nothing is known yet."""
+_FAR = 3.0
+"""A guess is not trusted where what it may come to at most is so many times --confirm-above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What is left of a run: with answers of a likely length, and with the longest possible."""
+
+    likely: Workload
+    most: Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a run will probably cost, and at most; `unknown` are models without a price. USD."""
+    """What a run will probably cost, and at most (USD), as far as prices are known."""
 
     likely_usd: float
     most_usd: float
-    unknown: frozenset[str]
+    basis: OutputBasis
 
 
 def catalog_for(options: Options) -> Catalog:
@@ -37,45 +47,58 @@ def catalog_for(options: Options) -> Catalog:
     return BUNDLED if options.prices is None else read_prices(options.prices)
 
 
-def forecast(requests: Iterator[Request], total: int, catalog: Catalog, *, batch: bool) -> Forecast:
-    """Return what `total` requests will cost, judged by the first of them."""
-    likely = most = 0.0
+def look_ahead(
+    requests: Iterator[Request], total: int, expectation: Expectation, catalog: Catalog
+) -> Outlook:
+    """Return what `total` requests amount to, judged by the first of them."""
+    likely, most = (
+        WorkloadFold(output_basis=basis, catalog=catalog)
+        for basis in (expectation.basis, OutputBasis.BOUND)
+    )
     seen = 0
-    unknown: set[str] = set()
     for request in islice(requests, MOST_LOOKED_AT):
         seen += 1
-        outputs = (min(LIKELY_OUTPUT_TOKENS, request.max_tokens), request.max_tokens)
-        usual, bound = (
-            expected_cost_usd(
-                request.model, request.input_tokens, output, batch=batch, catalog=catalog
-            )
-            for output in outputs
-        )
-        if usual is None or bound is None:
-            unknown.add(request.model)
-            continue
-        likely, most = likely + usual, most + bound
+        expected = expectation.of(request.max_tokens)
+        likely.add(request.model, request.input_tokens, expected, request.terms)
+        most.add(request.model, request.input_tokens, request.max_tokens, request.terms)
     scale = total / seen if seen else 0.0
-    return Forecast(likely_usd=likely * scale, most_usd=most * scale, unknown=frozenset(unknown))
+    return Outlook(likely=likely.workload().times(scale), most=most.workload().times(scale))
 
 
-def refuse_unpriced(found: Forecast) -> None:
-    """Refuse to bound the cost of what has no price."""
-    if found.unknown:
-        names = ", ".join(sorted(found.unknown))
+def forecast(outlook: Outlook, catalog: Catalog, *, batch: bool) -> Forecast:
+    """Return what that will cost; what has no price is left out of the sums."""
+    likely, most = (
+        [each.batch if batch else each.live for each in costs_of(workload, (), catalog).models]
+        for workload in (outlook.likely, outlook.most)
+    )
+    return Forecast(
+        likely_usd=sum(each.usd or 0.0 for each in likely),
+        most_usd=sum(each.high or 0.0 for each in most),
+        basis=outlook.likely.output_basis,
+    )
+
+
+def refuse_unpriced(models: Iterable[str], catalog: Catalog) -> None:
+    """Refuse to bound the cost of what has no price. Raises UsageError."""
+    cards = {model: catalog.card(model) for model in models}
+    unknown = sorted(model for model, card in cards.items() if card is None or card.price is None)
+    if unknown:
         raise UsageError(
-            f"--max-cost cannot be kept: the price of {names} is not known",
+            f"--max-cost cannot be kept: the price of {', '.join(unknown)} is not known",
             hint="give its price with --prices FILE, or leave --max-cost out",
         )
 
 
-def ask_if_expensive(found: Forecast, options: Options) -> None:
-    """Ask before more than --confirm-above is spent; leaves when refused."""
-    if found.likely_usd <= options.confirm_above:
-        return
-    question = (
-        f"This will cost about {found.likely_usd:,.2f} USD (at most {found.most_usd:,.2f}, if "
-        "every answer uses all of its max_tokens). Go on?"
+def may_spend(found: Forecast, options: Options) -> bool:
+    """Return whether the run may go on: more than --confirm-above is asked for first.
+
+    So is a run that is only guessed to cost less, and might cost far more.
+    """
+    above = options.confirm_above
+    risky = found.basis is OutputBasis.GUESSED and found.most_usd > _FAR * above
+    if found.likely_usd <= above and not risky:
+        return True
+    return confirmed(
+        f"About {dollars(found.likely_usd)} (answers {BASES[found.basis]}), at most "
+        f"{dollars(found.most_usd)} if they use all of their max_tokens. Go on?"
     )
-    if not typer.confirm(question, err=True):
-        raise typer.Exit(Exit.BOUNDED)

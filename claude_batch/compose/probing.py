@@ -27,7 +27,7 @@ _REMEDIES = {
     FailureKind.INVALID_RESPONSE: "what answers there does not speak the API of its provider: "
     "look at base_url and provider",
     FailureKind.REQUEST_REJECTED: "name a model that it serves: --model ID",
-    FailureKind.MODEL_FORBIDDEN: "the key may not use this model: name another, or ask for access",
+    FailureKind.MODEL_FORBIDDEN: "this model may not be used here: name another, or ask for access",
     FailureKind.ENDPOINT_REJECTED: "the key is wrong, expired or of another place: look at the "
     "variable that holds it",
     FailureKind.RUN_REFUSED: "the account will not be served: look at its credit and spend limits",

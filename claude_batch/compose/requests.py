@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 
 from claude_batch.core.catalog import Catalog
 from claude_batch.core.model import Request
-from claude_batch.core.prefix import Lifetime
+from claude_batch.core.prefix import Lifetime, PrefixPlan
 from claude_batch.core.prefix_saving import report
 from claude_batch.storage.entries import Done
 from claude_batch.storage.opening import OpenRun, Wanted, left_out
 from claude_batch.storage.prefixing import marked, plan_prefixes
+from claude_batch.storage.prompt_check import ignore
 from claude_batch.storage.prompts import read_requests
 from claude_batch.ui.screen import Screen
 
@@ -26,6 +27,7 @@ def requests_left(
     among: Callable[[int], bool] = _any,
     estimated: bool = True,
     done_too: bool = False,
+    progress: Callable[[int], None] = ignore,
 ) -> Iterator[Request]:
     """Yield what is left to be done, of the lines `among` which it is looked for.
 
@@ -43,8 +45,17 @@ def requests_left(
         skip=lambda line: line in done or line in out or not among(line),
         expected=(identity.size, identity.sha256),
         estimated=estimated,
+        progress=progress,
     )
     return (request for request in requests if not ids or request.custom_id not in ids)
+
+
+def models_left(opened: OpenRun, wanted: Wanted) -> frozenset[str]:
+    """Return all models that requests may go to: as the check found, else by a look at each."""
+    if opened.checked is not None:
+        return frozenset(opened.checked.models)
+    left = requests_left(opened, wanted, estimated=False)
+    return frozenset(request.model for request in left)
 
 
 def marked_requests(
@@ -62,7 +73,25 @@ def marked_requests(
     left = requests_left(opened, wanted, done_too=done_too)
     if wanted.cache_prefix != "auto":
         return left
-    lifetime: Lifetime = "5m"
-    plan = plan_prefixes(requests_left(opened, wanted), lifetime, catalog)
+    return marked(left, prefix_plan(opened, wanted, "5m", catalog, screen))
+
+
+def prefix_plan(
+    opened: OpenRun, wanted: Wanted, lifetime: Lifetime, catalog: Catalog, screen: Screen
+) -> PrefixPlan:
+    """Return which beginnings are worth caching, said on the screen, as is how far the pass is.
+
+    Takes a pass over the prompts: call it off the event loop.
+    """
+    size = opened.identity.size
+
+    def progress(done: int) -> None:
+        screen.checking(wanted.prompts, done, size, "looking for shared beginnings in")
+
+    try:
+        left = requests_left(opened, wanted, progress=progress)
+        plan = plan_prefixes(left, lifetime, catalog)
+    finally:
+        screen.checked()
     screen.notice(f"--cache-prefix: {report(plan.prefixes.values(), lifetime, catalog)}")
-    return marked(left, plan)
+    return plan

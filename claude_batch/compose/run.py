@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from claude_batch.compose.api import Api
 from claude_batch.compose.batch import BatchDesk
 from claude_batch.compose.batch_mode import Crossroads, TypedMode, refuse_detached
 from claude_batch.compose.checking import check_shown, defaults_of
-from claude_batch.compose.live import STDOUT, LiveDesk, finished_snapshot
-from claude_batch.compose.money import ask_if_expensive, catalog_for, forecast, refuse_unpriced
-from claude_batch.compose.requests import requests_left
+from claude_batch.compose.finding import journal_of, newest_unfinished
+from claude_batch.compose.live import LiveDesk, finished_snapshot
+from claude_batch.compose.money import (
+    catalog_for,
+    forecast,
+    look_ahead,
+    may_spend,
+    refuse_unpriced,
+)
+from claude_batch.compose.requests import models_left, requests_left
+from claude_batch.compose.stdout import STDOUT, form_of
 from claude_batch.compose.telling import tell_left_running, tell_opened
 from claude_batch.config import Options, Settings
-from claude_batch.core.catalog import Catalog
 from claude_batch.core.routing import routes_of_text
-from claude_batch.errors import CheckpointError, Exit, UsageError
+from claude_batch.errors import CheckpointMismatchError, Exit, UsageError
 from claude_batch.storage.files import locked
-from claude_batch.storage.journal import read_journal
 from claude_batch.storage.opening import OpenRun, Wanted, open_run
-from claude_batch.storage.output import as_is, as_text, print_results
+from claude_batch.storage.output import print_results
 from claude_batch.storage.prompts import CheckReport, Defaults, InvalidLine
 from claude_batch.storage.results import utc
 from claude_batch.storage.run_files import (
     STDIN,
     default_results,
     refuse_as_stdout,
+    refuse_odd_name,
+    refuse_own_prompts,
     refuse_unreadable,
     set_aside,
 )
-from claude_batch.storage.run_index import remember_run, runs_below
-from claude_batch.storage.run_status import is_unfinished
+from claude_batch.storage.run_index import remember_run
+from claude_batch.storage.workload import Expectation, mean_output
 from claude_batch.ui.screen import Screen, open_screen
 
 
@@ -59,10 +69,11 @@ class RunOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeOrder:
-    """`resume`, as it was typed."""
+    """`resume`, as it was typed; `sandbox`: the environment asks for no other run."""
 
     results: Path | None
     settings: Settings
+    sandbox: bool
     typed: TypedMode
     new_only: bool
     retry_errored: bool
@@ -105,15 +116,19 @@ def run_on(screen: Screen, order: RunOrder) -> int:
 
 def resume(order: ResumeOrder) -> int:
     """Go on with an interrupted run, as its journal tells it; return the exit code."""
-    results = _whole(order.results or _newest_unfinished())
-    journal = read_journal(results)
-    if journal is None:
-        raise CheckpointError(
-            f"{results}: no run has left a journal there",
-            hint="name the results file of a run; claude-batch status lists them",
+    results = _whole(order.results or newest_unfinished())
+    was = journal_of(results).identity
+    if order.sandbox and not was.sandbox:
+        raise CheckpointMismatchError(
+            f"{results} belongs to a run with the real API, but the environment asks for the "
+            "sandbox",
+            hint="unset CLAUDE_BATCH_SANDBOX and CLAUDE_BATCH_SCENARIO to go on with it",
         )
-    was = journal.identity
-    refuse_unreadable(was.prompts_path)
+    refuse_unreadable(
+        was.prompts_path,
+        hint=f"was it moved? claude-batch run PROMPTS --out {shlex.quote(str(results))} goes on, "
+        "from where they lie now and with the options that the run was begun with",
+    )
     wanted = Wanted(
         prompts=was.prompts_path,
         results=results,
@@ -143,16 +158,6 @@ def _whole(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links
 
 
-def _newest_unfinished() -> Path:
-    unfinished = [path for path in runs_below(Path.cwd()) if is_unfinished(path)]
-    if not unfinished:
-        raise CheckpointError(
-            "there is no unfinished run in or below this folder",
-            hint="name its results file: claude-batch resume RESULTS",
-        )
-    return unfinished[-1]
-
-
 def _to_stdout(options: Options) -> bool:
     return not sys.stdout.isatty() if options.stdout is None else options.stdout
 
@@ -169,6 +174,9 @@ def _carry_out(screen: Screen, wanted: Wanted, order: RunOrder | ResumeOrder) ->
     options = order.settings.options
     if _to_stdout(options):
         refuse_as_stdout(STDOUT, wanted.results, Path(wanted.prompts))
+    for path in (wanted.results, Path(wanted.scenario or "")):
+        refuse_odd_name(path)
+    refuse_own_prompts(wanted.prompts, wanted.results)
     api = Api(
         options=options,
         endpoints=order.settings.endpoints,
@@ -181,7 +189,7 @@ def _carry_out(screen: Screen, wanted: Wanted, order: RunOrder | ResumeOrder) ->
             remember_run(wanted.results)
             tell_opened(screen, wanted, opened)
             if opened.is_done:
-                return _show_again(screen, wanted, opened, options)
+                return _show_again(screen, wanted, opened, order)
             return _work_off(screen, wanted, opened, order, api)
     finally:
         screen.close(None, None)
@@ -194,6 +202,17 @@ def _work_off(
     options = order.settings.options
     api.open()
     catalog = catalog_for(options)
+    left = opened.identity.total - opened.checkpoint.tally.done
+    if options.max_cost is not None:
+        refuse_unpriced(models_left(opened, wanted), catalog)
+    outlook = cache(
+        lambda: look_ahead(
+            requests_left(opened, wanted),
+            left,
+            Expectation(mean=mean_output(wanted.results)),
+            catalog,
+        )
+    )
     way = Crossroads(
         wanted=wanted,
         opened=opened,
@@ -202,10 +221,13 @@ def _work_off(
         api=api,
         catalog=catalog,
         screen=screen,
+        outlook=outlook,
     ).choose()
-    _mind_the_cost(wanted, opened, order, catalog, batch=way.endpoint is not None)
-    if way.endpoint is not None and (options.cache or options.cache_url or wanted.dedupe):
-        screen.notice("--cache and --dedupe are for live requests: batches are sent in full")
+    asks = not (wanted.sandbox or order.yes) and sys.stdin.isatty() and sys.stderr.isatty()
+    foreseen = cache(lambda: forecast(outlook(), catalog, batch=way.endpoint is not None))
+    if asks and not may_spend(foreseen(), options):
+        screen.notice("nothing was sent", "--yes asks nothing; --confirm-above asks later")
+        return Exit.BOUNDED
     batches = BatchDesk(
         wanted=wanted,
         opened=opened,
@@ -230,27 +252,6 @@ def _work_off(
     return desk.work()
 
 
-def _mind_the_cost(
-    wanted: Wanted,
-    opened: OpenRun,
-    order: RunOrder | ResumeOrder,
-    catalog: Catalog,
-    *,
-    batch: bool,
-) -> None:
-    """Refuse a bound that cannot be kept; ask before the run gets expensive."""
-    options = order.settings.options
-    asks = not (wanted.sandbox or order.yes) and sys.stdin.isatty() and sys.stderr.isatty()
-    if options.max_cost is None and not asks:
-        return
-    left = opened.identity.total - opened.checkpoint.tally.done
-    found = forecast(requests_left(opened, wanted), left, catalog, batch=batch)
-    if options.max_cost is not None:
-        refuse_unpriced(found)
-    if asks:
-        ask_if_expensive(found, options)
-
-
 def _open(wanted: Wanted, screen: Screen, api: Api, typed: TypedMode) -> OpenRun:
     def before_start() -> None:
         refuse_detached(typed, mode=wanted.mode, sandbox=wanted.sandbox)
@@ -266,12 +267,15 @@ def _open(wanted: Wanted, screen: Screen, api: Api, typed: TypedMode) -> OpenRun
     return open_run(wanted, check_file=check_file, before_start=before_start)
 
 
-def _show_again(screen: Screen, wanted: Wanted, opened: OpenRun, options: Options) -> int:
-    """Print the results of a run that is done, and end as it did."""
+def _show_again(
+    screen: Screen, wanted: Wanted, opened: OpenRun, order: RunOrder | ResumeOrder
+) -> int:
+    """Print the results of a run that is done, none of them new, and end as it did."""
+    options = order.settings.options
     snapshot = finished_snapshot(opened, wanted)
     screen.close(snapshot, None)
-    if _to_stdout(options):
-        form = as_text if options.format == "text" else as_is
+    if _to_stdout(options) and not order.new_only:
+        form = form_of(options.format)
         print_results(wanted.results, STDOUT, form=form, wanted=lambda _: True, ordered=False)
     complete = not snapshot.failed and not opened.identity.invalid
     return Exit.SUCCEEDED if complete else Exit.SOME_FAILED

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from claude_batch.compose.finding import no_run_at
 from claude_batch.compose.telling import shown
 from claude_batch.compose.terminal import print_json
 from claude_batch.core.batch_model import ChunkView
 from claude_batch.core.model import ResultType
-from claude_batch.errors import CheckpointError, ClaudeBatchError
+from claude_batch.errors import ClaudeBatchError
 from claude_batch.storage.batch_journal import read_batches
 from claude_batch.storage.results import utc
 from claude_batch.storage.run_index import runs_below
@@ -78,10 +79,7 @@ class _Run:
 def _one(results: Path) -> RunStatus:
     status = run_status(results.absolute())
     if status is None:
-        raise CheckpointError(
-            f"{results}: no run has left a journal there",
-            hint="claude-batch status, without a name, lists the runs in and below this folder",
-        )
+        raise no_run_at(results)
     return status
 
 
@@ -122,7 +120,7 @@ def _json(run: _Run) -> dict[str, Any]:
         "degraded": tally.degraded,
         "endpoints": dict(status.endpoints),
         "started_at": identity.started_at,
-        "last_activity_at": status.last_activity_at,
+        "last_activity_at": utc(status.last_activity_at),
         "batches": [_batch_json(chunk, time.time()) for chunk in run.batches],
     }
 

@@ -120,13 +120,20 @@ def _under_way(snapshot: Snapshot | None) -> str:
     return f"; {open_ones:,} {goes} on at the API, and resume collects what comes of it"
 
 
+def _only(snapshot: Snapshot | None) -> str:
+    """Return the options with which `results` shows what did not succeed."""
+    kinds = ("errored", "canceled", "expired")
+    met = [kind for kind in kinds if snapshot and getattr(snapshot, kind)]
+    return " ".join(f"--only {kind}" for kind in met or kinds[:1])
+
+
 def _finished(code: int, opened: OpenRun, snapshot: Snapshot | None, results: Path) -> Ending:
     failed = snapshot.failed if snapshot else 0
     name = shlex.quote(shown(results))
     if failed:
         return Ending(
             message=f"finished; {failed:,} did not succeed",
-            look_command=f"claude-batch results {name} --only errored",
+            look_command=f"claude-batch results {name} {_only(snapshot)}",
             resume_command=f"claude-batch resume --retry-errored {name}",
             exit_code=code,
         )
@@ -149,7 +156,7 @@ def _why(code: int, stop: Stop) -> str:
         case StopKind.ENDPOINT:
             return f"the endpoint refuses the credential: {stop.message}"
         case StopKind.MODEL:
-            return f"the key may not use a model: {stop.message}"
+            return f"no endpoint lets a model be used: {stop.message}"
         case StopKind.ALIKE:
             return (
                 f"stopped: the first replies all failed alike, nothing was recorded for them: "

@@ -19,7 +19,12 @@ def require_yes(question: str, *, otherwise: str) -> None:
     """Ask on the terminal. Raises UsageError, saying `otherwise`, for any answer but yes."""
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(question, hint="say --yes: there is no terminal to ask at")
+    if not confirmed(question):
+        raise UsageError(otherwise, hint="answer y, or say --yes")
+
+
+def confirmed(question: str) -> bool:
+    """Ask on the terminal, and return whether the answer is yes."""
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise UsageError(otherwise, hint="answer y, or say --yes")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

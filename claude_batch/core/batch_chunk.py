@@ -95,10 +95,10 @@ class ChunkRun:
                 return None
 
     def is_match(self, batch: BatchView) -> bool:
-        """Tell whether a batch may have come of its create, by its size and age."""
+        """Tell whether a batch may have come of its create, by its age and, if told, its size."""
         first, last = self.window
         return (
-            batch.counts.total == self.count
+            (batch.counts.total == self.count or not batch.counts_told)
             and first <= batch.created_at <= last
             and batch.id not in self.excluded
         )

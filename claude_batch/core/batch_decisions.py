@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +19,9 @@ class BatchSettings:
     `most_queued` requests may wait at the API; a batch may take `list_lag_s` to be listed or
     found; `detach`: leave once all is submitted; `give_up_missing`: send the requests of batches
     that the API does not know again; no batch is created that `max_cost_usd` might not cover. At
-    `live_at` (monotonic) batches are given up for live mode.
+    `live_at` (monotonic) batches are given up for live mode; so they are before they begin, where
+    the endpoint only errs for `probe_patience_s` when asked for them. `endpoint` is its name in
+    messages.
     """
 
     draw: Callable[[], float]
@@ -26,11 +29,13 @@ class BatchSettings:
     most_queued: int = 500_000
     list_lag_s: float = 300.0
     patience_s: float = 3600.0
+    probe_patience_s: float = math.inf
     first_poll_s: float = 5.0
     detach: bool = False
     give_up_missing: bool = False
     live_at: float | None = None
     max_cost_usd: float | None = None
+    endpoint: str = "this endpoint"
 
 
 @dataclass(frozen=True, slots=True)

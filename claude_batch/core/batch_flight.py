@@ -24,6 +24,7 @@ from claude_batch.core.batch_rules import (
     poll_interval_s,
 )
 from claude_batch.core.decisions import Stop, StopKind
+from claude_batch.core.duration import duration
 from claude_batch.core.model import Failure, FailureKind
 from claude_batch.core.packing import Chunk
 
@@ -257,11 +258,15 @@ class Flight:
         )
         return max(wait_s, failure.headers.retry_after_s or 0.0)
 
+    def silent_s(self, now: float) -> float:
+        """Return how long ago the API has answered last, or the run begun."""
+        return now - self._last_success_at
+
     def lose_patience(self, failure: Failure, now: float) -> None:
         """Stop the run if a failure is about all of it, or nothing has worked for too long."""
-        silent_s = now - self._last_success_at
+        silent_s = self.silent_s(now)
         if silent_s > self._settings.patience_s:
-            why = f"no answer for {silent_s / 60:.4g} minutes; last: {failure.message}"
+            why = f"no answer for {duration(silent_s)}; last: {failure.message}"
             self.stop = self.stop or Stop(kind=StopKind.PATIENCE, message=why)
         self.stop = self.stop or fatal_stop(failure)
 

@@ -119,6 +119,7 @@ class KnownChunk:
     batch_id: str | None = None
     created_at: float | None = None
     expires_at: float | None = None
+    cancel_requested: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -128,11 +129,12 @@ class KnownChunk:
     @property
     def view(self) -> ChunkView:
         """The chunk for a screen."""
+        canceling = self.cancel_requested and self.state is ChunkState.WAITING
         return ChunkView(
             chunk=self.number,
             batch_id=self.batch_id,
             requests=len(self.lines),
-            state=self.state,
+            state=ChunkState.CANCELING if canceling else self.state,
             created_at=self.created_at,
             expires_at=self.expires_at,
         )
@@ -183,11 +185,17 @@ class BatchHistory:
             case BatchCollected():
                 self._collected(record)
             case BatchCancelRequested():
-                self.canceled_by[record.id] = record.by
+                self._cancel_requested(record)
             case BatchShapesProved():
                 self.shapes.update(record.shapes)
             case ModeChosen():
                 self.mode = record
+
+    def _cancel_requested(self, record: BatchCancelRequested) -> None:
+        self.canceled_by[record.id] = record.by
+        for chunk in self.open_chunks:
+            if chunk.batch_id == record.id:
+                self._change(chunk.number, cancel_requested=True)
 
     def _change(self, number: int, **changes: object) -> None:
         if number in self.chunks:

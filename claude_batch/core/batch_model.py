@@ -37,7 +37,10 @@ class BatchCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
-    """A batch as the API tells it. `has_results`: it says that there are results to fetch."""
+    """A batch as the API tells it. `has_results`: it says that there are results to fetch.
+
+    Of one without `counts_told` it says not, or not in full, how many requests it has.
+    """
 
     id: str
     status: BatchStatus
@@ -47,18 +50,21 @@ class BatchView:
     ended_at: float | None = None
     archived_at: float | None = None
     has_results: bool = False
+    counts_told: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPage:
     """Some batches, newest first; `last_id` leads on to older ones while `has_more`.
 
-    `server_time` is the Date header.
+    `unread` counts those that have no id or no time, and are left out. `server_time` is the Date
+    header.
     """
 
     batches: tuple[BatchView, ...]
     has_more: bool
     last_id: str | None
+    unread: int = 0
     server_time: float | None = None
 
 
@@ -98,7 +104,8 @@ class ChunkView:
 class BatchLine:
     """One line of a batch's results. `payload` is the message, or the error object, as JSON.
 
-    It is empty for canceled and expired; `error_type` is the API's, for errored ones.
+    It is empty for canceled and expired; `error_type` is the API's, for errored ones;
+    `stop_reason` is the message's.
     """
 
     wire_id: str
@@ -106,6 +113,7 @@ class BatchLine:
     payload: bytes = b""
     usage: Usage = field(default_factory=Usage)
     error_type: str | None = None
+    stop_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +126,13 @@ class StoredBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftForLive:
-    """Batches will not do: the requests without a result are to go through the Messages API."""
+    """Batches will not do: the requests without a result are to go through the Messages API.
+
+    `no_batches`: there are none here, as was found before anything was sent; elsewhere may be some.
+    """
 
     reason: str
+    no_batches: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

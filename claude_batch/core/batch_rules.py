@@ -9,10 +9,10 @@ from enum import StrEnum
 from claude_batch.core.batch_history import BY_DEADLINE, BY_USER
 from claude_batch.core.batch_model import BatchLine
 from claude_batch.core.decisions import Stop, StopKind
+from claude_batch.core.dollars import dollars
 from claude_batch.core.duration import duration
 from claude_batch.core.model import Failure, FailureKind, ResultType
 from claude_batch.core.plan import LONGEST_BATCH_S, USUAL_BATCH_S
-from claude_batch.core.recommendation import dollars
 
 RESULTS_KEPT_S = 29 * 86_400.0
 
@@ -26,6 +26,9 @@ FIRST_RETRY_S = 1.0
 MOST_RETRY_S = 60.0
 FIRST_HOLD_S = 30.0
 MOST_HOLD_S = 600.0
+
+LEAST_BATCH_S = 1800.0
+"""How long `--mode auto` gives a batch that it has chosen, at least, before it goes live."""
 
 CANCELING_S = 600.0
 """What we allow a canceled batch to take to its end, when a deadline is near."""
@@ -42,7 +45,11 @@ FINAL_ERRORS = frozenset(
 )
 """Errors that the same request would meet again. Any other type, known or not, is the server's."""
 
+MOST_STRANGE = 3
+"""Answers that are none, after which an endpoint is taken to have no batches."""
+
 _NOT_HERE = frozenset({404, 405})
+_NOT_IMPLEMENTED = 501
 _TOO_LARGE = 413
 _WAITS = frozenset({FailureKind.RATE_LIMITED, FailureKind.RAMP_LIMITED, FailureKind.OVERLOADED})
 
@@ -55,12 +62,13 @@ def batch_error_is_final(error_type: str | None) -> bool:
 def is_final(line: BatchLine, *, attempts: int, max_attempts: int, canceled_by: str | None) -> bool:
     """Tell whether a line of results ends its request; otherwise it goes into another batch.
 
-    `attempts` counts this submission. Nothing of a batch that the user canceled is bought again.
+    `attempts` counts this submission. What somebody canceled is final, wherever that was done, and
+    so is all of a batch that was canceled with `claude-batch batches cancel`.
     """
     if line.type is ResultType.SUCCEEDED or canceled_by == BY_USER:
         return True
-    if line.type is ResultType.CANCELED and canceled_by == BY_DEADLINE:
-        return False
+    if line.type is ResultType.CANCELED:
+        return canceled_by != BY_DEADLINE
     if line.type is ResultType.ERRORED and batch_error_is_final(line.error_type):
         return True
     return attempts >= max_attempts
@@ -88,7 +96,15 @@ def refusal(failure: Failure) -> Refusal:
 
 def not_here(failure: Failure) -> bool:
     """Tell whether an endpoint says that it has no batches."""
-    return failure.kind is FailureKind.REQUEST_REJECTED and failure.status in _NOT_HERE
+    rejected = failure.kind is FailureKind.REQUEST_REJECTED and failure.status in _NOT_HERE
+    return rejected or failure.status == _NOT_IMPLEMENTED
+
+
+def speaks_no_batches(failure: Failure, *, asked: int) -> bool:
+    """Tell whether an endpoint that was `asked` for its newest batch has shown to have none."""
+    if failure.kind is FailureKind.INVALID_RESPONSE:  # a page for people, say
+        return asked >= MOST_STRANGE
+    return not_here(failure) or failure.kind is FailureKind.REQUEST_REJECTED
 
 
 def fatal_stop(failure: Failure) -> Stop | None:
@@ -132,7 +148,6 @@ class Prospects:
     `deadline_s` is what is left until the deadline, `live_eta_s` what the Messages API would take.
     """
 
-    requests: int
     has_batches: bool
     deadline_s: float | None = None
     live_eta_s: float | None = None
@@ -163,14 +178,17 @@ def choose_mode(prospects: Prospects) -> Choice:
     spare_s = prospects.deadline_s - live_s
     left = duration(prospects.deadline_s)
     late = f"the deadline is in {left}, live would take {duration(live_s)}"
-    if live_s > LONGEST_BATCH_S and spare_s < USUAL_BATCH_S:
+    usual = duration(USUAL_BATCH_S)
+    if spare_s < USUAL_BATCH_S and live_s > LONGEST_BATCH_S:
         return Choice(mode=Mode.BATCH, reason=f"batch: {late}; a batch takes a day at most{saving}")
-    if spare_s < USUAL_BATCH_S:
+    if live_s > prospects.deadline_s >= USUAL_BATCH_S:
         return Choice(
-            mode=Mode.LIVE,
-            reason=f"live: {late}, and a batch usually needs up to {duration(USUAL_BATCH_S)}",
+            mode=Mode.BATCH, reason=f"batch: {late}; a batch is usually done within {usual}{saving}"
         )
-    after_s = live_after_s(prospects.deadline_s, live_s)
+    if spare_s < USUAL_BATCH_S:
+        reason = f"live: {late}, and a batch usually needs up to {usual}"
+        return Choice(mode=Mode.LIVE, reason=reason)
+    after_s = max(LEAST_BATCH_S, live_after_s(prospects.deadline_s, live_s))
     return Choice(
         mode=Mode.BATCH,
         reason=f"batch: {late}{saving}; what is late after {duration(after_s)} goes live",

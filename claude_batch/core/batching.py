@@ -10,6 +10,7 @@ somebody else's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from claude_batch.core.batch_decisions import (
@@ -40,11 +41,14 @@ from claude_batch.core.batch_rules import (
     growing_s,
     not_here,
     refusal,
+    speaks_no_batches,
 )
 from claude_batch.core.decisions import Stop, StopKind
+from claude_batch.core.dollars import dollars
 from claude_batch.core.line_ranges import LineRanges
 from claude_batch.core.model import Failure
 from claude_batch.core.packing import Chunk
+from claude_batch.core.retry import COUNTED
 
 _RANK: dict[type[Act], int] = {
     GiveUp: 0,
@@ -120,9 +124,13 @@ class Batching:
         return not queued or queued + chunk.count <= self._settings.most_queued
 
     def _is_affordable(self, chunk: Chunk) -> bool:
+        return self.affords(chunk.expected_usd)
+
+    def affords(self, usd: float) -> bool:
+        """Tell whether so much more may be spent, with all that is under way."""
         most_usd = self._settings.max_cost_usd
         reserved_usd = self._spent_usd + self.flight.expected_usd
-        return most_usd is None or reserved_usd + chunk.expected_usd <= most_usd
+        return most_usd is None or reserved_usd + usd <= most_usd
 
     def _rest(self, now: float) -> Decision:
         """Return how long there is nothing to do, or that all is over."""
@@ -160,10 +168,15 @@ class Batching:
         chunk = next(iter(self._packed.values()))
         why = (
             f"the next batch ({chunk.count:,} requests) may cost up to "
-            f"{chunk.expected_usd:.2f} USD, and {self._spent_usd:.2f} of "
-            f"{self._settings.max_cost_usd:.2f} USD are spent; a higher --max-cost goes on, so may "
-            "a smaller --batch-size"
+            f"{dollars(chunk.expected_usd)}, and {dollars(self._spent_usd)} of "
+            f"{dollars(self._settings.max_cost_usd)} are spent; a higher --max-cost goes on, so "
+            "may a smaller --batch-size"
         )
+        if math.isinf(chunk.expected_usd):
+            why = (
+                f"the next batch ({chunk.count:,} requests) has a model whose price is not known: "
+                "without --max-cost it goes on"
+            )
         return Stop(kind=StopKind.COST, message=why)
 
     def end(self, outcome: Stop | LeftForLive) -> None:
@@ -188,22 +201,34 @@ class Batching:
         self.flight.succeeded(now)
         self.flight.look_for_unsettled(now, wall=wall)
 
-    def probe_failed(self, failure: Failure, now: float) -> None:
-        """Note that the newest batch could not be asked for."""
-        if not_here(failure):
-            self._not_here(failure)
-            return
-        self._probe_at = now + self.flight.retry_s(failure, self._probes)
+    def probe_failed(self, failure: Failure, now: float) -> bool:
+        """Note that the newest batch could not be told; return whether it is asked for again."""
         self._probes += 1
-        self.flight.lose_patience(failure, now)
-
-    def _not_here(self, failure: Failure) -> None:
         if self.flight:
-            why = f"the batches of this run cannot be found here: {failure.message}"
+            none = not_here(failure)
+        else:
+            none = speaks_no_batches(failure, asked=self._probes) or self._only_errs(failure, now)
+        if none:
+            self._not_here(failure, at_once=True)
+            return False
+        self._probe_at = now + self.flight.retry_s(failure, self._probes - 1)
+        self.flight.lose_patience(failure, now)
+        return self.flight.stop is None
+
+    def _only_errs(self, failure: Failure, now: float) -> bool:
+        """Tell whether the endpoint has erred for longer than live mode should wait for it."""
+        silent_s = self.flight.silent_s(now)
+        return failure.kind in COUNTED and silent_s > self._settings.probe_patience_s
+
+    def _not_here(self, failure: Failure, *, at_once: bool = False) -> None:
+        if self.flight:
+            where = self._settings.endpoint
+            why = f"{where} does not know the batches of this run: {failure.message}"
             self.end(Stop(kind=StopKind.ENDPOINT, message=why))
         else:
-            why = f"this endpoint has no Message Batches (status {failure.status})"
-            self.end(LeftForLive(reason=why))
+            what = f"status {failure.status}" if failure.status else failure.message
+            why = f"{self._settings.endpoint} has no Message Batches ({what})"
+            self.end(LeftForLive(reason=why, no_batches=at_once))
 
     def packed(self, chunks: Iterable[Chunk]) -> None:
         """Take chunks whose bodies are ready."""
@@ -233,8 +258,10 @@ class Batching:
                 self._hold(failure, now)
             case Refusal.NOT_HERE:
                 self._not_here(failure)
-            case Refusal.TOO_LARGE:
+            case Refusal.TOO_LARGE if chunk.count > 1:
                 self._again.update(chunk.lines)
+            case Refusal.TOO_LARGE:
+                pass  # nothing is smaller than one request: it has failed
             case Refusal.STOP:
                 why = f"the batch was refused: {failure.error_type}: {failure.message}"
                 self.end(fatal_stop(failure) or Stop(kind=StopKind.BATCH, message=why))

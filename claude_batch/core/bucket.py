@@ -6,13 +6,9 @@ apart, and the level may be negative: a debt, when a reply used more than was ex
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 SECONDS_PER_MINUTE = 60.0
-
-_AS_GOOD_AS_NOTHING = 1e-9
-"""A share of the capacity below which a shortage is only rounding."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,17 +40,6 @@ class Bucket:
         """Take `amount`, into debt if need be; a negative amount gives back."""
         self.level = min(self.capacity, self.level_at(now) - amount)
         self.at = max(now, self.at)
-
-    def ready_at(self, amount: float, now: float) -> float:
-        """Return the earliest time `amount` can be borne.
-
-        More than the capacity is borne by a full bucket: late rather than never.
-        """
-        missing = min(amount, self.capacity) - self.level_at(now)
-        if missing <= self.capacity * _AS_GOOD_AS_NOTHING:
-            return now
-        refill_per_s = self.refill_per_s
-        return now + missing / refill_per_s if refill_per_s > 0 else math.inf
 
     def full_in_s(self, now: float) -> float:
         """Return the seconds until nothing more is refilled."""

@@ -22,38 +22,51 @@ _NOT_IN_BATCHES = frozenset(
 """Params that the Messages API takes and batches do not (API-FACTS 4.1)."""
 
 
+SAMPLE = 3
+"""Lines of a shape that are tried, one after another, until one is not refused."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A canary and what became of it, after `attempts` tries. `started_at` is wall time."""
+    """A canary and what became of it, after `attempts` tries. `started_at` is wall time.
+
+    `rate_limited` of the tries met a 429.
+    """
 
     request: Request
     outcome: Reply | Failure
     attempts: int
     started_at: float
     latency_s: float
+    rate_limited: int = 0
 
 
 _Features = tuple[object, ...]
 
 
 class Shapes:
-    """The shapes met so far, as short digests."""
+    """The shapes that are proved, as short digests, and how many lines of others were met."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self._known = set(known)
-        self._met: set[_Features] = set()
+        self._wanted: dict[_Features, int] = {}
 
-    def is_new(self, request: Request) -> str | None:
-        """Return the digest of a shape that has not been met before, and note it; else None."""
+    def sampled(self, request: Request) -> str | None:
+        """Return the digest of a shape not yet proved, for the first lines of it; else None."""
         features = _features(request)
-        if features in self._met:
+        wanted = self._wanted.get(features, SAMPLE)
+        if not wanted:
             return None
-        self._met.add(features)
         digest = _digest(features)
         if digest in self._known:
+            self._wanted[features] = 0
             return None
-        self._known.add(digest)
+        self._wanted[features] = wanted - 1
         return digest
+
+    def proved(self, shapes: Iterable[str]) -> None:
+        """Note shapes of which a line has gone through."""
+        self._known.update(shapes)
 
 
 def shape(request: Request) -> str:

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from claude_batch.core.chance import Chance
 from claude_batch.core.estimates import Estimates
 from claude_batch.core.limits import NOTHING, Charge, Cost, LaneLimits
 from claude_batch.core.model import Failure, FailureKind, Reply, Request
 from claude_batch.core.rate_guess import RateGuess
 from claude_batch.core.retry import (
+    COUNTED,
     EPISODES,
     FIRST_BACKOFF_S,
     LIMITED,
     MAX_BACKOFF_S,
     PROBE_BACKOFF_S,
+    SHORT_WAIT_S,
     full_jitter,
     total_deadline_s,
 )
 from claude_batch.core.snapshot import LaneView
+from claude_batch.core.toll import Launches, Toll
 from claude_batch.core.window import Window
 
 OUTAGE_STREAK = 8
-"""So many failed attempts in a row, of a kind that hits everything, are an outage."""
+_OUTAGE = OUTAGE_STREAK, 2 * OUTAGE_STREAK
+"""So many failed attempts in a row, of a kind that hits everything, are an outage, if they were
+launched about in a row as well."""
 
-_RECENT = 20
-_CUT_SHARE = 0.25
-"""The window is cut when this share of the recent attempts met an overload: one stray 529 is not
+_OVERLOADS, _OF = 6, 20
+"""The window is cut when so many of so many launches met an overload: one stray 529 is not
 congestion."""
 
 
@@ -72,18 +76,30 @@ class Lane:
     window: Window
     draw: Callable[[], float]
     estimates: Estimates = field(default_factory=Estimates)
-    rate: RateGuess = field(default_factory=RateGuess)
     in_flight: int = 0
     waiting_for: str | None = None
+    trouble: str = ""
     paused_until: float = -math.inf
     streak: int = 0
     refusals: int = 0
     _probing: bool = False
-    _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    _launches: Launches = field(default_factory=Launches)
+    chance: Chance = field(init=False)
+    rate: RateGuess = field(init=False)
+    _troubles: Toll = field(init=False)
+    _overloads: Toll = field(init=False)
+    _blamed: list[tuple[float, Job]] = field(default_factory=list)
+    _has_succeeded: bool = False
+
+    def __post_init__(self) -> None:
+        self.chance = Chance(Toll(self._launches))
+        self.rate = RateGuess(self.chance)
+        self._troubles = Toll(self._launches)
+        self._overloads = Toll(self._launches)
 
     @property
     def is_well(self) -> bool:
-        """Whether not all attempts of late have met an overload."""
+        """Whether not all attempts of late have met an overload, or what looks like an outage."""
         return self.streak < OUTAGE_STREAK
 
     def ready_at(self, cost: Cost, now: float) -> float | None:
@@ -104,6 +120,7 @@ class Lane:
     def launch(self, cost: Cost, now: float) -> Charge:
         """Take an attempt in. Call only when `ready_at(cost, now)` is not after `now`."""
         self.in_flight += 1
+        self._launches.add(now)
         if not self.limits.told:
             self.rate.launched(now)
         return self.limits.charge(cost, now)
@@ -123,8 +140,9 @@ class Lane:
         self.limits.settle(attempt.charge, Cost.of_usage(reply.usage), now)
         self.limits.learn(reply.headers, attempt.charge, now)
         latency_s = now - attempt.charge.at
-        self.limits.wrote(reply.usage.output_tokens, latency_s)
-        self.estimates.learn(attempt.job.request, reply.usage)
+        if reply.usage.prompt_tokens:  # some servers do not tell
+            self.limits.wrote(reply.usage.output_tokens, latency_s)
+            self.estimates.learn(attempt.job.request, reply.usage)
         if not self.limits.told:
             self.rate.answered()
         self.window.succeeded(self.in_flight, latency_s, paced=self.limits.known)
@@ -132,7 +150,10 @@ class Lane:
         if self.streak >= OUTAGE_STREAK:
             self._come_back(now)
         self.streak = self.refusals = 0
-        self._recent.append(False)
+        self._has_succeeded = True
+        if self._blamed:
+            at = attempt.charge.at
+            self._blamed = [each for each in self._blamed if each[0] > at]
         if self.paused_until <= now:
             self.waiting_for = None
 
@@ -149,11 +170,26 @@ class Lane:
         self.window.answered = True
         if failure.kind in LIMITED:
             self._refused(attempt, failure, now)
-        elif failure.kind in EPISODES and not (shared and failure.kind is FailureKind.UNREACHABLE):
+        elif self._may_hit_everything(attempt.job, failure, shared=shared):
             self._troubled(attempt, failure, now)
-        else:
-            self._recent.append(False)
+        self.trouble = f"{failure.error_type}: {failure.message}"
         self.in_flight -= 1
+
+    def _may_hit_everything(self, job: Job, failure: Failure, *, shared: bool) -> bool:
+        if failure.kind in EPISODES:
+            return not (shared and failure.kind is FailureKind.UNREACHABLE)
+        return failure.kind in COUNTED and self._has_succeeded and not job.counted
+
+    def blame(self, attempt: Attempt) -> None:
+        """Count a failure against its request, unless it turns out that everything fails."""
+        attempt.job.counted += 1
+        self._blamed.append((attempt.charge.at, attempt.job))
+
+    def _excuse(self) -> None:
+        """Take back what was counted since anything launched has succeeded: everything fails."""
+        for _, job in self._blamed:
+            job.counted -= 1
+        self._blamed.clear()
 
     def _refused(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """Wait out a 429: the time it names, or one that grows while nothing succeeds."""
@@ -166,23 +202,33 @@ class Lane:
                 self.refusals, base_s=1.0, cap_s=MAX_BACKOFF_S, draw=self.draw
             )
             why = "429 without retry-after"
+        everybody = True
         if failure.kind is FailureKind.RAMP_LIMITED:
             self.limits.slow_down(now)
         elif self.limits.told:
-            self.limits.refuse(failure, attempt.charge, now)
+            had_plenty = self.limits.refuse(failure, attempt.charge, now)
+            by_chance = self.chance.explains(None, attempt.charge.at, now)
+            everybody = not had_plenty or not by_chance or wait_s > SHORT_WAIT_S
         else:
-            self.rate.refused(attempt.charge.at, now, wait_s=wait_s)
+            more_than_chance = self.rate.refused(attempt.charge.at, now, wait_s=wait_s)
+            everybody = more_than_chance or wait_s > SHORT_WAIT_S
+        if not everybody:
+            return
         if failure.kind is FailureKind.RAMP_LIMITED or not self._is_paced:
             self.window.cut(self.in_flight, launched_at=attempt.charge.at, now=now)
         self._pause(now + wait_s, why)
 
     def _troubled(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """Cut the window if overload is common; once everything fails, only probe."""
-        self._recent.append(True)
-        self.streak += 1
-        if sum(self._recent) > _RECENT * _CUT_SHARE:
+        self._troubles.add(attempt.charge.at)
+        if self.streak != OUTAGE_STREAK - 1 or self._troubles.is_common(*_OUTAGE):
+            self.streak += 1
+        if failure.kind in EPISODES:
+            self._overloads.add(attempt.charge.at)
+        if self._overloads.is_common(_OVERLOADS, _OF) or self.streak >= OUTAGE_STREAK:
             self.window.cut(self.in_flight, launched_at=attempt.charge.at, now=now)
         if self.streak >= OUTAGE_STREAK:
+            self._excuse()
             self.limits.calm(now)
             wait_s = full_jitter(
                 self.streak - OUTAGE_STREAK + 1,

@@ -99,10 +99,12 @@ def _exactness(place: int) -> float:
 class LaneLimits:
     """The limits of one lane. A kind without one is unlimited, as far as anyone has said.
 
-    Inside, kinds go by their place in a `Cost`. `ceilings` may be shared with other lanes.
+    `told` once headers have named any. Inside, kinds go by their place in a `Cost`. `ceilings` may
+    be shared with other lanes.
     """
 
     def __init__(self, *, guess: Limits, ceilings: Ceilings, share: float, now: float) -> None:
+        self.told = False
         self._share = share
         self._servers: dict[int, ServerLimit] = {}
         self._shares: Ceilings = {}
@@ -133,11 +135,6 @@ class LaneLimits:
     def known(self) -> bool:
         """Whether headers or a first guess have named any limit."""
         return bool(self._servers)
-
-    @property
-    def told(self) -> bool:
-        """Whether headers have named any limit."""
-        return any(server.told for server in self._servers.values())
 
     def ready_at(self, cost: Cost, now: float) -> float:
         """Return the earliest time all limits can bear `cost`, if nothing else happens."""
@@ -198,6 +195,7 @@ class LaneLimits:
                 server = self._begin(place, float(reading.limit_per_minute), now)
             said = Said(reading, charge.marks[place], charge.at, headers.server_time)
             server.read(said, now)
+            self.told = self.told or server.told
             if self._share < 1.0:
                 self._set_share(place, float(reading.limit_per_minute))
 
@@ -216,13 +214,17 @@ class LaneLimits:
             self._ceilings.append((place, self._shares[place]))
         self._shares[place].limit_per_minute = per_minute
 
-    def refuse(self, failure: Failure, charge: Charge, now: float) -> None:
-        """Learn from a 429; without a name it was for want of what is nearest to its end."""
+    def refuse(self, failure: Failure, charge: Charge, now: float) -> bool:
+        """Learn from a 429; return whether the server had plenty left all the same.
+
+        Without a name it was for want of what is nearest to its end.
+        """
         left = {reading.kind: reading.remaining for reading in failure.headers.limits}
         kind = failure.limit or _scarcest(failure.headers)
         server = None if kind is None else self._servers.get(_PLACE[kind])
-        if server is not None and kind is not None:
-            server.refuse(charge.cost[_PLACE[kind]], left.get(kind), charge.at, now)
+        if server is None or kind is None:
+            return False
+        return server.refuse(charge.cost[_PLACE[kind]], left.get(kind), charge.at, now)
 
     def calm(self, now: float) -> None:
         """Begin at the refill rate again, as after an outage; a surplus is worked off later."""
@@ -242,10 +244,11 @@ class LaneLimits:
 
     def headroom(self, now: float) -> float:
         """Return the share that is left of the limit that is nearest to its end; 1 for none."""
-        shares = [
-            server.free(now) / server.bucket.limit_per_minute for server in self._servers.values()
-        ]
-        return min(shares, default=1.0)
+        least = 1.0
+        for server in self._servers.values():
+            bucket = server.bucket
+            least = min(least, bucket.level_at(now) / bucket.limit_per_minute)
+        return least
 
     def gauges(self, now: float) -> tuple[Gauge, ...]:
         """Return the three limits as a screen shows them."""

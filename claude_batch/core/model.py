@@ -33,6 +33,27 @@ LIMIT_NAMES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a line asks for that changes its price (API-FACTS 6 and 7).
+
+    `us`: to be worked off there; `fast`: at that speed. `marked_tokens` are the input tokens, as
+    estimated, up to the last cache breakpoint; they are kept `for_an_hour` or five minutes, and
+    `beginning` tells equal ones (0: none). `warm`: the cache has them already.
+    """
+
+    us: bool = False
+    fast: bool = False
+    marked_tokens: int = 0
+    for_an_hour: bool = False
+    beginning: int = 0
+    warm: bool = False
+
+
+USUAL_TERMS = Terms()
+"""Those of nearly every line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One prompt line, ready to be sent.
 
@@ -40,6 +61,7 @@ class Request:
     JSON value, echoed in the result. `input_tokens` estimates what the model will read, before
     any calibration; `cached_tokens` are those of them that lie before a cache breakpoint of ours
     (they cost no ITPM once the cache holds them), and `prefix` tells which beginning it ends.
+    `terms` change its price.
     """
 
     custom_id: str
@@ -52,6 +74,7 @@ class Request:
     meta: bytes | None = None
     prefix: int | None = None
     cached_tokens: int = 0
+    terms: Terms = USUAL_TERMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

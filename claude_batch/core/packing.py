@@ -18,8 +18,8 @@ MOST_REQUESTS = 100_000
 MOST_BYTES = 250_000_000
 """The API takes 256 MB and does not say whose megabytes (API-FACTS 2.2): we stay below both."""
 
-FEWEST_BYTES = 1_000_000
-"""Chunks are not made smaller than this when a gateway finds them too large."""
+FEWEST_BYTES = 10_000
+"""A gateway that finds so little too large takes no batches."""
 
 TAIL = b"]}"
 _HEAD = b'{"requests":['
@@ -150,7 +150,10 @@ class Packer:
         self._open.clear()
         return closed
 
-    def shrink(self) -> bool:
-        """Make chunks of half the size from now on; return False when they are small already."""
-        self._most_bytes //= 2
-        return self._most_bytes >= FEWEST_BYTES
+    def shrink(self, refused_bytes: int) -> bool:
+        """Make chunks half of what was refused; return False when that was small already.
+
+        A single request may still be larger: it is a chunk of its own.
+        """
+        self._most_bytes = min(self._most_bytes, refused_bytes // 2)
+        return refused_bytes >= FEWEST_BYTES

@@ -7,9 +7,10 @@ are soon told apart from those of others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import NamedTuple
 
 from claude_batch.core.lane import Lane
@@ -18,6 +19,8 @@ from claude_batch.core.line import Line
 from claude_batch.core.model import Request
 from claude_batch.core.pool import Endpoint, Pool, Role, is_stranger
 from claude_batch.core.prefix_gate import PrefixGate
+
+_IN_FLIGHT = attrgetter("in_flight")
 
 
 class Strategy(StrEnum):
@@ -62,11 +65,7 @@ class Placing:
     draw: Callable[[], float]
     strategy: Strategy
     fallback_after_s: float
-    _last: int = -1
-    _order: dict[Endpoint, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._order = {each: number for number, each in enumerate(self.pool.endpoints)}
+    _last: Endpoint | None = None
 
     def find(
         self, line: Line, request: Request, now: float, reserved: set[Lane] | None = None
@@ -76,25 +75,22 @@ class Placing:
         `reserved` lanes are those that an older request of another line waits for; lanes that
         this one waits for are added to them.
         """
-        places: list[Place] = []
         until, gated = math.inf, math.inf
-        for endpoint in line.endpoints:
+        for endpoint in self._in_order(line, now):
             if endpoint.spec.role is Role.FALLBACK and line.primaries:
-                if places:
-                    break
                 opens_at = self._fallback_at(line, now)
                 if opens_at > now:
                     until = min(until, opens_at)
                     break
             found = self._try(line, endpoint, request, now)
-            if isinstance(found, Place) and not (reserved and found.lane in reserved):
-                places.append(found)
-            elif isinstance(found, Wait) and found.aside:
-                gated = min(gated, found.until)
-            elif isinstance(found, Wait):
-                until = min(until, found.until)
-        if places:
-            return places[0] if len(places) == 1 else self._choose(places, now)
+            if isinstance(found, Wait):
+                if found.aside:
+                    gated = min(gated, found.until)
+                else:
+                    until = min(until, found.until)
+            elif not (reserved and found.lane in reserved):
+                self._last = endpoint
+                return found
         if reserved is not None:
             reserved.update(
                 lane
@@ -102,6 +98,37 @@ class Placing:
                 if (lane := each.group.lanes.get(line.model_class)) is not None
             )
         return Wait(until) if until < math.inf or gated == math.inf else Wait(gated, aside=True)
+
+    def _in_order(self, line: Line, now: float) -> Iterable[Endpoint]:
+        """Return the endpoints of a line as they are to be asked, stand-ins last."""
+        endpoints, primaries = line.endpoints, line.primaries
+        if len(endpoints) == 1:
+            return endpoints
+        if primaries in (0, len(endpoints)):
+            return self._preferred(endpoints, line.model_class, now)
+        return (
+            endpoint
+            for some in (endpoints[:primaries], endpoints[primaries:])
+            for endpoint in self._preferred(some, line.model_class, now)
+        )
+
+    def _preferred(
+        self, endpoints: Sequence[Endpoint], model_class: str, now: float
+    ) -> Sequence[Endpoint]:
+        """Return endpoints as the strategy prefers them; the first that can takes the request."""
+        match self.strategy:
+            case Strategy.PRIORITY:
+                return endpoints
+            case Strategy.ROUND_ROBIN:
+                ordered = _beginning_behind(endpoints, self._last)
+            case Strategy.RANDOM:
+                first = int(self.draw() * len(endpoints))
+                ordered = [*endpoints[first:], *endpoints[:first]]
+            case Strategy.HEADROOM:
+                ordered = _least_loaded_first(endpoints, model_class, now)
+        if self.pool.strangers:
+            ordered.sort(key=is_stranger, reverse=True)
+        return ordered
 
     def _fallback_at(self, line: Line, now: float) -> float:
         if line.stuck_since is None:
@@ -129,28 +156,28 @@ class Placing:
                 return Wait(opens_at, aside=True)
         return Place(endpoint, lane, cost)
 
-    def _choose(self, places: Sequence[Place], now: float) -> Place:
-        if self.strategy is Strategy.PRIORITY:
-            return places[0]
-        if self.pool.strangers:
-            strangers = [place for place in places if is_stranger(place.endpoint)]
-            if strangers:
-                return strangers[0]
-        match self.strategy:
-            case Strategy.ROUND_ROBIN:
-                count = len(self._order)
-                place = min(
-                    places, key=lambda each: (self._order[each.endpoint] - self._last - 1) % count
-                )
-                self._last = self._order[place.endpoint]
-                return place
-            case Strategy.RANDOM:
-                return places[int(self.draw() * len(places))]
-            case Strategy.HEADROOM:
-                left = {place.lane: 0.0 for place in places}
-                if len(left) > 1:
-                    left = {lane: lane.headroom(now) for lane in left}
-                return min(places, key=lambda each: (-left[each.lane], each.endpoint.in_flight))
+
+def _least_loaded_first(
+    endpoints: Sequence[Endpoint], model_class: str, now: float
+) -> list[Endpoint]:
+    """Return endpoints by how much is left of what binds each, then by how much is in flight."""
+    group = endpoints[0].group
+    if all(each.group is group for each in endpoints):
+        return sorted(endpoints, key=_IN_FLIGHT)
+    keys: list[tuple[float, int]] = []
+    for each in endpoints:
+        lane = each.group.lanes.get(model_class)
+        left = 1.0 if lane is None else lane.headroom(now)
+        keys.append((-left, each.in_flight))
+    return [endpoints[place] for place in sorted(range(len(keys)), key=keys.__getitem__)]
+
+
+def _beginning_behind(endpoints: Sequence[Endpoint], last: Endpoint | None) -> list[Endpoint]:
+    """Return endpoints so that the one that follows `last` comes first."""
+    if last not in endpoints:
+        return list(endpoints)
+    first = endpoints.index(last) + 1
+    return [*endpoints[first:], *endpoints[:first]]
 
 
 def _all_open(endpoints: Sequence[Endpoint]) -> bool:

@@ -7,11 +7,12 @@ Models of one class share their limits, classes run side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from claude_batch.core.catalog import BUNDLED, TIERS, Catalog, model_class, tier_limits
+from claude_batch.core.dollars import dollars
 from claude_batch.core.limits import Limits
 from claude_batch.core.model import LIMIT_NAMES, LimitKind
 from claude_batch.core.plan_cost import Costs, costs_of
@@ -244,7 +245,24 @@ def _notes(workload: Workload, limits: LimitSet, costs: Costs) -> list[str]:
                 f"{load.model}: the largest prompt has about {load.largest_input_tokens:,} tokens, "
                 f"more than the {most:,.0f} a minute of {limits.name}"
             )
+    notes += _about_terms(workload, costs)
     cap = limits.monthly_usd
     if cap is not None and costs.live.usd is not None and costs.live.usd > cap:
         notes.append(f"live costs more than {limits.name} may spend in a month ({cap:,} USD)")
     return notes
+
+
+def _about_terms(workload: Workload, costs: Costs) -> Iterator[str]:
+    """Yield what lines with terms of their own mean for the price."""
+    if costs.fast:
+        yield f"{_lines(costs.fast, 'asks', 'ask')} for fast mode, which no batch takes"
+    marked = sum(load.special.marked for load in workload.loads)
+    if marked:
+        yield (
+            f"{_lines(marked, 'sets', 'set')} cache breakpoints: each beginning is priced as "
+            f"written once, then read; live {dollars(costs.live.high)} at most if never found"
+        )
+
+
+def _lines(number: int, one: str, more: str) -> str:
+    return f"1 line {one}" if number == 1 else f"{number:,} lines {more}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from claude_batch.core.catalog import BUNDLED, Catalog
 from claude_batch.core.model_card import BATCH_PRICE, PICO_DOLLARS, ModelCard, Price
 from claude_batch.core.prefix import BATCH_HITS, SharedPrefix
-from claude_batch.core.workload import ModelLoad, Tokens, Workload
+from claude_batch.core.workload import Extra, ModelLoad, Tokens, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,12 @@ class Money:
     usd: float | None
     low: float | None
     high: float | None
+
+
+_NOT_KNOWN = Money(usd=None, low=None, high=None)
+
+WORTH_SAYING = 0.005
+"""Caching is spoken of when it saves at least this share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +38,15 @@ class ModelCost:
     output_tokens: float
     live: Money
     batch: Money
+    fast: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """All four ways to pay for a file. Without a prefix worth caching, cached equals plain."""
+    """All four ways to pay for a file. Without a prefix worth caching, cached equals plain.
+
+    So many lines are `fast`: batches refuse these, so that there is no price of one.
+    """
 
     models: tuple[ModelCost, ...]
     live: Money
@@ -44,6 +54,7 @@ class Costs:
     live_cached: Money
     batch_cached: Money
     unpriced: tuple[str, ...]
+    fast: int = 0
 
 
 def costs_of(
@@ -65,11 +76,12 @@ def costs_of(
             for each, load in zip(models, workload.loads, strict=True)
         ),
         unpriced=tuple(each.model for each in models if each.live.usd is None),
+        fast=sum(each.fast for each in models),
     )
 
 
 def _model_cost(load: ModelLoad, catalog: Catalog) -> ModelCost:
-    live = _live(load, catalog.card(load.model))
+    card = catalog.card(load.model)
     return ModelCost(
         model=load.model,
         requests=load.all.requests,
@@ -77,23 +89,40 @@ def _model_cost(load: ModelLoad, catalog: Catalog) -> ModelCost:
         input_low=load.all.input_tokens * load.low,
         input_high=load.all.input_tokens * load.high,
         output_tokens=load.all.output_tokens,
-        live=live,
-        batch=_times(live, BATCH_PRICE),
+        live=_live(load, card),
+        batch=_batch(load, card),
+        fast=load.special.fast,
     )
 
 
 def _live(load: ModelLoad, card: ModelCard | None) -> Money:
+    return _money(load, card, load.special.live, 1.0)
+
+
+def _batch(load: ModelLoad, card: ModelCard | None) -> Money:
+    if load.special.fast:
+        return _NOT_KNOWN
+    return _money(load, card, load.special.batch, BATCH_PRICE)
+
+
+def _money(load: ModelLoad, card: ModelCard | None, extra: Extra, factor: float) -> Money:
+    """Return the price of a load: `factor` times the usual one, and what its terms add."""
     if card is None or card.price is None:
-        return Money(usd=None, low=None, high=None)
+        return _NOT_KNOWN
     usual = Tokens(
         input_tokens=load.all.input_tokens - load.long.input_tokens,
         output_tokens=load.all.output_tokens - load.long.output_tokens,
     )
     long_price = card.price if card.long_prompt is None else card.long_prompt.price
     parts = ((usual, card.price), (load.long, long_price))
-    read = sum(_usd(tokens.input_tokens, price.input) for tokens, price in parts)
-    written = sum(_usd(tokens.output_tokens, price.output) for tokens, price in parts)
-    return Money(usd=read + written, low=read * load.low + written, high=read * load.high + written)
+    read = factor * sum(_usd(tokens.input_tokens, price.input) for tokens, price in parts)
+    written = factor * sum(_usd(tokens.output_tokens, price.output) for tokens, price in parts)
+    written += extra.output_usd
+    return Money(
+        usd=read + extra.input_usd + written,
+        low=(read + extra.input_usd) * load.low + written,
+        high=(read + extra.cold_usd) * load.high + written,
+    )
 
 
 def _usd(tokens: float, pico_dollars: int) -> float:
@@ -122,6 +151,13 @@ def _prefix_saving(prefix: SharedPrefix, price: Price, *, batch: bool) -> float:
     return prefix.tokens * saved / PICO_DOLLARS * (BATCH_PRICE if batch else 1.0)
 
 
+def caching_pays(plain: Money, cached: Money) -> bool:
+    """Tell whether caching saves enough to be spoken of."""
+    if plain.usd is None or cached.usd is None:
+        return False
+    return plain.usd - cached.usd > WORTH_SAYING * plain.usd
+
+
 def _less(money: Money, usd: float) -> Money:
     """Return what is left to pay; caching that would cost more is not asked for."""
     saved = max(0.0, usd)
@@ -129,14 +165,6 @@ def _less(money: Money, usd: float) -> Money:
         usd=None if money.usd is None else money.usd - saved,
         low=None if money.low is None else money.low - saved,
         high=None if money.high is None else money.high - saved,
-    )
-
-
-def _times(money: Money, factor: float) -> Money:
-    return Money(
-        usd=None if money.usd is None else money.usd * factor,
-        low=None if money.low is None else money.low * factor,
-        high=None if money.high is None else money.high * factor,
     )
 
 

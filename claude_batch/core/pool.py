@@ -1,8 +1,8 @@
 """Where requests can go: endpoints, whose limits they draw on, and which have dropped out.
 
-Limits belong to organizations. Endpoints at one host count as one limit group until response
-headers show that they belong to different organizations, or the settings say it; endpoints
-anywhere whose headers name one organization share its lanes.
+Limits belong to organizations. Endpoints of one role at one host count as one limit group until
+response headers show that they belong to different organizations, or the settings say it;
+endpoints anywhere whose headers name one organization share its lanes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from claude_batch.core.breaker import Breaker
-from claude_batch.core.lane import Lane
+from claude_batch.core.lane import Attempt, Lane
 from claude_batch.core.limits import Limits
 from claude_batch.core.snapshot import EndpointState, EndpointView
 
@@ -24,24 +24,19 @@ class Role(StrEnum):
     FALLBACK = "fallback"
 
 
-def _anything(_model: str) -> bool:
-    return True
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSpec:
     """One endpoint, as the settings describe it.
 
     `host` is where it lives: endpoints at one host are taken for one limit group until their
-    organizations are known, unless `limit_group` names the group. `serves` tells whether it has a
-    model, `guess` its limits for a model before any header has told them.
+    organizations are known, unless `limit_group` names the group. `guess` tells its limits for a
+    model before any header has.
     """
 
     name: str
     host: str = ""
     limit_group: str | None = None
     role: Role = Role.PRIMARY
-    serves: Callable[[str], bool] = _anything
     guess: Callable[[str], Limits] | None = None
 
 
@@ -83,9 +78,7 @@ class Endpoint:
         """Return why `model` cannot be had here; None if it can."""
         if self.out is not None:
             return self.out
-        if model in self.forbidden:
-            return self.forbidden[model]
-        return None if self.spec.serves(model) else "it does not serve this model"
+        return self.forbidden.get(model)
 
     def view(self) -> EndpointView:
         """Return the endpoint as a screen shows it."""
@@ -118,10 +111,11 @@ class Pool:
         self._groups: list[Group] = []
         self._by_organization: dict[str, Group] = {}
         self._able: dict[str, tuple[Endpoint, ...]] = {}
-        groups: dict[tuple[str | None, str], Group] = {}
+        groups: dict[tuple[str, ...], Group] = {}
         self.by_name: dict[str, Endpoint] = {}
         for spec in specs:
-            key = (spec.limit_group, "" if spec.limit_group else spec.host)
+            # what stands in for others must not wait for what they wait for
+            key = (spec.limit_group,) if spec.limit_group else (spec.host, spec.role)
             group = groups.setdefault(key, Group())
             endpoint = Endpoint(spec=spec, group=group)
             group.endpoints.append(endpoint)
@@ -192,6 +186,18 @@ class Pool:
             lane = endpoint.group.lanes[model_class] = self._open_lane(endpoint.spec, model, now)
             self._name_lanes()
         return lane
+
+    def at_home(self, attempt: Attempt, organization: str | None, now: float) -> Attempt:
+        """Return the attempt as one of the lane it drew on, which its answer may first tell."""
+        endpoint, lane = self.by_name[attempt.endpoint], attempt.lane
+        if organization is not None and endpoint.organization is None:
+            self.learn(endpoint, organization)
+        home = endpoint.group.lanes.get(lane.model_class)
+        if home is lane:
+            return attempt
+        home = self.lane(endpoint, lane.model_class, attempt.job.request.model, now)
+        lane.give_up(attempt, now)
+        return home.adopt(attempt, now)
 
     def learn(self, endpoint: Endpoint, organization: str) -> None:
         """Note whose limits an endpoint draws on, as its first answers tell."""

@@ -62,7 +62,7 @@ class PrefixCount:
                 continue
             known.see(self._seen, REACH)
             if known.count == 2:  # noqa: PLR2004  # the second sight
-                known.tokens = _tokens_up_to(level, params, self._tokenizer(params["model"]))
+                known.tokens = tokens_up_to(level, params, self._tokenizer(params["model"]))
         if len(self._found) > self.most:
             self._forget_the_rarest()
 
@@ -124,7 +124,7 @@ def _characters(params: Mapping[str, Any]) -> int:
     return len(system or "") + sum(map(len, contents))
 
 
-def _tokens_up_to(level: Level, params: Mapping[str, Any], tokenizer: Tokenizer) -> float:
+def tokens_up_to(level: Level, params: Mapping[str, Any], tokenizer: Tokenizer) -> float:
     """Return the estimated tokens of what lies before a breakpoint at `level`."""
     kept: dict[str, Any] = {name: params.get(name) for name in ("model", "tool_choice")}
     tools, system = params.get("tools"), params.get("system")

@@ -6,7 +6,7 @@ Source: API-FACTS 6. A price nobody knows is None, never zero.
 from __future__ import annotations
 
 from claude_batch.core.catalog import BUNDLED, Catalog
-from claude_batch.core.model import Usage
+from claude_batch.core.model import USUAL_TERMS, Terms, Usage
 from claude_batch.core.model_card import BATCH_PRICE, PICO_DOLLARS, ModelCard, Price
 
 _WEB_SEARCH = PICO_DOLLARS // 100
@@ -64,12 +64,35 @@ def expected_cost_usd(
     input_tokens: float,
     output_tokens: float,
     *,
+    terms: Terms = USUAL_TERMS,
     batch: bool = False,
     catalog: Catalog = BUNDLED,
 ) -> float | None:
-    """Return the dollars one request will cost, uncached and anywhere; None: price unknown."""
-    price = _price(catalog.card(model), input_tokens)
-    if price is None:
+    """Return the dollars one request will cost; None: price unknown.
+
+    What it marks for the cache is taken to be written, unless the `terms` call it warm. Fast mode
+    changes nothing where there is none: in a batch, and with a model that would refuse it.
+    """
+    card = catalog.card(model)
+    price = _price(card, input_tokens)
+    if card is None or price is None:
         return None
     pico = input_tokens * price.input + output_tokens * price.output
-    return pico / PICO_DOLLARS * (BATCH_PRICE if batch else 1.0)
+    factor = BATCH_PRICE if batch else 1.0
+    if terms is not USUAL_TERMS:
+        pico += min(terms.marked_tokens, input_tokens) * (_marked(price, terms) - price.input)
+        factor *= _dearer(card, terms, batch=batch)
+    return pico / PICO_DOLLARS * factor
+
+
+def _marked(price: Price, terms: Terms) -> int:
+    """Return the price of a token that the cache gets, or has."""
+    if terms.warm:
+        return price.read
+    return price.write_1h if terms.for_an_hour else price.write_5m
+
+
+def _dearer(card: ModelCard, terms: Terms, *, batch: bool) -> float:
+    us = card.us_percent if terms.us else _WHOLE
+    fast = card.fast_percent if terms.fast and not batch else None
+    return us / _WHOLE * (fast or _WHOLE) / _WHOLE

@@ -178,7 +178,6 @@ class RunFacts:
     host: str
     total: int
     resumed: int = 0
-    notice: str | None = None
 
 
 IDLE = Standing()
@@ -246,5 +245,4 @@ def view(
         lanes=standing.lanes,
         endpoints=standing.endpoints,
         failures=tuple(progress.failures),
-        notice=facts.notice,
     )

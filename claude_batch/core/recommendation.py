@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from math import inf
 
 from claude_batch.core.catalog import TIERS
+from claude_batch.core.dollars import dollars
 from claude_batch.core.duration import duration
 from claude_batch.core.plan import LiveOption, Plan
-
-_WORTH_SAYING = 0.05
-"""Caching is spoken of when it saves at least this share."""
-
-
-_LEAST = 0.0001
-"""Dollars; less is not worth telling apart."""
+from claude_batch.core.plan_cost import caching_pays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,21 +45,16 @@ def _ways(plan: Plan) -> Iterator[_Way]:
     """Yield what can be done today, batches by the time they usually take."""
     costs, now, batch = plan.costs, plan.now, plan.batch
     in_time = f"usually within {duration(batch.usual_seconds)}; --mode auto ends late ones live"
-    yield _Way(
-        label="--mode batch", usd=costs.batch.usd, seconds=batch.usual_seconds, remark=in_time
-    )
-    if _saves(costs.batch.usd, costs.batch_cached.usd):
-        yield _Way(
-            label="--mode batch --cache-prefix auto",
-            usd=costs.batch_cached.usd,
-            seconds=batch.usual_seconds,
-            remark=in_time,
-        )
+    batches = [("--mode batch", costs.batch.usd)]
+    if caching_pays(costs.batch, costs.batch_cached):
+        batches.append(("--mode batch --cache-prefix auto", costs.batch_cached.usd))
+    for label, usd in () if costs.fast else batches:
+        yield _Way(label=label, usd=usd, seconds=batch.usual_seconds, remark=in_time)
     if now.seconds is not None:
         yield _Way(
             label="live", usd=costs.live.usd, seconds=now.seconds, remark=duration(now.seconds)
         )
-    if now.cached_seconds is not None and _saves(costs.live.usd, costs.live_cached.usd):
+    if now.cached_seconds is not None and caching_pays(costs.live, costs.live_cached):
         yield _Way(
             label="live with --cache-prefix auto",
             usd=costs.live_cached.usd,
@@ -77,18 +67,14 @@ def _told(way: _Way) -> str:
     return f"{way.label}, {dollars(way.usd)} ({way.remark})"
 
 
-def _saves(plain: float | None, cached: float | None) -> bool:
-    return plain is not None and cached is not None and plain - cached > _WORTH_SAYING * plain
-
-
 def _overview(plan: Plan) -> str:
     """Return all ways side by side."""
     costs, now = plan.costs, plan.now
     parts = [
-        f"batch: {dollars(costs.batch.usd)}, usually within {duration(plan.batch.usual_seconds)}",
+        _batch(plan),
         f"live at {_title(plan.current)}: {dollars(costs.live.usd)}, {_how_long(now)}",
     ]
-    if _saves(costs.live.usd, costs.live_cached.usd) and now.cached_seconds is not None:
+    if caching_pays(costs.live, costs.live_cached) and now.cached_seconds is not None:
         parts.append(
             f"with --cache-prefix auto: {dollars(costs.live_cached.usd)}, "
             f"{duration(now.cached_seconds)}"
@@ -100,6 +86,19 @@ def _overview(plan: Plan) -> str:
             )
             break
     return "; ".join(parts)
+
+
+def _batch(plan: Plan) -> str:
+    costs = plan.costs
+    if costs.fast:
+        return "no batch: fast mode is for live only"
+    within = f"batch: {dollars(costs.batch.usd)}, usually within"
+    cached = (
+        f" (with --cache-prefix auto: {dollars(costs.batch_cached.usd)})"
+        if caching_pays(costs.batch, costs.batch_cached)
+        else ""
+    )
+    return f"{within} {duration(plan.batch.usual_seconds)}{cached}"
 
 
 def _how_long(option: LiveOption) -> str:
@@ -122,17 +121,3 @@ def _above(plan: Plan) -> Iterator[LiveOption]:
 
 def _title(name: str) -> str:
     return name.title() if any(tier.name == name for tier in TIERS) else name
-
-
-def dollars(usd: float | None) -> str:
-    """Return an amount as people write it: two decimals, or two digits of what is less than 1."""
-    if usd is None:
-        return "price unknown"
-    if usd == 0 or usd >= 1:
-        return f"{usd:,.2f} USD"
-    if usd < _LEAST:
-        return f"under {_LEAST} USD"
-    digits = 2
-    while round(usd, digits) < 10 ** (1 - digits):
-        digits += 1
-    return f"{usd:.{digits}f} USD"

@@ -23,6 +23,9 @@ MAX_BACKOFF_S = 30.0
 PROBE_BACKOFF_S = 2.0
 """The cap while an outage lasts, so that its end is noticed within seconds."""
 
+SHORT_WAIT_S = 5.0
+"""A 429 that asks for no more than this may be about one request alone."""
+
 
 def full_jitter(attempt: int, *, base_s: float, cap_s: float, draw: Callable[[], float]) -> float:
     """Return a wait in seconds, uniform between 0 and min(cap, base * 2^(attempt - 1)).
@@ -31,6 +34,29 @@ def full_jitter(attempt: int, *, base_s: float, cap_s: float, draw: Callable[[],
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     return draw() * min(cap_s, base_s * 2.0 ** min(attempt - 1, 30))
+
+
+def wait_s(
+    kind: FailureKind,
+    *,
+    counts: bool,
+    tries: int,
+    named_s: float | None,
+    only: bool,
+    draw: Callable[[], float],
+) -> float:
+    """Return how long a failed request waits; `named_s` is what the answer asks for.
+
+    `counts`: the failure speaks against the request; else it may be over soon.
+
+    A limited one is as good as new, and goes on elsewhere unless the endpoint is the `only` one;
+    where it need not wait for long, it waits all the same: it might come back to the same one.
+    """
+    if kind in LIMITED:
+        asked_s = named_s or FIRST_BACKOFF_S
+        return asked_s if only or asked_s <= SHORT_WAIT_S else 0.0
+    cap_s = MAX_BACKOFF_S if counts else PROBE_BACKOFF_S
+    return max(named_s or 0.0, full_jitter(tries, base_s=FIRST_BACKOFF_S, cap_s=cap_s, draw=draw))
 
 
 def total_deadline_s(*, max_tokens: int, input_tokens: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+from claude_batch.core.backlog import Backlog
 from claude_batch.core.breaker import TROUBLES
 from claude_batch.core.decisions import (
     Decision,
@@ -32,14 +33,7 @@ from claude_batch.core.model import Failure, FailureKind, Reply, Request
 from claude_batch.core.placing import Placing, Strategy
 from claude_batch.core.pool import Endpoint, EndpointSpec, Pool
 from claude_batch.core.prefix_gate import PrefixGate
-from claude_batch.core.retry import (
-    COUNTED,
-    FIRST_BACKOFF_S,
-    LIMITED,
-    MAX_BACKOFF_S,
-    PROBE_BACKOFF_S,
-    full_jitter,
-)
+from claude_batch.core.retry import COUNTED, wait_s
 from claude_batch.core.scheduler_settings import SchedulerSettings, lane_opener
 from claude_batch.core.spending import Spending
 
@@ -59,8 +53,10 @@ __all__ = [
     "Strategy",
 ]
 
-READ_AHEAD_REQUESTS = 10_000
-READ_AHEAD_BYTES = 64_000_000
+FEW_LEFT = 100
+MOST_EXCUSED = 20
+"""With so few left, an outage cannot be told from requests that a server chokes on: so many
+failures of each are put down to an outage."""
 
 _NOT_FOUND = 404
 
@@ -72,9 +68,7 @@ class Scheduler:
         self._settings = settings
         self._order = 0
         self._in_flight = 0
-        self._unended = 0
-        self._unended_bytes = 0
-        self._more_to_come = True
+        self._backlog = Backlog()
         self._first: FirstReplies[Ending] = FirstReplies()
         self._unserved: set[str] = set()
         self._last_success_at = now
@@ -116,11 +110,7 @@ class Scheduler:
     @property
     def hungry(self) -> bool:
         """Whether more requests should be read from the input."""
-        return (
-            self._more_to_come
-            and self._unended - self._in_flight < READ_AHEAD_REQUESTS
-            and self._unended_bytes < READ_AHEAD_BYTES
-        )
+        return self._backlog.has_room(self._in_flight)
 
     def standing(self, now: float) -> Standing:
         """Return how lanes and endpoints stand, for a screen."""
@@ -137,15 +127,14 @@ class Scheduler:
     def add(self, request: Request) -> None:
         """Take a request in, at the end of its line."""
         self._order += 1
-        self._unended += 1
-        self._unended_bytes += len(request.body)
+        self._backlog.enter(request)
         job = Job(request=request, order=self._order)
         if not self._dispatch.enter(job):
             self._leave_unserved(job)
 
     def no_more(self) -> None:
         """Note that the input has ended."""
-        self._more_to_come = False
+        self._backlog.more_to_come = False
 
     def end(self, stop: Stop) -> None:
         """Launch nothing more; the first reason given stays."""
@@ -166,7 +155,7 @@ class Scheduler:
             return Finished(self.stop)
         if found < math.inf:
             return Sleep(min(found, self._last_success_at + self._settings.patience_s))
-        if self._in_flight or self._more_to_come:
+        if self._in_flight or self._backlog.more_to_come:
             return Idle()
         return Finished(self._stop_for_unserved())
 
@@ -208,7 +197,7 @@ class Scheduler:
         endpoint.in_flight -= 1
         if self._spending is not None:
             self._spending.settle(attempt.expected_usd, outcome, cost_usd)
-        attempt = self._at_home(endpoint, attempt, outcome, now)
+        attempt = self._pool.at_home(attempt, outcome.headers.organization_id, now)
         self._dispatch.ended(attempt, outcome)
         if isinstance(outcome, Reply):
             endpoint.succeeded += 1
@@ -228,21 +217,6 @@ class Scheduler:
         attempt.lane.failed(attempt, outcome, now, shared=shared)
         return self._judge(endpoint, attempt, outcome, now)
 
-    def _at_home(
-        self, endpoint: Endpoint, attempt: Attempt, outcome: Reply | Failure, now: float
-    ) -> Attempt:
-        """Return the attempt as one of the lane it drew on, which its answer may first tell."""
-        organization = outcome.headers.organization_id
-        if organization is not None and endpoint.organization is None:
-            self._pool.learn(endpoint, organization)
-        lane = attempt.lane
-        home = endpoint.group.lanes.get(lane.model_class)
-        if home is lane:
-            return attempt
-        home = self._pool.lane(endpoint, lane.model_class, attempt.job.request.model, now)
-        lane.give_up(attempt, now)
-        return home.adopt(attempt, now)
-
     def _judge(self, endpoint: Endpoint, attempt: Attempt, failure: Failure, now: float) -> Ruling:
         job = attempt.job
         match failure.kind:
@@ -256,7 +230,8 @@ class Scheduler:
                 self._pool.forbid(endpoint, job.request.model, failure.message)
                 return self._elsewhere(job, StopKind.MODEL, now)
             case FailureKind.REQUEST_REJECTED:
-                if failure.status == _NOT_FOUND and len(self._pool.able(job.request.model)) > 1:
+                able = self._pool.able(job.request.model)
+                if failure.status == _NOT_FOUND and any(each is not endpoint for each in able):
                     self._pool.forbid(endpoint, job.request.model, failure.message)
                     return self._elsewhere(job, StopKind.MODEL, now)
                 return self._ended(attempt, failure, now)
@@ -281,7 +256,7 @@ class Scheduler:
     def _ended(
         self, attempt: Attempt, outcome: Reply | Failure, now: float, cost_usd: float | None = None
     ) -> Ruling:
-        self._leave(attempt.job)
+        self._backlog.leave(attempt.job.request)
         ending = Ending(
             job=attempt.job,
             outcome=outcome,
@@ -297,38 +272,46 @@ class Scheduler:
 
     def _retry(self, attempt: Attempt, failure: Failure, now: float) -> Ruling:
         job = attempt.job
-        if failure.kind in COUNTED:
-            job.counted += 1
+        counts = failure.kind in COUNTED and not self._is_excused(attempt, failure)
+        if counts:
+            attempt.lane.blame(attempt)
             if job.counted >= self._settings.max_attempts:
                 return self._ended(attempt, failure, now)
-            cap_s, tries = MAX_BACKOFF_S, job.counted
         else:
             job.uncounted += 1
-            cap_s, tries = PROBE_BACKOFF_S, job.uncounted
-        at = now
-        if failure.kind not in LIMITED:
-            backoff_s = full_jitter(
-                tries, base_s=FIRST_BACKOFF_S, cap_s=cap_s, draw=self._settings.draw
-            )
-            at = now + max(backoff_s, failure.headers.retry_after_s or 0.0)
+        only = len(self._pool.able(job.request.model)) == 1
+        at = now + wait_s(
+            failure.kind,
+            counts=counts,
+            tries=job.counted if counts else job.uncounted,
+            named_s=failure.headers.retry_after_s,
+            only=only,
+            draw=self._settings.draw,
+        )
         if not self._dispatch.enter(job, at=at):
             self._leave_unserved(job)
             return Ruling()
-        only = len(self._pool.able(job.request.model)) == 1
         return Ruling(retry_at=max(at, attempt.lane.paused_until) if only else at)
 
-    def _leave(self, job: Job) -> None:
-        """Count a request as no longer ours to try."""
-        self._unended -= 1
-        self._unended_bytes -= len(job.request.body)
+    def _is_excused(self, attempt: Attempt, failure: Failure) -> bool:
+        """Tell whether a failure is an outage's, though of a kind that speaks against a request.
+
+        A request that has failed while others succeeded is not excused. Where few are left, the
+        failure may be theirs after all: they are excused so often, then they must end.
+        """
+        if attempt.lane.is_well or attempt.job.counted:
+            return False
+        if self._backlog.more_to_come or self._backlog.count > FEW_LEFT:
+            return True
+        return failure.kind is not FailureKind.TIMED_OUT and attempt.job.uncounted < MOST_EXCUSED
 
     def _leave_unserved(self, job: Job) -> None:
         self._unserved.add(job.request.model)
-        self._leave(job)
+        self._backlog.leave(job.request)
 
     def _lose_patience(self) -> None:
-        waiting = [lane.waiting_for for lane in self.lanes if lane.waiting_for]
-        last = f"; last: {waiting[0]}" if waiting else ""
+        troubles = [lane.trouble for lane in self.lanes if lane.trouble]
+        last = f"; last: {troubles[0]}" if troubles else ""
         waited = duration(self._settings.patience_s)
         self.end(Stop(kind=StopKind.PATIENCE, message=f"no success for {waited}{last}"))
 

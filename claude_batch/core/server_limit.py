@@ -21,10 +21,6 @@ MOST_MARGIN_S = 1.5
 MOST_SLICE_MARGIN_S = 0.3
 """How much of the refill is left in the bucket, in seconds; a 429 doubles it."""
 
-FIRST_TO_COME = 0.7
-"""The part of what is still to be written that has to be there already, until a 429 teaches us
-better: the rest drips in meanwhile."""
-
 _MARGIN_SHARE = 0.25
 """The margin is at most this share of a bucket: small ones would be all margin."""
 
@@ -50,9 +46,12 @@ _RAISE = 0.5
 """Share of an error upwards that is believed at once; errors downwards are believed whole."""
 
 _DRAIN_EVERY_S = 0.5
+_DRAIN_EVERY_REPLY = 0.25
 _DRAIN_GAIN = 0.4
-_MOST_DRAINED = 0.95
-"""How quickly others are believed to draw on the limit, and how much of it at most."""
+_MOST_DRAINED = 0.9
+"""How quickly others are believed to draw on the limit, and how much of it at most. What is being
+written is known only about, so of output that is told over a part of the time that a reply takes.
+"""
 
 _AS_GOOD_AS_NOTHING = 1e-9
 """A share of the bucket below which a shortage is only rounding."""
@@ -95,7 +94,6 @@ class ServerLimit:
     told: bool = False
     in_flight: float = 0.0
     margin_s: float = FIRST_MARGIN_S
-    to_come: float = FIRST_TO_COME
     pace: Pace = field(default_factory=Pace)
     evenness: float = 1.0
     by_the_second: bool = False
@@ -104,34 +102,38 @@ class ServerLimit:
     _erred_since: float = 0.0
     _limit_told_at: float = 0.0
     _refused_at: float = 0.0
+    _rounding: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rounding = 0.0 if self.kind is LimitKind.REQUESTS else float(ROUNDED_TO)
 
     @property
     def margin(self) -> float:
         """What is left in the bucket for what we cannot know."""
         margin = self.margin_s * self.bucket.limit_per_minute / 60.0 + self._rounding / 4
         most = self.bucket.capacity * _MARGIN_SHARE
-        return min(most, margin)
+        return min(margin, most)
 
     @property
-    def _rounding(self) -> float:
-        return 0.0 if self.kind is LimitKind.REQUESTS else ROUNDED_TO
+    def holds_s(self) -> float:
+        """How many seconds' worth of refill a full bucket holds."""
+        return self.bucket.capacity * 60.0 / self.bucket.limit_per_minute
 
     def free(self, now: float) -> float:
         """Return what may be spent: the level, less what attempts in flight will still take.
 
-        An attempt that has been in flight for long is a long answer, longer than its expected
-        cost: on average as much is still to come as has been written (for arrivals at a steady
-        rate, residual life is distributed as age), of which we hold back the part `to_come`.
-        Where answers take so long that they would tie up the whole bucket, half of it has to do:
-        it refills while they are written.
+        Output is written while the bucket refills. So of what is still to come only that part has
+        to be there already by which it is written faster than it drips in: none of it at a steady
+        rate, all of it before any reply has told how fast that is.
         """
         level = self.bucket.level_at(now)
         if self.kind is not LimitKind.OUTPUT_TOKENS:
             return level
-        written = self.flights.written(now)
-        pledged = level - max(0.0, (1.0 + self.to_come) * written - self.in_flight)
-        there = level + self.in_flight - written
-        return max(pledged, there - self.bucket.capacity / 2)
+        flights = self.flights
+        to_come, per_s = flights.to_come(self.in_flight, now), flights.per_s()
+        if per_s:
+            to_come *= max(0.0, 1.0 - self.bucket.refill_per_s / per_s)
+        return level + self.in_flight - flights.written(now) - to_come
 
     def ready_at(self, amount: float, now: float) -> float:
         """Return the earliest time `amount` can be borne, if nothing else happens.
@@ -168,11 +170,16 @@ class ServerLimit:
         return ample and self.in_flight < self.bucket.capacity * _AT_ONCE
 
     def settle(self, expected: float, actual: float, now: float) -> None:
-        """Replace an attempt's expected cost by what it used."""
+        """Replace an attempt's expected cost by what it used.
+
+        What readings say of output is held against all that has not been charged yet, whatever
+        was expected: it does not move.
+        """
         self.in_flight = max(0.0, self.in_flight - expected)
         if actual != expected:
             self.bucket.spend(actual - expected, now)
-            self._moved += expected - actual
+            if self.kind is not LimitKind.OUTPUT_TOKENS:
+                self._moved += expected - actual
 
     def read(self, said: Said, now: float) -> None:
         """Follow a reading of this limit."""
@@ -226,9 +233,12 @@ class ServerLimit:
             bucket.at = now
             self._moved += off
             self._erred += off
+        every_s = _DRAIN_EVERY_S
         if self.kind is LimitKind.OUTPUT_TOKENS:
-            return  # what is being written cannot be told from what others take
-        if now - self._erred_since >= _DRAIN_EVERY_S:
+            if self.holds_s < _SLICE_S:
+                return  # what is being written goes up and down by more than the bucket holds
+            every_s = max(every_s, self.flights.mean_s() * _DRAIN_EVERY_REPLY)
+        if now - self._erred_since >= every_s:
             self._reckon_with_others(now)
 
     def _off(self, remaining: float, level: float, in_flight: float, written: float) -> float:
@@ -260,8 +270,8 @@ class ServerLimit:
 
     def refuse(
         self, amount: float, remaining: float | None, launched_at: float, now: float
-    ) -> None:
-        """Learn from a 429 for want of this limit, once an episode.
+    ) -> bool:
+        """Learn from a 429 for want of this limit, once an episode; return whether it had plenty.
 
         Where the server had plenty, or its bucket holds seconds only, the limit is enforced by
         the second: launches are then strictly even, and a little slower each time.
@@ -272,14 +282,13 @@ class ServerLimit:
         if not plenty and bucket.level_at(now) > level:
             bucket.level, bucket.at = level, now
         if launched_at <= self._refused_at or not self.told:
-            return
+            return plenty
         self._refused_at = now
-        slice_s = bucket.capacity * 60.0 / bucket.limit_per_minute
-        if plenty or slice_s < _SLICE_S:
+        if plenty or self.holds_s < _SLICE_S:
             self.pace.catch_up_s = min(self.pace.catch_up_s, CATCH_UP_S) / 2
             self.evenness = max(_EVENEST, self.evenness * _EVENER) if self.by_the_second else 1.0
             self.by_the_second = True
             self.margin_s = min(MOST_SLICE_MARGIN_S, self.margin_s * 2)
         else:
             self.margin_s = min(MOST_MARGIN_S, self.margin_s * 2)
-            self.to_come = 1.0
+        return plenty

@@ -97,7 +97,6 @@ class Snapshot:
     cost_usd         None while the price is unknown;  projected_cost_usd: of the whole run
     at               wall time of the snapshot, so that countdowns run; None: not told
     chunks           batch mode: what has been submitted, in order; in_flight is at the API
-    notice           one line the user should see, e.g. that a run is resumed or what it waits for
     """
 
     run_id: str
@@ -130,7 +129,6 @@ class Snapshot:
     lanes: tuple[LaneView, ...] = ()
     endpoints: tuple[EndpointView, ...] = ()
     failures: tuple[FailureView, ...] = ()
-    notice: str | None = None
     chunks: tuple[ChunkView, ...] = ()
 
     @property

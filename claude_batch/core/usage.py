@@ -14,11 +14,12 @@ from claude_batch.core.model import Usage
 def read_usage(usage: Mapping[str, Any]) -> Usage:
     """Return the `usage` object of a message as figures; what is missing or null counts as none.
 
+    Where one is less than nothing, none is believed.
     Raises TypeError, ValueError or AttributeError when it is not of the API's shape.
     """
     by_lifetime = usage.get("cache_creation") or {}
     tools = usage.get("server_tool_use") or {}
-    return Usage(
+    used = Usage(
         input_tokens=int(usage.get("input_tokens") or 0),
         output_tokens=int(usage.get("output_tokens") or 0),
         cache_creation_input_tokens=int(usage.get("cache_creation_input_tokens") or 0),
@@ -29,3 +30,12 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
         speed=usage.get("speed"),
         inference_geo=usage.get("inference_geo"),
     )
+    least = min(
+        used.input_tokens,
+        used.output_tokens,
+        used.cache_creation_input_tokens,
+        used.cache_read_input_tokens,
+        used.cache_creation_1h_input_tokens,
+        used.web_search_requests,
+    )
+    return used if least >= 0 else Usage()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import ceil
 
 from claude_batch.core.catalog import BUNDLED, Catalog
+from claude_batch.core.model import USUAL_TERMS, Terms
+from claude_batch.core.pricing import expected_cost_usd
 
 UNCALIBRATED = 0.15
 """How far off the estimate of a whole file may be while nobody has counted any of it."""
@@ -17,7 +20,23 @@ class OutputBasis(StrEnum):
 
     STATED = "stated"  # --expect-output
     SAMPLED = "sampled"  # replies of this file that are there already
+    GUESSED = "guessed"  # nothing is known: a share of the max_tokens of each line
     BOUND = "bound"  # max_tokens of each line: it can only be less
+
+
+_LIKELY_SHARE = 0.25
+LEAST_LIKELY_TOKENS = 256
+MOST_BEGINNINGS = 50_000
+"""Beginnings that lines mark for the cache and that are remembered; others count as new ones."""
+
+
+def likely_output_tokens(max_tokens: int) -> float:
+    """Return how long an answer is taken to be while nothing is known of answers.
+
+    A quarter of its max_tokens, for people leave room and who asks for much expects much; but 256
+    at least, if it may have as many.
+    """
+    return min(max_tokens, max(LEAST_LIKELY_TOKENS, _LIKELY_SHARE * max_tokens))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +46,64 @@ class Tokens:
     requests: int = 0
     input_tokens: float = 0.0
     output_tokens: float = 0.0
+
+    def times(self, factor: float) -> Tokens:
+        """Return so many times as much."""
+        return Tokens(
+            requests=round(self.requests * factor),
+            input_tokens=self.input_tokens * factor,
+            output_tokens=self.output_tokens * factor,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """Dollars on top of what tokens usually cost, for the terms of some lines.
+
+    A beginning that lines mark for the cache is written by the first of them and read by the
+    others; if all had to write it, `cold_usd` would stand for `input_usd`.
+    """
+
+    input_usd: float = 0.0
+    cold_usd: float = 0.0
+    output_usd: float = 0.0
+
+    def plus(self, other: Extra) -> Extra:
+        """Return both together."""
+        return Extra(
+            input_usd=self.input_usd + other.input_usd,
+            cold_usd=self.cold_usd + other.cold_usd,
+            output_usd=self.output_usd + other.output_usd,
+        )
+
+    def times(self, input_factor: float, output_factor: float) -> Extra:
+        """Return so many times as much."""
+        return Extra(
+            input_usd=self.input_usd * input_factor,
+            cold_usd=self.cold_usd * input_factor,
+            output_usd=self.output_usd * output_factor,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Special:
+    """The lines of a load that have terms of their own, and what these add to its price.
+
+    So many are `fast`, which no batch takes, and so many `marked` for the cache.
+    """
+
+    fast: int = 0
+    marked: int = 0
+    live: Extra = Extra()
+    batch: Extra = Extra()
+
+    def times(self, input_factor: float, output_factor: float) -> Special:
+        """Return the same lines, their tokens so many times as many."""
+        return replace(
+            self,
+            live=self.live.times(input_factor, output_factor),
+            batch=self.batch.times(input_factor, output_factor),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +127,7 @@ class ModelLoad:
     all: Tokens
     long: Tokens
     largest_input_tokens: int
+    special: Special = Special()
     ratio: float = 1.0
     low: float = 1.0 - UNCALIBRATED
     high: float = 1.0 + UNCALIBRATED
@@ -62,9 +140,21 @@ class ModelLoad:
             all=replace(self.all, input_tokens=self.all.input_tokens * ratio),
             long=replace(self.long, input_tokens=self.long.input_tokens * ratio),
             largest_input_tokens=round(self.largest_input_tokens * ratio),
+            special=self.special.times(ratio, 1.0),
             ratio=self.ratio * ratio,
             low=found.low / ratio,
             high=found.high / ratio,
+        )
+
+    def times(self, factor: float) -> ModelLoad:
+        """Return so many times as much of the same."""
+        special = replace(
+            self.special.times(factor, factor),
+            fast=ceil(self.special.fast * factor),
+            marked=ceil(self.special.marked * factor),
+        )
+        return replace(
+            self, all=self.all.times(factor), long=self.long.times(factor), special=special
         )
 
 
@@ -90,6 +180,10 @@ class Workload:
         """All tokens the models are expected to write."""
         return sum(load.all.output_tokens for load in self.loads)
 
+    def times(self, factor: float) -> Workload:
+        """Return so many times as much of the same."""
+        return replace(self, loads=tuple(load.times(factor) for load in self.loads))
+
 
 @dataclass(slots=True)
 class _Sum:
@@ -103,6 +197,7 @@ class _Sum:
     long_input_tokens: float = 0.0
     long_output_tokens: float = 0.0
     largest: int = 0
+    special: Special = Special()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,8 +207,11 @@ class WorkloadFold:
     output_basis: OutputBasis
     catalog: Catalog = BUNDLED
     _sums: dict[str, _Sum] = field(default_factory=dict)
+    _beginnings: set[int] = field(default_factory=set)
 
-    def add(self, model: str, input_tokens: int, output_tokens: float) -> None:
+    def add(
+        self, model: str, input_tokens: int, output_tokens: float, terms: Terms = USUAL_TERMS
+    ) -> None:
         """Take in a request with its estimated input and its expected output."""
         found = self._sums.get(model)
         if found is None:
@@ -126,6 +224,40 @@ class WorkloadFold:
             found.long_requests += 1
             found.long_input_tokens += input_tokens
             found.long_output_tokens += output_tokens
+        if terms is not USUAL_TERMS:
+            self._add_special(model, input_tokens, output_tokens, terms)
+
+    def _add_special(
+        self, model: str, input_tokens: int, output_tokens: float, terms: Terms
+    ) -> None:
+        """Take in what a request costs more, or less, than its tokens usually do."""
+        known = replace(terms, warm=terms.beginning in self._beginnings)
+        if terms.marked_tokens and len(self._beginnings) < MOST_BEGINNINGS:
+            self._beginnings.add(terms.beginning)
+
+        def extra(*, batch: bool) -> Extra:
+            def usd(output: float, asked: Terms) -> float:
+                price = expected_cost_usd(
+                    model, input_tokens, output, terms=asked, batch=batch, catalog=self.catalog
+                )
+                return price or 0.0
+
+            usual, cold = usd(0, USUAL_TERMS), usd(0, terms)
+            answer = usd(output_tokens, USUAL_TERMS) - usual
+            return Extra(
+                input_usd=usd(0, known) - usual,
+                cold_usd=cold - usual,
+                output_usd=usd(output_tokens, terms) - cold - answer,
+            )
+
+        sums = self._sums[model]
+        before = sums.special
+        sums.special = Special(
+            fast=before.fast + terms.fast,
+            marked=before.marked + (terms.marked_tokens > 0),
+            live=before.live.plus(extra(batch=False)),
+            batch=before.batch.plus(extra(batch=True)),
+        )
 
     def _long_above(self, model: str) -> float:
         card = self.catalog.card(model)
@@ -157,6 +289,7 @@ def _load(model: str, sums: _Sum) -> ModelLoad:
             output_tokens=sums.long_output_tokens,
         ),
         largest_input_tokens=sums.largest,
+        special=sums.special,
     )
 
 

@@ -36,7 +36,8 @@ class Answers:
         if self.desk is None:
             return [], requests
         hits, misses = await self.desk.split(requests, is_done=self.is_done)
-        return [self._hit(request, reply) for request, reply in hits], misses
+        at = self.clock.wall()
+        return [hit(request, reply, at=at) for request, reply in hits], misses
 
     def results(self, ending: Ending) -> list[Result]:
         """Return what a request ends as, and those that were waiting for its answer."""
@@ -47,7 +48,10 @@ class Answers:
         followers = self.desk.settle(
             request, reply if isinstance(reply, Reply) else None, keep=not ending.degraded
         )
-        return [result, *(_like(result, follower) for follower in followers)]
+        return [
+            result,
+            *(like(result, each.custom_id, each.line, each.meta) for each in followers),
+        ]
 
     def saved(self) -> None:
         """Note that results are on disk: it is time to keep their answers."""
@@ -85,32 +89,34 @@ class Answers:
             meta=request.meta,
         )
 
-    def _hit(self, request: Request, reply: Reply) -> Result:
-        return Result(
-            custom_id=request.custom_id,
-            line=request.line,
-            type=ResultType.SUCCEEDED,
-            payload=reply.message,
-            attempts=0,
-            endpoint=CACHE,
-            started_at=self.clock.wall(),
-            latency_s=0.0,
-            cost_usd=0.0,
-            cached=True,
-            meta=request.meta,
-        )
+
+def hit(request: Request, reply: Reply, *, at: float) -> Result:
+    """Return what a request ends as whose answer was there; `at` is wall time."""
+    return Result(
+        custom_id=request.custom_id,
+        line=request.line,
+        type=ResultType.SUCCEEDED,
+        payload=reply.message,
+        attempts=0,
+        endpoint=CACHE,
+        started_at=at,
+        latency_s=0.0,
+        cost_usd=0.0,
+        cached=True,
+        meta=request.meta,
+    )
 
 
-def _like(result: Result, request: Request) -> Result:
-    """Return `request` ending as an equal one did: it has cost nothing more."""
+def like(result: Result, custom_id: str, line: int, meta: bytes | None) -> Result:
+    """Return another request ending as an equal one did: it has cost nothing more."""
     succeeded = result.type is ResultType.SUCCEEDED
     return replace(
         result,
-        custom_id=request.custom_id,
-        line=request.line,
+        custom_id=custom_id,
+        line=line,
         usage=Usage(),
         attempts=0,
         cost_usd=0.0 if succeeded else None,
         cached=succeeded,
-        meta=request.meta,
+        meta=meta,
     )

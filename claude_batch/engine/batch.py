@@ -7,6 +7,7 @@ go on without us: a run that is stopped leaves them running, and the next one co
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -32,6 +33,7 @@ from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.core.model import Failure, FailureKind
 from claude_batch.core.progress import IDLE, view
 from claude_batch.core.snapshot import Phase
+from claude_batch.engine.batch_answers import BatchAnswers
 from claude_batch.engine.batch_collect import Collector
 from claude_batch.engine.batch_parts import BatchParts, ServerTime
 from claude_batch.engine.batch_search import Finder
@@ -54,6 +56,7 @@ class BatchRun:
     parts: BatchParts
     _machine: Batching = field(init=False)
     _server: ServerTime = field(init=False)
+    _answers: BatchAnswers = field(init=False)
     _submission: Submission = field(init=False)
     _finder: Finder = field(init=False)
     _collector: Collector = field(init=False)
@@ -64,7 +67,10 @@ class BatchRun:
         self._machine = Batching(parts.settings, parts.history, now=parts.clock.now())
         self._server = ServerTime(parts.clock)
         machine, server = self._machine, self._server
-        self._submission = Submission(parts=parts, machine=machine, server=server)
+        self._answers = BatchAnswers(parts=parts)
+        self._submission = Submission(
+            parts=parts, machine=machine, server=server, answers=self._answers
+        )
         self._finder = Finder(parts=parts, machine=machine, server=server)
         self._collector = Collector(parts=parts, machine=machine, server=server)
 
@@ -89,6 +95,7 @@ class BatchRun:
         return outcome
 
     async def _work(self, group: asyncio.TaskGroup) -> Stop | LeftForLive | Detached | None:
+        await self._do(group, self._answers.recall())
         while True:
             self._machine.spent(self.parts.progress.tally.cost_usd or 0.0)
             decision = self._machine.next(self.parts.clock.now())
@@ -99,8 +106,10 @@ class BatchRun:
                     return outcome
                 case Wait(until):
                     await self._nap(until)
+                case Submit():
+                    await self._do(group, self._act(decision), grace_s=CREATE_GRACE_S)
                 case _:
-                    await self._do(group, decision)
+                    await self._do(group, self._act(decision))
 
     async def _nap(self, until: float) -> None:
         """Wait for `until`, or until the user asks to stop."""
@@ -111,15 +120,20 @@ class BatchRun:
         except TimeoutError:
             return
 
-    async def _do(self, group: asyncio.TaskGroup, act: Act) -> None:
+    async def _do(
+        self,
+        group: asyncio.TaskGroup,
+        work: Coroutine[None, None, None],
+        *,
+        grace_s: float = GRACE_S,
+    ) -> None:
         """Do one thing; when the user asks to stop, it gets a bounded time to come to its end."""
         interruption = self.parts.interruption
-        doing = group.create_task(self._act(act))
+        doing = group.create_task(work)
         asked = group.create_task(_wait(interruption.asked))
         await asyncio.wait({doing, asked}, return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
             cut = group.create_task(_wait(interruption.cut))
-            grace_s = CREATE_GRACE_S if isinstance(act, Submit) else GRACE_S
             await asyncio.wait({doing, cut}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
             cut.cancel()
         asked.cancel()

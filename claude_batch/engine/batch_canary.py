@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claude_batch.core.canary import Tried
 from claude_batch.core.model import Failure, FailureKind, Reply, Request
@@ -42,19 +42,21 @@ class LiveCanary:
     async def _try(self, request: Request, room: asyncio.Semaphore) -> Tried:
         async with room:
             began, started_at = self.clock.now(), self.clock.wall()
-            tries = counted = 0
+            tries = counted = limited = 0
             refused = await self._uncounted(request)
             while refused is None:
                 sent_at = self.clock.now()
                 outcome = await self._send(request)
                 tries += 1
-                if isinstance(outcome, Reply) or outcome.kind not in _PASSING:
-                    return self._tried(request, outcome, tries, started_at, sent_at)
-                counted += outcome.kind in COUNTED
-                late = self.clock.now() - began > self.patience_s
-                if counted >= self.max_attempts or late:
-                    return self._tried(request, outcome, tries, started_at, sent_at)
-                await asyncio.sleep(self._wait_s(outcome, tries))
+                if isinstance(outcome, Failure) and outcome.kind in _PASSING:
+                    counted += outcome.kind in COUNTED
+                    limited += outcome.kind in LIMITED
+                    late = self.clock.now() - began > self.patience_s
+                    if counted < self.max_attempts and not late:
+                        await asyncio.sleep(self._wait_s(outcome, tries))
+                        continue
+                tried = self._tried(request, outcome, tries, started_at, sent_at)
+                return replace(tried, rate_limited=limited)
             return self._tried(request, refused, tries, started_at, began)
 
     async def _uncounted(self, request: Request) -> Failure | None:

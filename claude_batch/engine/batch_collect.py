@@ -5,7 +5,8 @@ Everything here may be cut off and done again: a request that has its result is 
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import asyncio
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,10 @@ from claude_batch.core.batch_rules import batch_error_is_final, is_final
 from claude_batch.core.batching import Batching
 from claude_batch.core.events import Failed
 from claude_batch.core.line_ranges import LineRanges
-from claude_batch.core.model import Failure, FailureKind, Request, Result, ResultType
+from claude_batch.core.model import Failure, FailureKind, Reply, Result, ResultType
 from claude_batch.core.packing import parse_wire_id
+from claude_batch.engine.batch_answers import AT_ONCE
+from claude_batch.engine.batch_owners import Owner, Owners, read_owners
 from claude_batch.engine.batch_parts import BatchParts, ServerTime
 from claude_batch.engine.batch_search import broken_off
 from claude_batch.ports import ResultsPart
@@ -30,22 +33,18 @@ MOST_FETCHES = 3
 _WRITE_AT_ONCE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """Whose a wire id is: what a result says of its request."""
-
-    custom_id: str
-    model: str
-    meta: bytes | None
+LETTING_GO_S = 2.0
+"""How long the end of a run waits for downloads to be removed: the disk may hang."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Collection:
-    """One chunk's results on their way: `owners` by line have neither result nor verdict yet."""
+    """One chunk's results on their way: `owners` have neither result nor verdict yet."""
 
     part: ResultsPart
-    owners: dict[int, _Owner]
+    owners: Owners
     retry: list[int] = field(default_factory=list)
+    canceled: int = 0
     fetches: int = 0
     strays: int = 0
 
@@ -66,10 +65,10 @@ class Collector:
             if not await self._download(order, collection):
                 return
             await self._merge(order, collection)
-            if collection.owners and collection.fetches < MOST_FETCHES:
+            if collection.owners.unanswered and collection.fetches < MOST_FETCHES:
                 await self._fetch_again(order, collection)
                 return
-        await self._write_off(order, collection)
+        unanswered = await self._write_off(order, collection)
         retry = LineRanges.of(collection.retry)
         await self.parts.journal.record(
             BatchCollected(chunk=order.chunk, id=order.batch_id, retry=retry.text)
@@ -77,25 +76,18 @@ class Collector:
         self.machine.collected(order.chunk, retry, self.parts.clock.now())
         await collection.part.discard()
         del self._open[order.chunk]
-        self._tell(order, collection)
+        self._tell(order, collection, unanswered)
 
     async def let_go(self) -> None:
         """Let go of downloads that were cut off: the next process fetches them anew."""
-        for collection in self._open.values():
-            await collection.part.discard()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LETTING_GO_S):
+                for collection in self._open.values():
+                    await collection.part.discard()
 
     async def _begin(self, order: Collect) -> _Collection:
-        """Read whose lines the chunk has: those of them that have no result."""
-        marks = order.lines.marks()
-        last = len(marks) - 1
-        source = self.parts.prompts(lambda line: line <= last and marks[line] == 1)
-        owners: dict[int, _Owner] = {}
-        models: dict[str, str] = {}
-        while len(owners) < len(order.lines):
-            requests = await source.read()
-            if not requests:
-                break
-            owners.update((each.line, _owner(each, models)) for each in requests)
+        """Read whose lines the chunk has."""
+        owners = await read_owners(self.parts, order.lines)
         part = await self.parts.downloads.open(order.batch_id)
         collection = _Collection(part=part, owners=owners)
         self._open[order.chunk] = collection
@@ -154,23 +146,48 @@ class Collector:
         async for lines in collection.part.read():
             results: list[Result] = []
             for line in lines:
-                number = self._line(order, line)
-                owner = collection.owners.pop(number, None)
-                if owner is None:
-                    collection.strays += collection.fetches == 1
-                    continue
-                final = is_final(
-                    line,
-                    attempts=self.machine.attempts(number),
-                    max_attempts=self.parts.settings.max_attempts,
-                    canceled_by=canceled_by,
-                )
-                self._note(number, owner, line, final=final)
-                if final:
-                    results.append(self._result(order, number, owner, line))
-                else:
-                    collection.retry.append(number)
-            await self.parts.commit(results)
+                results += self._take(order, collection, line, canceled_by)
+            await self._commit(results)
+
+    def _take(
+        self, order: Collect, collection: _Collection, line: BatchLine, canceled_by: str | None
+    ) -> list[Result]:
+        """Return what a line of results ends; a request that goes again is noted."""
+        owner = collection.owners.take(self._line(order, line))
+        if owner is None:
+            collection.strays += collection.fetches == 1
+            return []
+        if owner.is_done:
+            return self._end(order, collection, owner, line)
+        final = is_final(
+            line,
+            attempts=self.machine.attempts(owner.line),
+            max_attempts=self.parts.settings.max_attempts,
+            canceled_by=canceled_by,
+        )
+        self._note(owner, line, final=final)
+        if not final:
+            collection.retry.append(owner.line)
+            return []
+        collection.canceled += line.type is ResultType.CANCELED
+        return self._end(order, collection, owner, line)
+
+    def _end(
+        self, order: Collect, collection: _Collection, owner: Owner, line: BatchLine
+    ) -> list[Result]:
+        """Return the result of a request, and of those that end as it does; keep its answer."""
+        result = self._result(order, owner, line)
+        if self.parts.answers is not None and owner.key is not None:
+            self.parts.answers.settle(owner.key, owner.model, _reply(line))
+        alike = collection.owners.alike(result)
+        return alike if owner.is_done else [result, *alike]
+
+    async def _commit(self, results: list[Result]) -> None:
+        """Make results durable; only then their answers may stand in for others."""
+        for start in range(0, len(results), AT_ONCE):
+            await self.parts.commit(results[start : start + AT_ONCE])
+        if self.parts.answers is not None:
+            await self.parts.answers.flush()
 
     def _line(self, order: Collect, line: BatchLine) -> int:
         """Return whose result a line is; 0 when it is none of this chunk's."""
@@ -179,17 +196,17 @@ class Collector:
             return 0
         return wire_id.line
 
-    def _result(self, order: Collect, number: int, owner: _Owner, line: BatchLine) -> Result:
+    def _result(self, order: Collect, owner: Owner, line: BatchLine) -> Result:
         batch = self.machine.flight.batch(order.chunk)
         created_at = batch.created_at if batch else 0.0
         ended_at = (batch.ended_at if batch else None) or created_at
         succeeded = line.type is ResultType.SUCCEEDED
         return Result(
             custom_id=owner.custom_id,
-            line=number,
+            line=owner.line,
             type=line.type,
             payload=line.payload,
-            attempts=self.machine.attempts(number),
+            attempts=self.machine.attempts(owner.line),
             endpoint=self.parts.api.name,
             started_at=created_at,
             latency_s=ended_at - created_at,
@@ -198,7 +215,7 @@ class Collector:
             meta=owner.meta,
         )
 
-    def _note(self, number: int, owner: _Owner, line: BatchLine, *, final: bool) -> None:
+    def _note(self, owner: Owner, line: BatchLine, *, final: bool) -> None:
         """Count what did not succeed among the failures, as live mode does."""
         self.parts.progress.attempted()
         if line.type is ResultType.SUCCEEDED:
@@ -208,57 +225,70 @@ class Collector:
             Failed(
                 at=self.parts.clock.wall(),
                 custom_id=owner.custom_id,
-                line=number,
+                line=owner.line,
                 kind=FailureKind.REQUEST_REJECTED if rejected else FailureKind.SERVER_ERROR,
                 what=_what(line),
                 retry_in_s=None if final else 0.0,
             )
         )
 
-    async def _write_off(self, order: Collect, collection: _Collection) -> None:
-        """End the requests whose results cannot be had, as errored: sent again only if asked."""
+    async def _write_off(self, order: Collect, collection: _Collection) -> int:
+        """End the requests whose results cannot be had, as errored: sent again only if asked.
+
+        Return how many they are.
+        """
+        owners = collection.owners
+        unanswered = owners.unanswered
         why = "are gone: the API keeps them for 29 days" if order.gone else "lack this request"
+        kind = "not_found_error" if order.gone else "invalid_response_error"
         error = orjson.dumps(
             {
                 "type": "error",
                 "error": {
-                    "type": "not_found_error" if order.gone else "invalid_response_error",
+                    "type": kind,
                     "message": f"the results of {order.batch_id} {why}; "
                     "--retry-errored sends the request again",
                 },
                 "request_id": None,
             }
         )
-        lost = BatchLine(wire_id="", type=ResultType.ERRORED, payload=error)
-        await self.parts.commit(
-            [
-                self._result(order, number, owner, lost)
-                for number, owner in collection.owners.items()
-            ]
-        )
+        lost = BatchLine(wire_id="", type=ResultType.ERRORED, payload=error, error_type=kind)
+        results: list[Result] = []
+        for owner in owners.by_line.values():
+            if not owner.is_done:
+                self._note(owner, lost, final=True)
+            results += self._end(order, collection, owner, lost)
+        await self._commit(results)
+        return unanswered
 
-    def _tell(self, order: Collect, collection: _Collection) -> None:
+    def _tell(self, order: Collect, collection: _Collection, unanswered: int) -> None:
         if collection.strays:
             self.parts.tell(
                 f"{order.batch_id}: {collection.strays:,} result lines were passed over: "
                 "another run's, or a second one of a request"
             )
-        if collection.owners:
+        if unanswered:
             self.parts.tell(
-                f"{order.batch_id}: {len(collection.owners):,} results cannot be had any more; "
+                f"{order.batch_id}: {unanswered:,} results cannot be had any more; "
                 "--retry-errored sends those requests again"
+            )
+        if collection.canceled:
+            self.parts.tell(
+                f"{order.batch_id}: {collection.canceled:,} requests were canceled, and end so; "
+                "--retry-errored sends them again"
             )
         if collection.retry:
             self.parts.tell(
-                f"{order.batch_id}: {len(collection.retry):,} requests go again: "
-                "they expired, were canceled or met a server error"
+                f"{order.batch_id}: {len(collection.retry):,} requests go again: they expired, "
+                "met a server error, or were canceled for the deadline"
             )
 
 
-def _owner(request: Request, models: dict[str, str]) -> _Owner:
-    """Keep of a request what its result needs; equal models are kept once."""
-    model = models.setdefault(request.model, request.model)
-    return _Owner(request.custom_id, model, request.meta)
+def _reply(line: BatchLine) -> Reply | None:
+    """Return the answer that a line brings, if it does."""
+    if line.type is not ResultType.SUCCEEDED:
+        return None
+    return Reply(message=line.payload, usage=line.usage, stop_reason=line.stop_reason)
 
 
 def _what(line: BatchLine) -> str:

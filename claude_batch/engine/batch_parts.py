@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from claude_batch.core.batch_decisions import BatchSettings
@@ -19,6 +19,7 @@ from claude_batch.ports import (
     Canary,
     Clock,
     Downloads,
+    LineDesk,
     Prompts,
     Publish,
     ResultStore,
@@ -33,6 +34,14 @@ def _free(_request: Request) -> float:
     return 0.0
 
 
+def _as_it_is(request: Request) -> bytes:
+    return request.body
+
+
+def _not_done(_line: int) -> bool:
+    return False
+
+
 def _untold(_message: str) -> None:
     """Tell nobody."""
 
@@ -44,7 +53,8 @@ class BatchParts:
     `run` begins our ids on the wire; `history` is what the journal told; without a `canary` none
     is sent. `tell` gets sentences that the user should see. `price` gives what a reply cost (its
     usage says whether it came from a batch), `expected_price` what a request may cost at most, for
-    `max_cost_usd`.
+    `max_cost_usd`. `params` gives what a request is in a batch. With `answers`, a response cache,
+    passes may be over lines that had a result when the run began: `is_done` tells which.
     """
 
     run: str
@@ -65,10 +75,13 @@ class BatchParts:
     tell: Callable[[str], None] = _untold
     price: Callable[[str, Usage], float | None] = _unpriced
     expected_price: Callable[[Request], float] = _free
+    params: Callable[[Request], bytes] = _as_it_is
+    answers: LineDesk | None = None
+    is_done: Callable[[int], bool] = _not_done
     most_requests: int = MOST_REQUESTS
     most_bytes: int = MOST_BYTES
 
-    async def commit(self, results: list[Result]) -> None:
+    async def commit(self, results: Sequence[Result]) -> None:
         """Make `results` durable, and only then count them."""
         if not results:
             return

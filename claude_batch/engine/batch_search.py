@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -18,20 +18,25 @@ from claude_batch.engine.batch_parts import BatchParts, ServerTime
 PAGE = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Finder:
     """Finds out what became of creates that brought no answer."""
 
     parts: BatchParts
     machine: Batching
     server: ServerTime
+    _has_told: bool = field(init=False, default=False)
 
     async def probe(self) -> None:
         """Ask for the newest batch: whether there are batches here, and what time it is there."""
         page = await self.parts.api.list(limit=1, after_id=None)
         now = self.parts.clock.now()
         if isinstance(page, Failure):
-            self.machine.probe_failed(page, now)
+            again = self.machine.probe_failed(page, now)
+            if again and not self._has_told:
+                name = self.parts.api.name
+                self.parts.tell(f"endpoint {name}: asked for its batches: {page.message}; waiting")
+                self._has_told = True
             return
         self.server.told(page.server_time)
         self.machine.probed(now, wall=self.server.wall())
@@ -46,6 +51,9 @@ class Finder:
                 self.failed(order.chunk, page)
                 return
             self.server.told(page.server_time)
+            if page.unread:
+                self.failed(order.chunk, _unread(page.unread))  # one of them may be the chunk's
+                return
             found.extend(page.batches)
             after_id = page.last_id
             if not page.has_more or not page.batches or found[-1].created_at < order.since:
@@ -100,9 +108,17 @@ class Finder:
 
 def broken_off() -> Failure:
     """Return the failure that results are which end in the middle."""
+    return _invalid("the results of the batch broke off")
+
+
+def _unread(number: int) -> Failure:
+    return _invalid(f"{number} of the batches listed have no id or no time")
+
+
+def _invalid(message: str) -> Failure:
     return Failure(
         kind=FailureKind.INVALID_RESPONSE,
         error=b"",
         error_type="invalid_response_error",
-        message="the results of the batch broke off",
+        message=message,
     )

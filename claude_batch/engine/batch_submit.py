@@ -6,27 +6,22 @@ not known after that is found out, never tried again blindly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from claude_batch.core.batch_decisions import Pack
-from claude_batch.core.batch_history import (
-    BatchCreated,
-    BatchIntent,
-    BatchRefused,
-    BatchShapesProved,
-)
+from claude_batch.core.batch_history import BatchCreated, BatchIntent, BatchRefused
 from claude_batch.core.batch_model import AnswerLost, BatchView, StoredBody
-from claude_batch.core.batch_rules import Refusal, fatal_stop
+from claude_batch.core.batch_rules import Refusal
 from claude_batch.core.batching import Batching
-from claude_batch.core.canary import Shapes, Tried, refused_in_batches
+from claude_batch.core.canary import Tried
 from claude_batch.core.decisions import Stop, StopKind
-from claude_batch.core.line_ranges import LineRanges
-from claude_batch.core.model import Failure, FailureKind, Reply, Request, Result, ResultType, Usage
-from claude_batch.core.packing import Chunk, Packer, Piece
-from claude_batch.core.retry import COUNTED
+from claude_batch.core.model import Failure, Request
+from claude_batch.core.packing import Chunk, Packer
+from claude_batch.engine.batch_answers import BatchAnswers
 from claude_batch.engine.batch_parts import BatchParts, ServerTime
+from claude_batch.engine.batch_proof import Proof, result_of
 from claude_batch.ports import Source
 
 
@@ -37,15 +32,15 @@ class Submission:
     parts: BatchParts
     machine: Batching
     server: ServerTime
+    answers: BatchAnswers
     _packer: Packer = field(init=False)
-    _shapes: Shapes = field(init=False)
+    _proof: Proof = field(init=False)
     _source: Source | None = field(init=False, default=None)
-    _held: dict[str, Request] = field(init=False, default_factory=dict)
     _stored: dict[int, StoredBody] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         parts = self.parts
-        self._shapes = Shapes(parts.history.shapes)
+        self._proof = Proof(parts=parts, machine=self.machine, answers=self.answers)
         self._packer = Packer(
             parts.run,
             next_chunk=parts.history.last_chunk + 1,
@@ -56,79 +51,47 @@ class Submission:
 
     async def pack(self, order: Pack) -> None:
         """Read on until a chunk is full or the pass is over; then try the canaries it needs."""
-        source = self._source or self.parts.prompts(self._wanted(order))
+        source = self._source or self._open(order)
         self._source = source
         full: list[Chunk] = []
         while not full and not self.parts.interruption.asked.is_set():
             requests = await source.read()
             if not requests:
-                full.extend(self._packer.close())
                 self._source = None
                 break
+            if order.only is None:
+                requests = await self.answers.split(requests)
             full.extend(await self._place(requests))
-        if self._held:
-            await self._prove()
+        await self.answers.save()
+        if self._source is None and order.only is None:
+            self.answers.all_have_asked()
+        full.extend(await self._write(await self._proof.prove()))
+        if self._source is None:
+            full.extend(self._packer.close())
         for chunk in full:
             self._stored[chunk.number] = await self.parts.bodies.finish(chunk.number)
         self.machine.packed(full)
         if self._source is None:
             self.machine.no_more()
 
-    def _wanted(self, order: Pack) -> Callable[[int], bool]:
-        """Return which lines a pass is over."""
+    def _open(self, order: Pack) -> Source:
+        """Begin a pass: lines that go again have asked for an answer before."""
         if order.only is not None:
-            return order.only.__contains__
-        lines = (line for chunk in self.parts.history.open_chunks for line in chunk.lines)
-        taken = LineRanges.of(lines).marks()
-        return lambda line: line >= len(taken) or not taken[line]
+            return self.parts.prompts(order.only.__contains__)
+        return self.answers.open()
 
     async def _place(self, requests: Sequence[Request]) -> list[Chunk]:
         """Write requests into bodies, but for canaries; return the chunks that are full now."""
-        pieces: list[Piece] = []
-        for request in requests:
-            new = self._shapes.is_new(request) if self.parts.canary is not None else None
-            if new is None:
-                pieces.append(self._packer.add(request))
-            else:
-                self._held[new] = request
+        return await self._write([each for each in requests if not self._proof.holds(each)])
+
+    async def _write(self, requests: Sequence[Request]) -> list[Chunk]:
+        pieces = [self._packer.add(self._as_sent(request)) for request in requests]
         await self.parts.bodies.append(pieces)
         return [piece.full for piece in pieces if piece.full is not None]
 
-    async def _prove(self) -> None:
-        """Try one request of each new shape; a shape that fails ends the run before its batch."""
-        held, self._held = self._held, {}
-        if self.parts.canary is None:
-            return
-        for request in held.values():
-            refused = refused_in_batches(request)
-            if refused is not None:
-                self.machine.end(_alike(request, refused))
-                return
-        tried = await self.parts.canary.try_lines([*held.values()])
-        await self.parts.commit([self._result(each) for each in tried if _is_result(each)])
-        stops = [stop for each in tried if (stop := _stop(each)) is not None]
-        if stops:
-            self.machine.end(stops[0])
-            return
-        await self.parts.journal.record(BatchShapesProved(shapes=tuple(held)))
-
-    def _result(self, tried: Tried) -> Result:
-        request, outcome = tried.request, tried.outcome
-        replied = isinstance(outcome, Reply)
-        usage = outcome.usage if isinstance(outcome, Reply) else Usage()
-        return Result(
-            custom_id=request.custom_id,
-            line=request.line,
-            type=ResultType.SUCCEEDED if replied else ResultType.ERRORED,
-            payload=outcome.message if isinstance(outcome, Reply) else outcome.error,
-            attempts=tried.attempts,
-            endpoint=self.parts.api.name,
-            started_at=tried.started_at,
-            latency_s=tried.latency_s,
-            usage=usage,
-            cost_usd=self.parts.price(request.model, usage) if replied else None,
-            meta=request.meta,
-        )
+    def _as_sent(self, request: Request) -> Request:
+        params = self.parts.params(request)
+        return request if params is request.body else replace(request, body=params)
 
     async def submit(self, chunk: Chunk) -> None:
         """Create the batch of a chunk, once."""
@@ -183,34 +146,30 @@ class Submission:
         if verdict is Refusal.WAIT:
             self.parts.tell(f"chunk {chunk.number} has to wait: {failure.message}")
             return
+        size = self._stored[chunk.number].size
         await self._forget(chunk)
-        if verdict is Refusal.TOO_LARGE and not self._packer.shrink():
-            why = f"even small batches are too large here: {failure.message}"
+        if verdict is not Refusal.TOO_LARGE:
+            return
+        if not self._packer.shrink(size):
+            why = f"even batches of {size:,} bytes are too large here: {failure.message}"
             self.machine.end(Stop(kind=StopKind.BATCH, message=why))
+        elif chunk.count == 1:
+            await self._too_large(chunk, failure)
+        else:
+            self.parts.tell(f"a batch of {size:,} bytes is too large here: smaller ones are tried")
+
+    async def _too_large(self, chunk: Chunk, failure: Failure) -> None:
+        """End the one request of a chunk that is too large for the endpoint by itself."""
+        for request in await self.parts.prompts(chunk.lines.__contains__).read():
+            tried = Tried(
+                request=request,
+                outcome=failure,
+                attempts=self.machine.attempts(request.line),
+                started_at=self.parts.clock.wall(),
+                latency_s=0.0,
+            )
+            await self.answers.proved([tried], [result_of(self.parts, tried)])
 
     async def _forget(self, chunk: Chunk) -> None:
         self._stored.pop(chunk.number, None)
         await self.parts.bodies.discard(chunk.number)
-
-
-def _is_result(tried: Tried) -> bool:
-    """Tell whether a canary has ended its request, as it would have in live mode."""
-    return isinstance(tried.outcome, Reply) or tried.outcome.kind in COUNTED
-
-
-def _stop(tried: Tried) -> Stop | None:
-    """Return why the run ends before its batch is submitted, if it does."""
-    outcome = tried.outcome
-    if isinstance(outcome, Reply) or outcome.kind in COUNTED:
-        return None
-    if outcome.kind is FailureKind.REQUEST_REJECTED:
-        return _alike(tried.request, f"{outcome.error_type}: {outcome.message}")
-    return fatal_stop(outcome) or Stop(kind=StopKind.PATIENCE, message=outcome.message)
-
-
-def _alike(request: Request, why: str) -> Stop:
-    message = (
-        f"line {request.line} ({request.custom_id}), tried before its batch was submitted: {why}. "
-        "All lines of its shape would fail alike: mend them, or submit regardless with --no-canary"
-    )
-    return Stop(kind=StopKind.BATCH, message=message)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from hashlib import blake2b
-from typing import Any
 
 import orjson
 
 from claude_batch.sandbox import faults
 from claude_batch.sandbox.batch import TYPE_OF, Batch, BatchTimes, Outcome, batch_times
+from claude_batch.sandbox.batch_frame import requests_in
 from claude_batch.sandbox.batch_results import ResultWriter, cut_midway, in_chunks
 from claude_batch.sandbox.chance import draws, seed_key
 from claude_batch.sandbox.limits import timestamp
@@ -31,8 +31,6 @@ from claude_batch.sandbox.wire import (
 )
 
 MOST_BYTES = 256_000_000
-MOST_REQUESTS = 100_000
-CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 RANGE = re.compile(r"bytes=(\d+)-")
 LIST_LIMIT = 20
 LASTS, REFUSED, LOST = range(3)
@@ -82,7 +80,7 @@ class BatchDesk:
         faults.check_spend(self._scenario.spend, call.account.answered)
         if draw[REFUSED] < self._rules.refused_creates:
             raise faults.status_refusal(529)
-        requests = _requests_in(parse(call.body, MOST_BYTES))
+        requests = requests_in(parse(call.body, MOST_BYTES))
         self._check_queue(len(requests), call)
         batch = self._new_batch(requests, call, batch_times(self._rules, draw[LASTS]))
         self._batches[batch.id] = batch
@@ -233,48 +231,6 @@ class BatchDesk:
             "batch_bodies_succeeded": len(bodies),
             "batch_bodies_succeeded_twice": sum(1 for times in bodies.values() if times > 1),
         }
-
-
-def _requests_in(body: Any) -> list[Params]:
-    """Return the requests of a create; what is checked at once is their frame alone."""
-    if not isinstance(body, dict):
-        raise invalid("Input should be a valid dictionary or object to extract fields from")
-    requests = body.get("requests")
-    if requests is None:
-        raise invalid("requests: Field required")
-    if body.keys() - {"requests"}:
-        raise invalid(f"{min(body.keys() - {'requests'})}: Extra inputs are not permitted")
-    if not isinstance(requests, list):
-        raise invalid("requests: Input should be a valid list")
-    if not requests:
-        raise invalid("requests: List should have at least 1 item after validation, not 0")
-    if len(requests) > MOST_REQUESTS:
-        raise invalid(
-            f"requests: List should have at most {MOST_REQUESTS} items after validation, "
-            f"not {len(requests)}"
-        )
-    seen: set[str] = set()
-    for at, request in enumerate(requests):
-        _check_frame(request, f"requests.{at}")
-        if request["custom_id"] in seen:
-            raise invalid(f"requests.{at}.custom_id: {request['custom_id']} is not unique")
-        seen.add(request["custom_id"])
-    return requests
-
-
-def _check_frame(request: Any, where: str) -> None:
-    if not isinstance(request, dict):
-        raise invalid(f"{where}: Input should be a valid dictionary")
-    for name, kind, words in (("custom_id", str, "string"), ("params", dict, "dictionary")):
-        if name not in request:
-            raise invalid(f"{where}.{name}: Field required")
-        if not isinstance(request[name], kind):
-            raise invalid(f"{where}.{name}: Input should be a valid {words}")
-    if request.keys() - {"custom_id", "params"}:
-        extra = min(request.keys() - {"custom_id", "params"})
-        raise invalid(f"{where}.{extra}: Extra inputs are not permitted")
-    if not CUSTOM_ID.fullmatch(request["custom_id"]):
-        raise invalid(f"{where}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
 
 
 def _pack(batch: Batch, request: Params) -> None:

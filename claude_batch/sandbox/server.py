@@ -53,6 +53,8 @@ class Handler:
         try:
             response = await self._give(request, answer, came)
             gone = False
+        except ConnectionResetError:  # the client has gone while its answer was written
+            response = web.Response()
         finally:
             self._api.ended(answer, gone=gone)
         return response

@@ -11,6 +11,7 @@ from typing import Any
 from claude_batch.sandbox import validation_content as content
 from claude_batch.sandbox import validation_options as options
 from claude_batch.sandbox.models import Model, find_model
+from claude_batch.sandbox.validation_caching import check_cache_control
 from claude_batch.sandbox.wire import Params, RefusedError, invalid, not_found
 
 OLD_VERSION, NEW_VERSION = "2023-06-01", "2026-10-21"
@@ -65,7 +66,7 @@ def check_message(params: Any, terms: Terms) -> Model:
     content.check_messages(params, model, is_new=terms.is_new)
     if params.keys() - {"model", "max_tokens", "messages"}:
         _check_options(params, model, terms)
-    content.check_cache_control(params)
+    check_cache_control(params)
     return model
 
 
@@ -77,7 +78,7 @@ def check_count(params: Any, terms: Terms) -> Model:
     model = _model(params, terms)
     content.check_messages(params, model, is_new=terms.is_new)
     _check_options(params, model, terms)
-    content.check_cache_control(params)
+    check_cache_control(params)
     return model
 
 

@@ -6,7 +6,6 @@ not survive a crash (the same lines give the same bytes), so they are not synced
 
 from __future__ import annotations
 
-import asyncio
 import glob
 import hashlib
 import os
@@ -21,6 +20,7 @@ from typing import BinaryIO
 from claude_batch.core.batch_model import StoredBody
 from claude_batch.core.packing import TAIL, Piece
 from claude_batch.errors import CheckpointWriteError
+from claude_batch.storage.daemon import HANGING_S, ends_within, in_daemon
 from claude_batch.storage.files import PRIVATE, beside
 
 _PIECE = 1 << 20
@@ -47,9 +47,9 @@ class BodyOnDisk:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield it from its beginning."""
-        file = await asyncio.to_thread(self.path.open, "rb")
+        file = await in_daemon(lambda: self.path.open("rb"))
         try:
-            while piece := await asyncio.to_thread(file.read, _PIECE):
+            while piece := await in_daemon(lambda: file.read(_PIECE)):
                 yield piece
         finally:
             file.close()
@@ -70,7 +70,7 @@ class BodyFiles:
 
     async def append(self, pieces: Sequence[Piece]) -> None:
         """Append each piece to the body of its chunk. Raises CheckpointWriteError."""
-        await asyncio.to_thread(self._append, pieces)
+        await in_daemon(lambda: self._append(pieces))
 
     def _append(self, pieces: Sequence[Piece]) -> None:
         for chunk, of_chunk in groupby(pieces, key=attrgetter("chunk")):
@@ -85,7 +85,7 @@ class BodyFiles:
 
     async def finish(self, chunk: int) -> StoredBody:
         """End the body of a chunk, and tell what it is. Raises CheckpointWriteError."""
-        return await asyncio.to_thread(self._finish, chunk)
+        return await in_daemon(lambda: self._finish(chunk))
 
     def _finish(self, chunk: int) -> StoredBody:
         with _writing(self._path(chunk)):
@@ -102,10 +102,13 @@ class BodyFiles:
 
     async def discard(self, chunk: int) -> None:
         """Remove a chunk's body, if there is one."""
-        await asyncio.to_thread(self._path(chunk).unlink, missing_ok=True)
+        await in_daemon(lambda: self._path(chunk).unlink(missing_ok=True))
 
     def close(self) -> None:
-        """Remove every body."""
+        """Remove every body; if the disk hangs, the next process does."""
+        ends_within(HANGING_S, self._remove)
+
+    def _remove(self) -> None:
         for body in self._open.values():
             body.file.close()
         remove_leftovers(self._results, "body")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from claude_batch.core.batch_history import (
     fold_batches,
 )
 from claude_batch.errors import CheckpointError
+from claude_batch.storage.daemon import in_daemon
 from claude_batch.storage.journal import JournalFile, read_records
 
 _TYPES: Mapping[str, Any] = {
@@ -46,17 +46,26 @@ class BatchJournalFile:
 
     async def record(self, record: BatchRecord) -> None:
         """Append `record`; once this returns, it outlives the process."""
-        await asyncio.to_thread(self._journal.durable, _NAMES[type(record)], record)
+        await in_daemon(lambda: self._journal.durable(_NAMES[type(record)], record))
 
     async def cancels(self) -> Mapping[str, str]:
         """Return who asked for which batches to be canceled, whichever process wrote it."""
-        history = await asyncio.to_thread(read_batches, self._results)
-        return history.canceled_by
+        return await in_daemon(lambda: _canceled_by(self._results))
 
 
 def read_batches(results: Path) -> BatchHistory:
     """Return what the journal of `results` tells of its batches. Raises CheckpointError."""
-    return fold_batches(_batch_records(results))
+    return fold_batches(_batch_records(read_records(results)))
+
+
+def history_of(records: Iterable[Mapping[str, Any]]) -> BatchHistory:
+    """Return what records of a journal tell of batches. Raises CheckpointError."""
+    return fold_batches(_batch_records(records))
+
+
+def _canceled_by(results: Path) -> Mapping[str, str]:
+    records = _batch_records(read_records(results))
+    return {each.id: each.by for each in records if isinstance(each, BatchCancelRequested)}
 
 
 def request_cancel(results: Path, record: BatchCancelRequested) -> None:
@@ -77,14 +86,14 @@ def _note(results: Path, record: BatchRecord) -> None:
         journal.close()
 
 
-def _batch_records(results: Path) -> Iterator[BatchRecord]:
-    for record in read_records(results):
+def _batch_records(records: Iterable[Mapping[str, Any]]) -> Iterator[BatchRecord]:
+    for record in records:
         kind = _TYPES.get(str(record.get("type")))
         if kind is not None:
             yield _parse(kind, record)
 
 
-def _parse(kind: Any, record: dict[str, Any]) -> BatchRecord:
+def _parse(kind: Any, record: Mapping[str, Any]) -> BatchRecord:
     names = {field.name for field in fields(kind)}
     values = {
         name: tuple(value) if isinstance(value, list) else value

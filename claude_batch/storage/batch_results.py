@@ -7,7 +7,6 @@ what was parsed: the same JSON, but numbers and escapes may be spelled different
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,6 +20,7 @@ from claude_batch.core.model import ResultType, Usage
 from claude_batch.core.usage import read_usage
 from claude_batch.errors import CheckpointWriteError
 from claude_batch.storage.batch_bodies import remove_leftovers
+from claude_batch.storage.daemon import in_daemon
 from claude_batch.storage.files import PRIVATE, beside
 
 _LINES_AT_ONCE = 512
@@ -62,6 +62,7 @@ def parse_batch_line(raw: bytes) -> BatchLine | None:
             payload=_as_it_came(raw, whole) or orjson.dumps(whole),
             usage=read_usage(whole.get("usage") or {}) if succeeded else Usage(),
             error_type=None if succeeded else _error_type(whole),
+            stop_reason=whole.get("stop_reason") if succeeded else None,
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -110,7 +111,7 @@ class PartFile:
         """Append what has come. Raises CheckpointWriteError."""
         if not data:
             return
-        await asyncio.to_thread(self._write, data)
+        await in_daemon(lambda: self._write(data))
         self._last = data[-1:]
         self.size += len(data)
 
@@ -127,7 +128,7 @@ class PartFile:
 
     async def finish(self) -> bool:
         """Make it durable; return whether it ends where a line ends."""
-        await asyncio.to_thread(self._sync)
+        await in_daemon(self._sync)
         return self._last == b"\n"
 
     def _sync(self) -> None:
@@ -140,20 +141,19 @@ class PartFile:
 
     async def read(self) -> AsyncIterator[Sequence[BatchLine]]:
         """Yield its lines, some at a time; what is no result is passed over."""
-        file = await asyncio.to_thread(self._path.open, "rb")
+        file = await in_daemon(lambda: self._path.open("rb"))
         try:
-            while raws := await asyncio.to_thread(_take, file):
-                yield await asyncio.to_thread(self._parse, raws)
+            while lines := await in_daemon(lambda: self._parsed(file)):
+                yield [line for line in lines if line is not None]
         finally:
             file.close()
 
-    def _parse(self, raws: list[bytes]) -> list[BatchLine]:
-        lines = (parse_batch_line(self._clean(raw)) for raw in raws)
-        return [line for line in lines if line is not None]
+    def _parsed(self, file: BinaryIO) -> list[BatchLine | None]:
+        return [parse_batch_line(self._clean(raw)) for raw in _take(file)]
 
     async def discard(self) -> None:
         """Remove it."""
-        await asyncio.to_thread(self._remove)
+        await in_daemon(self._remove)
 
     def _remove(self) -> None:
         if self._file is not None:
@@ -195,5 +195,5 @@ class PartFiles:
         """Begin the download of a batch's results, from nothing. Raises CheckpointWriteError."""
         name = re.sub(r"[^A-Za-z0-9_-]", "_", batch_id)[:100]
         part = PartFile(beside(self._results, f".batch-{name}.part"), self._clean)
-        await asyncio.to_thread(part.begin)
+        await in_daemon(part.begin)
         return part

@@ -1,4 +1,4 @@
-"""A thread for what may block: like asyncio.to_thread, but nobody has to wait for it at the end.
+"""Threads for what may block: like asyncio.to_thread, but nobody has to wait for them at the end.
 
 A disk that hangs must keep neither the event loop nor the process from ending; the threads of an
 executor would.
@@ -10,13 +10,71 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+HANGING_S = 2.0
+"""How long the end of a run waits for a disk that may hang."""
+
 
 async def in_daemon(work: Callable[[], T]) -> T:
     """Return what `work` returns, or raise what it raises, from a thread of its own."""
+    done, run = _told(work)
+    threading.Thread(target=run, name="storage", daemon=True).start()
+    return await done
+
+
+def ends_within(seconds: float, work: Callable[[], object]) -> bool:
+    """Do `work` in a thread of its own; return False if it has not ended after `seconds`.
+
+    Raises what it raises.
+    """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  # whoever waits for it is told
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="storage", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    return not thread.is_alive()
+
+
+class DaemonThread:
+    """One thread for work that has to be done in it, one piece after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._begun = False
+
+    def _work(self) -> None:
+        while (run := self._queue.get()) is not None:
+            run()
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, or raise what it raises, from the thread."""
+        if not self._begun:
+            self._begun = True
+            self._thread.start()
+        done, run = _told(work)
+        self._queue.put(run)
+        return await done
+
+    def end(self) -> None:
+        """Let the thread end once its work is done."""
+        self._queue.put(None)
+
+
+def _told(work: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[], None]]:
+    """Return what does `work` in any thread, and the future of this loop that it tells."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -32,8 +90,7 @@ async def in_daemon(work: Callable[[], T]) -> T:
         with suppress(RuntimeError):  # the loop has ended: nobody waits any more
             loop.call_soon_threadsafe(how, done, what)
 
-    threading.Thread(target=run, name="storage", daemon=True).start()
-    return await done
+    return done, run
 
 
 def _succeeded(done: asyncio.Future[T], result: T) -> None:

@@ -7,7 +7,8 @@ opened and closed, and what happened in between.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +17,16 @@ import orjson
 
 from claude_batch.core.events import Event
 from claude_batch.errors import CheckpointError, CheckpointWriteError
-from claude_batch.storage.daemon import in_daemon
+from claude_batch.storage.daemon import HANGING_S, ends_within, in_daemon
 from claude_batch.storage.files import beside, replace_file, sync_directory
 
 T = TypeVar("T")
 
+CLOSING_S = 10.0
+"""How long the disk may take to hold how a process left."""
+
 _RECORD_START = b'{"type":'
+_OF_BATCHES = ("batch_", "mode_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +84,15 @@ class Closed:
 class Journal:
     """A journal read back: who the run is, its last process, and how that left it, if it did.
 
-    `seen` is a number of results that there have been for certain.
+    `seen` is a number of results that there have been for certain; `batches` are its records about
+    batches, for storage.batch_journal.
     """
 
     identity: RunIdentity
     opened: Opened | None
     closed: Closed | None
     seen: int = 0
+    batches: tuple[Mapping[str, Any], ...] = ()
 
 
 def journal_path(results: Path) -> Path:
@@ -114,6 +121,7 @@ def read_journal(results: Path) -> Journal | None:
     opened: Opened | None = None
     closed: Closed | None = None
     seen = 0
+    batches: list[Mapping[str, Any]] = []
     for record in read_records(results):
         match record.get("type"):
             case "run":
@@ -125,12 +133,16 @@ def read_journal(results: Path) -> Journal | None:
                 closed = _parse(Closed, record)
             case "minute":
                 seen += _number(record, "succeeded") + _number(record, "failed")
+            case str(kind) if kind.startswith(_OF_BATCHES):
+                batches.append(record)
             case _:  # what happened in between is for the report
                 pass
     if identity is None:
         _refuse_damaged(journal_path(results))
         return None
-    return Journal(identity=identity, opened=opened, closed=closed, seen=seen)
+    return Journal(
+        identity=identity, opened=opened, closed=closed, seen=seen, batches=tuple(batches)
+    )
 
 
 def _number(record: dict[str, Any], name: str) -> int:
@@ -201,6 +213,7 @@ class JournalFile:
     def __init__(self, results: Path) -> None:
         """Open it to append. Raises CheckpointWriteError."""
         self._path = journal_path(results)
+        self._writing = threading.Lock()
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND)
             sync_directory(self._path.parent)
@@ -219,24 +232,34 @@ class JournalFile:
         self._append([_line("opened", record)])
 
     def closed(self, record: Closed) -> None:
-        """Note how this process leaves the run, durably. Raises CheckpointWriteError."""
-        self.durable("closed", record)
+        """Note how this process leaves the run, durably; a disk that hangs is not waited for.
+
+        Raises CheckpointWriteError.
+        """
+        if not ends_within(CLOSING_S, lambda: self.durable("closed", record)):
+            raise _write_error(self._path, "the disk does not answer")
 
     def durable(self, kind: str, record: Any) -> None:
         """Append `record`, a dataclass; once this returns, it outlives the process.
 
         Raises CheckpointWriteError.
         """
-        self._append([_line(kind, record)])
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            raise _write_error(self._path, error.strerror) from error
+        with self._writing:
+            self._append([_line(kind, record)])
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                raise _write_error(self._path, error.strerror) from error
 
     async def note(self, events: Sequence[Event]) -> None:
         """Append `events`; they are in the file when this returns. Raises CheckpointWriteError."""
         lines = [_line(type(event).__name__.lower(), event) for event in events]
-        await in_daemon(lambda: self._append(lines))
+
+        def append() -> None:
+            with self._writing:  # a record that was cut off may still be at it
+                self._append(lines)
+
+        await in_daemon(append)
 
     def _append(self, lines: list[bytes]) -> None:
         data = b"".join(lines)
@@ -248,8 +271,10 @@ class JournalFile:
             raise _write_error(self._path, "no space left")
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._fd)
+        """Let go of the file, unless the disk hangs in a write: its number must not be reused."""
+        if self._writing.acquire(timeout=HANGING_S):
+            os.close(self._fd)
+            self._writing.release()
 
 
 def _write_error(path: Path, why: str | None) -> CheckpointWriteError:

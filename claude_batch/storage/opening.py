@@ -5,24 +5,23 @@ Called under the lock. Nothing is created before the prompts are known to be goo
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import orjson
 
 from claude_batch import __version__
+from claude_batch.core.batch_history import BatchHistory
 from claude_batch.core.model import ResultType
 from claude_batch.core.routing import routes_text
 from claude_batch.errors import (
     CheckpointMismatchError,
     CheckpointWriteError,
     InvalidPromptsError,
-    UsageError,
 )
+from claude_batch.storage.batch_journal import history_of, note_mode
 from claude_batch.storage.claims import settled
 from claude_batch.storage.entries import Checkpoint, Entry
 from claude_batch.storage.files import beside, replace_file
@@ -35,16 +34,16 @@ from claude_batch.storage.journal import (
     read_journal,
 )
 from claude_batch.storage.prompts import CheckReport, Defaults, InvalidLine, fingerprint
+from claude_batch.storage.prompts_at_hand import prompts_at_hand
 from claude_batch.storage.recovery import recover, take_out
 from claude_batch.storage.run_files import (
-    STDIN,
     copied_prompts,
-    copy_prompts,
     files_of,
     is_regular,
-    keep_copy,
+    is_same_run,
     refuse_foreign_results,
     refuse_mismatch,
+    refuse_own_prompts,
 )
 
 CheckFile = Callable[[Path, Callable[[InvalidLine], None]], CheckReport]
@@ -84,7 +83,8 @@ class OpenRun:
     """A run on disk, whole and ready to be worked on; its prompts are read from `prompts`.
 
     `checked` tells what the checking pass found, where there was one; `left` how the last process
-    left the run; `retaken` counts results taken out to be tried again.
+    left the run, `batches` what it had in batches; `retaken` counts results taken out to be tried
+    again.
     """
 
     identity: RunIdentity
@@ -92,6 +92,7 @@ class OpenRun:
     checkpoint: Checkpoint
     checked: CheckReport | None = None
     left: Closed | None = None
+    batches: BatchHistory = field(default_factory=BatchHistory)
     retaken: int = 0
 
     @property
@@ -106,17 +107,25 @@ def open_run(wanted: Wanted, *, check_file: CheckFile, before_start: Callable[[]
     `before_start` is called when the prompts are known to be good and nothing has been created;
     with `wanted.fresh` it sets aside what is there.
 
+    A run that came to nothing gives way to other prompts and options: whoever mends a file that was
+    refused as a whole runs it again.
+
     Raises InvalidPromptsError when lines are bad (they were told one by one), UsageError when the
     prompts cannot be read, CheckpointError when what lies on disk does not fit.
     """
-    _refuse_own_prompts(wanted)
+    mine = files_of(wanted.results) if wanted.fresh else [wanted.results]
+    refuse_own_prompts(wanted.prompts, *mine)
     journal = None if wanted.fresh else read_journal(wanted.results)
     if journal is None:
         return _begin(wanted, check_file, before_start)
-    with _prompts_at_hand(wanted) as (path, keep):
+    with prompts_at_hand(wanted.prompts, wanted.results) as (path, keep):
         now = _identity(wanted, path, *fingerprint(path))
-        refuse_mismatch(journal.identity, now)
-        prompts = keep()  # of a copy, the one that is known to be whole
+        anew = not is_same_run(journal.identity, now) and _came_to_nothing(wanted, journal)
+        if not anew:
+            refuse_mismatch(journal.identity, now)
+            prompts = keep()  # of a copy, the one that is known to be whole
+    if anew:
+        return _begin_anew(wanted, journal, check_file, before_start)
     out = _left_out(wanted.results, journal.identity)
     _refuse_gone(wanted.results, journal)
     checkpoint, retaken = recover(wanted.results), 0
@@ -130,21 +139,29 @@ def open_run(wanted: Wanted, *, check_file: CheckFile, before_start: Callable[[]
         prompts=prompts,
         checkpoint=checkpoint,
         left=journal.closed,
+        batches=history_of(journal.batches),
         retaken=retaken,
     )
 
 
-def _refuse_own_prompts(wanted: Wanted) -> None:
-    """Refuse to write results into the prompts, or to set the prompts aside with a run."""
-    prompts, results = Path(wanted.prompts), wanted.results
-    if is_regular(wanted.prompts) and any(
-        path.exists() and prompts.exists() and path.samefile(prompts)
-        for path in (files_of(results) if wanted.fresh else [results])
-    ):
-        raise UsageError(
-            f"{prompts} would be both prompts and results",
-            hint="name another file for the results: --out FILE",
-        )
+def _came_to_nothing(wanted: Wanted, journal: Journal) -> bool:
+    """Tell whether a run has neither results nor batches, and its prompts can be read again."""
+    results = wanted.results
+    has_results = results.exists() and results.stat().st_size > 0
+    has_batches = bool(history_of(journal.batches).chunks)
+    return not (has_results or journal.seen or has_batches) and is_regular(wanted.prompts)
+
+
+def _begin_anew(
+    wanted: Wanted, journal: Journal, check_file: CheckFile, before_start: Callable[[], None]
+) -> OpenRun:
+    """Begin a run in the place of one that came to nothing; it goes the way that one went."""
+    opened = _begin(wanted, check_file, before_start)
+    mode = history_of(journal.batches).mode
+    if mode is None:
+        return opened
+    note_mode(wanted.results, mode)
+    return replace(opened, batches=BatchHistory(mode=mode))
 
 
 def _refuse_gone(results: Path, journal: Journal) -> None:
@@ -181,7 +198,7 @@ def _begin(wanted: Wanted, check_file: CheckFile, before_start: Callable[[], Non
         if wanted.skip_invalid:
             bad.append(orjson.dumps({"line": line.line, "error": line.what, "hint": line.remedy}))
 
-    with _prompts_at_hand(wanted) as (path, keep):
+    with prompts_at_hand(wanted.prompts, wanted.results) as (path, keep):
         checked = check_file(path, note)
         _refuse_invalid(wanted, checked)
         before_start()
@@ -246,36 +263,6 @@ def left_out(results: Path) -> Iterator[int]:
             f"{path} cannot be read: {error}",
             hint="put it back as it was, or start over with --fresh",
         ) from error
-
-
-@contextmanager
-def _prompts_at_hand(wanted: Wanted) -> Iterator[tuple[Path, Callable[[], Path]]]:
-    """Give a path that can be read again and again, and what keeps it for later runs.
-
-    Stdin, pipes and devices are copied; a copy that nobody keeps is removed.
-    """
-    if is_regular(wanted.prompts):
-        path = Path(wanted.prompts).resolve()
-        yield path, lambda: path
-        return
-    part = _copy(wanted)
-    try:
-        yield part, lambda: keep_copy(part, wanted.results)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _copy(wanted: Wanted) -> Path:
-    if wanted.prompts != STDIN:
-        with Path(wanted.prompts).open("rb") as source:
-            return copy_prompts(source, wanted.results)
-    if sys.stdin.isatty():
-        raise UsageError(
-            "prompts were to be read from stdin, but stdin is a terminal",
-            hint="pipe them in (cat prompts.jsonl | claude-batch run - -o results.jsonl), or name "
-            "a file",
-        )
-    return copy_prompts(sys.stdin.buffer, wanted.results)
 
 
 def _identity(wanted: Wanted, path: Path, size: int, sha256: str) -> RunIdentity:

@@ -13,6 +13,7 @@ import orjson
 from claude_batch.core.catalog import BUNDLED, Catalog
 from claude_batch.core.model import Request
 from claude_batch.core.prefix import Lifetime, PrefixCount, PrefixPlan
+from claude_batch.core.terms import HOUR
 
 
 def plan_prefixes(
@@ -34,6 +35,16 @@ def marked(requests: Iterator[Request], plan: PrefixPlan) -> Iterator[Request]:
             continue
         prefix = plan.prefixes[key]
         cached = round(prefix.tokens) if prefix.sure else 0
+        terms = replace(
+            request.terms,
+            marked_tokens=round(prefix.tokens),
+            for_an_hour=plan.lifetime == HOUR,
+            beginning=key,
+        )
         yield replace(
-            request, body=body, prefix=key, cached_tokens=min(cached, request.input_tokens)
+            request,
+            body=body,
+            prefix=key,
+            cached_tokens=min(cached, request.input_tokens),
+            terms=terms,
         )

@@ -19,6 +19,7 @@ _FLAT = _ENVELOPE | _PARAMS | {"messages"}
 _SHORT = _ENVELOPE | _PARAMS | {"prompt"}
 _FLAT_VALUES = frozenset({str, int, float, bool, type(None)})
 
+_LARGE = 2.0**63
 _TURNS = ("user", "assistant")
 _FEW_TURNS = 100
 _ROLE_AND_CONTENT = 2
@@ -68,13 +69,20 @@ def _names(
         and type(max_tokens) is int
         and 0 < max_tokens <= most_tokens
         and type(params.get("system", "")) is str
-        and (
-            meta is None
-            or (type(meta) is dict and _FLAT_VALUES.issuperset(map(type, meta.values())))
-        )
+        and (meta is None or _is_flat(meta))
     ):
         return custom_id, model, None
     return None
+
+
+def _is_flat(meta: Any) -> bool:
+    """Tell whether it is a plain table, no number of which may have been too large a whole one."""
+    if type(meta) is not dict:
+        return False
+    types = set(map(type, meta.values()))
+    return _FLAT_VALUES.issuperset(types) and (
+        float not in types or all(abs(v) < _LARGE for v in meta.values() if type(v) is float)
+    )
 
 
 def _says_something(prompt: Any) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from claude_batch.core.model import Request
 from claude_batch.errors import CheckpointMismatchError
-from claude_batch.storage.prompt_check import CheckReport, check
+from claude_batch.storage.prompt_check import CheckReport, check, ignore
 from claude_batch.storage.prompt_lines import LineBlocks, fingerprint
 from claude_batch.storage.prompt_parse import InvalidLine, parse_line
 from claude_batch.storage.prompt_shapes import Defaults
@@ -31,12 +31,13 @@ def read_requests(
     skip: Callable[[int], bool] = _none,
     expected: tuple[int, str] | None = None,
     estimated: bool = True,
+    progress: Callable[[int], None] = ignore,
 ) -> Iterator[Request]:
     """Yield the requests of a checked file in order, but for lines that `skip` says are done.
 
     `skip` is asked about every line number, blank lines too; what it skips is not parsed.
     `expected` is the fingerprint that the check saw. Requests that are not `estimated` have 0 input
-    tokens, which is half the work.
+    tokens, which is half the work. `progress` is told the bytes read so far.
 
     Raises CheckpointMismatchError when the file is not what was checked: at the first line that is
     no request or lies beyond the size, else at the end. UsageError when it cannot be read.
@@ -55,6 +56,7 @@ def read_requests(
             if request is not None:
                 yield request
         before += len(lines)
+        progress(blocks.size)
     if expected is not None and (blocks.size, blocks.sha256) != expected:
         raise _changed(path, "it does not have the content that was checked")
 

@@ -45,18 +45,45 @@ def copied_prompts(results: Path) -> Path:
     return beside(results, ".prompts")
 
 
-def refuse_unreadable(prompts: str) -> None:
+def refuse_unreadable(
+    prompts: str, *, hint: str = "give a JSONL file of prompts, or - for stdin"
+) -> None:
     """Refuse prompts that are not there, are a folder, or may not be read."""
     if prompts == STDIN:
         return
     path = Path(prompts)
-    hint = "give a JSONL file of prompts, or - for stdin"
+    refuse_odd_name(path.absolute())
     if not path.exists():
         raise UsageError(f"{prompts}: no such file{_nearest(path)}", hint=hint)
     if path.is_dir():
         raise UsageError(f"{prompts}: is a folder", hint=hint)
     if not os.access(path, os.R_OK):
         raise UsageError(f"{prompts}: no permission to read it", hint="chmod u+r, or another file")
+
+
+def refuse_odd_name(path: Path) -> None:
+    """Refuse a name that is not UTF-8: the journal, which is JSON, cannot hold it."""
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        said = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UsageError(
+            f"{said}: the name is not UTF-8",
+            hint="rename it (or the folder it is in): mv, or convmv for many",
+        ) from error
+
+
+def refuse_own_prompts(prompts: str, *files: Path) -> None:
+    """Refuse to write into the prompts, or to set them aside with the files of a run."""
+    path = Path(prompts)
+    if is_regular(prompts) and any(
+        each.exists() and path.exists() and each.samefile(path) for each in files
+    ):
+        raise UsageError(
+            f"{prompts} would be both prompts and results",
+            hint="name another file for the results: --out FILE",
+        )
 
 
 def refuse_no_results(results: Path) -> None:
@@ -171,6 +198,11 @@ def refuse_foreign_results(results: Path) -> None:
         )
 
 
+def is_same_run(old: RunIdentity, new: RunIdentity) -> bool:
+    """Tell whether `new` goes on with `old`."""
+    return not any(_differences(old, new))
+
+
 def refuse_mismatch(old: RunIdentity, new: RunIdentity) -> None:
     """Raise CheckpointMismatchError, naming what differs, unless `new` goes on with `old`."""
     differences = list(_differences(old, new))
@@ -192,9 +224,17 @@ def _differences(old: RunIdentity, new: RunIdentity) -> Iterator[str]:
     for name in ("model", "max_tokens", "system", "skip_invalid", "dedupe"):
         was, now = getattr(old, name), getattr(new, name)
         if was != now:
-            yield f"--{name.replace('_', '-')} {was!r}, not {now!r}"
+            option = f"--{name.replace('_', '-')}"
+            yield f"{_said(option, was)}, not {_said(option, now)}"
     if not are_alike(old.routes, new.routes):
         yield "other [[route]] rules in its settings"
+
+
+def _said(option: str, value: object) -> str:
+    """Return an option as it was said: `--model 'x'`, or `no --model`."""
+    if value is None or value is False:
+        return f"no {option}"
+    return option if value is True else f"{option} {value!r}"
 
 
 def refuse_as_stdout(fd: int, *paths: Path) -> None:

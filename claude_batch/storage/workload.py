@@ -10,13 +10,19 @@ from claude_batch.core.catalog import model_class
 from claude_batch.core.count_sample import LineSample
 from claude_batch.core.model import ResultType
 from claude_batch.core.prefix import PrefixCount, SharedPrefix
+from claude_batch.core.terms import terms_of
 from claude_batch.core.tokens import estimate_input_tokens
-from claude_batch.core.workload import OutputBasis, Workload, WorkloadFold
+from claude_batch.core.workload import (
+    OutputBasis,
+    Workload,
+    WorkloadFold,
+    likely_output_tokens,
+)
 from claude_batch.errors import UsageError
 from claude_batch.storage.entries import read_lines
 from claude_batch.storage.prompt_check import ignore
 from claude_batch.storage.prompt_lines import LineBlocks
-from claude_batch.storage.prompt_parse import InvalidLine, input_tokens, read_line
+from claude_batch.storage.prompt_parse import CACHE_MARK, InvalidLine, input_tokens, read_line
 from claude_batch.storage.prompt_shapes import Defaults, Shape
 
 MOST_REPLIES = 2_000
@@ -27,7 +33,7 @@ MOST_REPLIES = 2_000
 class Expectation:
     """How long an answer is expected to be, in tokens.
 
-    As `stated`, else like the `mean` of earlier replies, else all that its max_tokens allow.
+    As `stated`, else like the `mean` of earlier replies, else guessed from its max_tokens.
     """
 
     stated: int | None = None
@@ -38,13 +44,15 @@ class Expectation:
         """Where the expectation comes from."""
         if self.stated is not None:
             return OutputBasis.STATED
-        return OutputBasis.BOUND if self.mean is None else OutputBasis.SAMPLED
+        return OutputBasis.GUESSED if self.mean is None else OutputBasis.SAMPLED
 
     def of(self, max_tokens: int) -> float:
         """Return the output tokens expected of one request."""
         if self.stated is not None:
             return min(self.stated, max_tokens)
-        return max_tokens if self.mean is None else min(self.mean, max_tokens)
+        if self.mean is not None:
+            return min(self.mean, max_tokens)
+        return likely_output_tokens(max_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +70,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the file amounts to, as it is and if all of it went to one model."""
+    """What the file amounts to: as it is, at `most`, and if all of it went to one model.
+
+    At most: if every answer used all of its max_tokens.
+    """
 
     workload: Workload
+    most: Workload
     compared: Mapping[str, Workload]
     prefixes: tuple[SharedPrefix, ...]
 
@@ -77,10 +89,11 @@ def read_workload(
     Raises UsageError when the file has changed since, or cannot be read.
     """
     reading = _Reading(question)
-    for line, shape in _shapes(path, question, progress):
-        reading.take(line, shape)
+    for line, shape, may_mark in _shapes(path, question, progress):
+        reading.take(line, shape, may_mark=may_mark)
     return Found(
         workload=reading.fold.workload(),
+        most=reading.most.workload(),
         compared={model: fold.workload() for model, fold in reading.folds.items()},
         prefixes=tuple(reading.prefixes.choose("5m").prefixes.values()),
     )
@@ -88,7 +101,8 @@ def read_workload(
 
 def _shapes(
     path: Path, question: Question, progress: Callable[[int], None]
-) -> Iterator[tuple[int, Shape]]:
+) -> Iterator[tuple[int, Shape, bool]]:
+    """Yield lines by number, and whether they may mark something for the cache."""
     blocks, before = LineBlocks(path), 0
     for lines in blocks:
         for line, raw in enumerate(lines, before + 1):
@@ -98,7 +112,7 @@ def _shapes(
                     f"{path}:{line}: {shape.what}", hint="it changed while it was read: try again"
                 )
             if shape is not None:
-                yield line, shape
+                yield line, shape, CACHE_MARK in (raw or b"")
         before += len(lines)
         progress(blocks.size)
 
@@ -109,26 +123,30 @@ class _Reading:
     def __init__(self, question: Question) -> None:
         self._question = question
         self._catalog = question.defaults.catalog
-        self.fold = self._new_fold()
-        self.folds = {model: self._new_fold() for model in question.compare}
+        basis = question.expectation.basis
+        self.fold = self._new_fold(basis)
+        self.most = self._new_fold(OutputBasis.BOUND)
+        self.folds = {model: self._new_fold(basis) for model in question.compare}
         self.prefixes = PrefixCount(catalog=self._catalog)
 
-    def _new_fold(self) -> WorkloadFold:
-        return WorkloadFold(output_basis=self._question.expectation.basis, catalog=self._catalog)
+    def _new_fold(self, basis: OutputBasis) -> WorkloadFold:
+        return WorkloadFold(output_basis=basis, catalog=self._catalog)
 
-    def take(self, line: int, shape: Shape) -> None:
+    def take(self, line: int, shape: Shape, *, may_mark: bool) -> None:
         """Take in a line."""
         params, question = shape.params, self._question
         expected = question.expectation.of(params["max_tokens"])
         tokens = input_tokens(shape, self._catalog)
-        self.fold.add(params["model"], tokens, expected)
+        terms = terms_of(params, may_mark=may_mark, catalog=self._catalog)
+        self.fold.add(params["model"], tokens, expected, terms)
+        self.most.add(params["model"], tokens, params["max_tokens"], terms)
         self.prefixes.add(params)
         if question.sample is not None:
             question.sample.add(line, params["model"], tokens)
         for model, fold in self.folds.items():
             tokenizer = model_class(model, self._catalog).tokenizer
             params = {**params, "model": model}
-            fold.add(model, estimate_input_tokens(params, tokenizer), expected)
+            fold.add(model, estimate_input_tokens(params, tokenizer), expected, terms)
 
 
 def mean_output(results: Path) -> float | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import fields
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -47,6 +48,10 @@ _PATH = "/v1/messages/batches"
 _RESPONSE = httpx2.Response
 _PARTIAL, _NOTHING_LEFT = 206, 416
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-")
+_STATUSES = {status.value: status for status in BatchStatus}
+_COUNTS = tuple(each.name for each in fields(BatchCounts))
+_LIFE_S = 86_400.0
+"""From the creation of a batch until it expires (API-FACTS 4.1)."""
 _NEVER_SENT = (aiohttp.ClientConnectorError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _CLIENT_ERRORS = range(300, 500)
 _MAYBE_DONE = {408, 499}
@@ -95,8 +100,10 @@ class BatchesTransport:
             return response
         try:
             page = json_of(response)
+            views = [_view_or_none(batch) for batch in page["data"]]
             return BatchPage(
-                batches=tuple(batch_view(batch) for batch in page["data"]),
+                batches=tuple(view for view in views if view is not None),
+                unread=views.count(None),
                 has_more=bool(page.get("has_more")),
                 last_id=page.get("last_id"),
                 server_time=headers_of(response).server_time,
@@ -180,28 +187,33 @@ class BatchesTransport:
 def batch_view(batch: Mapping[str, Any]) -> BatchView:
     """Return a batch as the API tells it; what we have never heard of is passed over.
 
-    Raises ValueError, KeyError, TypeError or AttributeError when it is none.
+    A state of another name is in progress. Raises ValueError, KeyError, TypeError or
+    AttributeError when it is none, for want of an id or of the time of its creation.
     """
-    created_at, expires_at = wall_time(batch["created_at"]), wall_time(batch["expires_at"])
-    if created_at is None or expires_at is None:
-        raise ValueError("a batch without its times")
-    counts = batch["request_counts"]
+    created_at = wall_time(batch["created_at"])
+    if created_at is None:
+        raise ValueError("a batch without its time")
+    counts = batch.get("request_counts") or {}
+    numbers = {name: counts.get(name) for name in _COUNTS}
+    told = {name: number for name, number in numbers.items() if isinstance(number, int)}
     return BatchView(
         id=str(batch["id"]),
-        status=BatchStatus(batch["processing_status"]),
-        counts=BatchCounts(
-            processing=int(counts["processing"]),
-            succeeded=int(counts["succeeded"]),
-            errored=int(counts["errored"]),
-            canceled=int(counts["canceled"]),
-            expired=int(counts["expired"]),
-        ),
+        status=_STATUSES.get(str(batch.get("processing_status")), BatchStatus.IN_PROGRESS),
+        counts=BatchCounts(**told),
+        counts_told=len(told) == len(_COUNTS),
         created_at=created_at,
-        expires_at=expires_at,
+        expires_at=wall_time(batch.get("expires_at")) or created_at + _LIFE_S,
         ended_at=wall_time(batch.get("ended_at")),
         archived_at=wall_time(batch.get("archived_at")),
         has_results=bool(batch.get("results_url")),
     )
+
+
+def _view_or_none(batch: Mapping[str, Any]) -> BatchView | None:
+    try:
+        return batch_view(batch)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _of(batch_id: str) -> str:

@@ -9,18 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import anthropic
 import httpx2
 import orjson
 
+from claude_batch.config import Auth, Provider
 from claude_batch.errors import CredentialsMissingError, SettingsError
 from claude_batch.transport.providers import (
     ABILITIES,
     Abilities,
     Credential,
-    Provider,
     Sdk,
     make_sdk,
     require_extra,
@@ -29,8 +28,6 @@ from claude_batch.transport.providers import (
 OWN_HOST = "api.anthropic.com"
 CONNECT_S = 10.0
 """How long making a connection may take. The deadline of a whole attempt is the caller's."""
-
-Auth = Literal["bearer", "x-api-key", "both"]
 
 _SHORTEST_SECRET = 6
 _LOOKED_AT, _SHOWN = 10_000, 200
@@ -130,7 +127,10 @@ def open_client(
         raise SettingsError(
             f"endpoint {endpoint.name}: {error}", hint="correct its credential or its base URL"
         ) from error
-    refuse_userinfo(endpoint.name, sdk.base_url)
+    refuse_odd_url(endpoint.name, sdk.base_url)
+    found = tuple(_sent_secrets(sdk))
+    for secret in found:
+        _refuse_unsendable(endpoint.name, "its credential", secret)
     return Client(
         sdk=sdk,
         http=http,
@@ -138,7 +138,7 @@ def open_client(
         provider=endpoint.provider,
         host=host_of(sdk.base_url),
         models=dict(endpoint.models),
-        scrub=Scrub(secrets=known_secrets(endpoint, _sent_secrets(sdk))),
+        scrub=Scrub(secrets=known_secrets(endpoint, found)),
     )
 
 
@@ -154,8 +154,17 @@ def open_http(
     )
 
 
-def refuse_userinfo(name: str, url: httpx2.URL) -> None:
-    """Raise SettingsError for a base URL with a user or password: a key leaves no room for them."""
+def refuse_odd_url(name: str, url: httpx2.URL) -> None:
+    """Raise SettingsError for a base URL that paths cannot be added to, or that holds a password.
+
+    A key leaves no room for a user and a password.
+    """
+    if url.query or url.fragment:
+        raise SettingsError(
+            f"endpoint {name}: base_url holds a query or a fragment: the path of each request "
+            "would come after it",
+            hint="let the URL end before the ? or #; headers_env can carry what a gateway wants",
+        )
     if url.userinfo:
         raise SettingsError(
             f"endpoint {name}: base_url holds a user name or a password, which cannot be sent "
@@ -166,18 +175,27 @@ def refuse_userinfo(name: str, url: httpx2.URL) -> None:
 
 
 def refuse_unsendable(endpoint: EndpointSettings) -> None:
-    """Raise SettingsError for a secret that no header can carry; it is not repeated."""
+    """Raise SettingsError for two credentials, or one that no header can carry (not repeated)."""
+    if endpoint.api_key and endpoint.auth_token:
+        raise SettingsError(
+            f"endpoint {endpoint.name}: it has both a key and a token",
+            hint="name one of them, by api_key_env or by auth_token_env",
+        )
     for what, value in (
         ("its key", endpoint.api_key),
         ("its token", endpoint.auth_token),
         *((f"the header {name}", value) for name, value in endpoint.headers.items()),
     ):
-        if value and not (value.isascii() and value.isprintable()):
-            raise SettingsError(
-                f"endpoint {endpoint.name}: {what} holds a character that no header can carry",
-                hint="is there a line break at the end of the variable, or a quotation mark that "
-                "a word processor has changed?",
-            )
+        _refuse_unsendable(endpoint.name, what, value)
+
+
+def _refuse_unsendable(name: str, what: str, value: str | None) -> None:
+    if value and not (value.isascii() and value.isprintable()):
+        raise SettingsError(
+            f"endpoint {name}: {what} holds a character that no header can carry",
+            hint="is there a line break at the end of the variable, or a quotation mark that "
+            "a word processor has changed?",
+        )
 
 
 def host_of(url: httpx2.URL) -> str:
@@ -211,6 +229,12 @@ def _open_sdk(endpoint: EndpointSettings, http: httpx2.AsyncClient) -> Sdk:
         if endpoint.auth == "x-api-key":
             headers["Authorization"] = anthropic.omit
         return make_sdk("anthropic", Credential(key, None), endpoint.base_url, http, headers)
+    if endpoint.auth != "bearer" and getattr(sdk, "auth_token", None):
+        raise SettingsError(
+            f"endpoint {endpoint.name}: auth = {endpoint.auth!r} sends a key, but there is only a "
+            "token, which goes out as bearer",
+            hint="name the variable of a key, api_key_env, or leave auth out",
+        )
     _require_credential(sdk)
     return sdk
 

@@ -1,9 +1,4 @@
-"""What went wrong, in the core's words: one table from foreign errors to failures.
-
-Read in this order: what the error code says, what the message says, what the error type says,
-and at last the class that the SDK made of the status, nearest ancestor first.
-Sources: API-FACTS 1.3 and 2.1, and the SDK's exceptions.
-"""
+"""What went wrong, in the core's words: foreign errors become failures, as failure_table says."""
 
 from __future__ import annotations
 
@@ -18,85 +13,8 @@ import httpx2
 import orjson
 
 from claude_batch.core.model import NO_HEADERS, Failure, FailureKind, LimitKind, ResponseHeaders
+from claude_batch.transport.failure_table import BY_CLASS, kind_of
 from claude_batch.transport.headers import headers_of
-
-BY_CODE = {
-    "ramp_limit_exceeded": FailureKind.RAMP_LIMITED,
-    "enforced_spend_limit_reached": FailureKind.RUN_REFUSED,
-    "contract_spend_limit_reached": FailureKind.RUN_REFUSED,
-    "linked_organization_spend_limit_reached": FailureKind.RUN_REFUSED,
-    "linked_organization_billing_unavailable": FailureKind.RUN_REFUSED,
-    "organization_on_hold": FailureKind.RUN_REFUSED,
-    "cmek_key_disabled": FailureKind.RUN_REFUSED,
-    "cmek_key_network_blocked": FailureKind.RUN_REFUSED,
-    "request_body_timeout": FailureKind.SERVER_ERROR,  # a 400, though only the line was slow
-    "insufficient_quota": FailureKind.RUN_REFUSED,  # OpenAI's words, as relays repeat them
-    "billing_hard_limit_reached": FailureKind.RUN_REFUSED,
-    "invalid_api_key": FailureKind.ENDPOINT_REJECTED,
-}
-
-BY_MESSAGE = (
-    (
-        re.compile(r"you have reached your specified .*usage limits", re.IGNORECASE),
-        FailureKind.RUN_REFUSED,
-    ),
-    (re.compile(r"credit balance is too low", re.IGNORECASE), FailureKind.RUN_REFUSED),
-)
-
-BY_TYPE = {
-    "authentication_error": FailureKind.ENDPOINT_REJECTED,
-    "billing_error": FailureKind.RUN_REFUSED,
-    "permission_error": FailureKind.MODEL_FORBIDDEN,
-    "rate_limit_error": FailureKind.RATE_LIMITED,
-    "overloaded_error": FailureKind.OVERLOADED,
-    "timeout_error": FailureKind.SERVER_ERROR,
-    "api_error": FailureKind.SERVER_ERROR,
-    "request_too_large": FailureKind.REQUEST_REJECTED,
-}
-"""Types that say more than a status that does not fit them (an SSE error has no status at all).
-invalid_request_error and not_found_error are not among them: a relay's 500 of that type is no
-verdict on the request."""
-
-BY_CLASS: dict[type[BaseException], FailureKind] = {
-    anthropic.BadRequestError: FailureKind.REQUEST_REJECTED,
-    anthropic.AuthenticationError: FailureKind.ENDPOINT_REJECTED,
-    anthropic.PaymentRequiredError: FailureKind.RUN_REFUSED,
-    anthropic.PermissionDeniedError: FailureKind.MODEL_FORBIDDEN,
-    anthropic.NotFoundError: FailureKind.REQUEST_REJECTED,
-    anthropic.RequestTimeoutError: FailureKind.SERVER_ERROR,
-    anthropic.ConflictError: FailureKind.SERVER_ERROR,
-    anthropic.PreconditionFailedError: FailureKind.REQUEST_REJECTED,
-    anthropic.ContentTooLargeError: FailureKind.REQUEST_REJECTED,
-    anthropic.UnprocessableEntityError: FailureKind.REQUEST_REJECTED,
-    anthropic.RateLimitError: FailureKind.RATE_LIMITED,
-    anthropic.RampLimitExceededError: FailureKind.RAMP_LIMITED,
-    anthropic.EnforcedSpendLimitReachedError: FailureKind.RUN_REFUSED,
-    anthropic.ContractSpendLimitReachedError: FailureKind.RUN_REFUSED,
-    anthropic.OrganizationOnHoldError: FailureKind.RUN_REFUSED,
-    anthropic.CMEKKeyDisabledError: FailureKind.RUN_REFUSED,
-    anthropic.CMEKKeyNetworkBlockedError: FailureKind.RUN_REFUSED,
-    anthropic.RequestHeaderFieldsTooLargeError: FailureKind.REQUEST_REJECTED,
-    anthropic.ClientClosedRequestError: FailureKind.SERVER_ERROR,
-    anthropic.InternalServerError: FailureKind.SERVER_ERROR,
-    anthropic.HTTPNotImplementedError: FailureKind.SERVER_ERROR,
-    anthropic.GatewayTimeoutError: FailureKind.SERVER_ERROR,
-    anthropic.ServiceUnavailableError: FailureKind.OVERLOADED,
-    anthropic.OverloadedError: FailureKind.OVERLOADED,
-    anthropic.APIStatusError: FailureKind.REQUEST_REJECTED,
-    anthropic.APITimeoutError: FailureKind.TIMED_OUT,
-    anthropic.APIConnectionError: FailureKind.UNREACHABLE,
-    anthropic.APIResponseValidationError: FailureKind.INVALID_RESPONSE,
-    anthropic.RetryableError: FailureKind.SERVER_ERROR,
-    anthropic.CredentialsError: FailureKind.ENDPOINT_REJECTED,
-    anthropic.WorkloadIdentityError: FailureKind.ENDPOINT_REJECTED,
-    anthropic.AnthropicError: FailureKind.INVALID_RESPONSE,
-    httpx2.TimeoutException: FailureKind.TIMED_OUT,
-    httpx2.ConnectTimeout: FailureKind.UNREACHABLE,
-    httpx2.PoolTimeout: FailureKind.UNREACHABLE,
-    httpx2.HTTPError: FailureKind.INVALID_RESPONSE,
-    httpx2.StreamError: FailureKind.INVALID_RESPONSE,
-    ssl.SSLCertVerificationError: FailureKind.ENDPOINT_REJECTED,
-}
 
 FOREIGN = (anthropic.AnthropicError, httpx2.HTTPError, httpx2.StreamError)
 """What an attempt may raise that is no bug of ours."""
@@ -118,6 +36,7 @@ _CLASS_OF_STATUS: dict[int, type[anthropic.APIStatusError]] = {
     for error_class in BY_CLASS
     if issubclass(error_class, anthropic.APIStatusError) and "status_code" in vars(error_class)
 }
+_FORBIDDEN = 403
 _FIRST_SERVER_STATUS = 500
 _FIRST_REDIRECT, _LAST_REDIRECT = 300, 399
 
@@ -185,7 +104,7 @@ def raised_failure(error: Exception, *, scrub: Scrub) -> Failure:
     telling = next((cause for cause in causes if isinstance(cause, _TELLING)), error)
     details = (str(cause).strip() for cause in (*causes[1:], error))
     detail = next((detail for detail in details if detail), type(causes[-1]).__name__)
-    return own_failure(_nearest(type(telling)), scrub(detail))
+    return own_failure(kind_of(type(telling)), scrub(detail))
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
@@ -215,20 +134,7 @@ def own_failure(
 
 
 def _kind(said: _Said, error_class: type[BaseException]) -> FailureKind:
-    if said.code in BY_CODE:
-        return BY_CODE[said.code]
-    for pattern, kind in BY_MESSAGE:
-        if said.message and pattern.search(said.message):
-            return kind
-    if said.type in BY_TYPE:
-        return BY_TYPE[said.type]
-    return _nearest(error_class)
-
-
-def _nearest(error_class: type[BaseException]) -> FailureKind:
-    """Return what the nearest ancestor in the table stands for."""
-    found = (BY_CLASS[ancestor] for ancestor in error_class.__mro__ if ancestor in BY_CLASS)
-    return next(found, FailureKind.INVALID_RESPONSE)
+    return kind_of(error_class, code=said.code, message=said.message, error_type=said.type)
 
 
 def _said(body: object) -> _Said:
@@ -253,6 +159,8 @@ def _failure(
     scrub: Scrub,
 ) -> Failure:
     message = scrub(said.message) if said.message else _plain(body, scrub) or f"status {status}"
+    if status == _FORBIDDEN and said.type is None:
+        message = f"a 403 that is not the API's own, but a proxy's or a firewall's: {message}"
     error_type = said.type or "api_error"
     if said.type is not None and isinstance(body, dict) and body.get("type") == "error":
         whole = body if body.get("request_id") else {**body, "request_id": headers.request_id}

@@ -73,8 +73,9 @@ def _retry_after_s(values: Values, server_time: float) -> float | None:
     return None if date is None else _bounded(date - server_time)
 
 
-def _bounded(seconds: float) -> float:
-    return min(max(0.0, seconds), LONGEST_WAIT_S)
+def _bounded(seconds: float) -> float | None:
+    """Return the wait; None where none is asked for: then the caller's own backoff holds."""
+    return min(seconds, LONGEST_WAIT_S) if seconds > 0 else None
 
 
 def _text(value: bytes | None) -> str | None:

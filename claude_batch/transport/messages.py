@@ -7,6 +7,7 @@ know survives.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import httpx2
@@ -36,6 +37,12 @@ _MOST_UNSTREAMED_OLD_OPUS = 8_192
 _PATH = "/v1/messages"
 _EVENTS = "text/event-stream"  # some servers do not stream though they are asked to
 _STREAM = b'{"stream":true,'
+
+_ESCAPES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+"""Escapes in a JSON string: a character of two halves, a half without the other, any other."""
 
 
 class MessagesTransport:
@@ -111,7 +118,7 @@ class MessagesTransport:
         """Return the message, checked to be one, on one line and otherwise untouched."""
         headers = headers_of(response)
         try:
-            message = orjson.loads(body)
+            body, message = _read(body)
             usage = _usage(message)
         except (ValueError, AttributeError, TypeError, KeyError):
             return own_failure(
@@ -147,8 +154,27 @@ def _is_old_opus(model: str) -> bool:
     return any(name in model for name in _OLD_OPUS)
 
 
+def _read(body: bytes) -> tuple[bytes, Any]:
+    """Return a message as bytes and as JSON. Raises ValueError.
+
+    Half a character, where max_tokens cut an emoji and a relay passed it on, becomes the
+    replacement character: no JSON reader takes it, and the answer has been paid for.
+    """
+    try:
+        return body, orjson.loads(body)
+    except orjson.JSONDecodeError:
+        whole = _ESCAPES.sub(lambda found: rb"\ufffd" if found["half"] else found[0], body)
+        return whole, orjson.loads(whole)
+
+
 def _usage(message: dict[str, Any]) -> Usage:
-    """Return the usage of something that is a message; raises like any wrong access otherwise."""
+    """Return the usage of something that is a message; raises like any wrong access otherwise.
+
+    An answer that does not tell it is an answer all the same: asking again would cost again.
+    """
     if message["type"] != "message" or not isinstance(message["content"], list):
         raise TypeError
-    return read_usage(message["usage"])
+    try:
+        return read_usage(message["usage"])
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        return Usage()

@@ -19,8 +19,8 @@ from claude_batch.transport.clients import (
     Scrub,
     host_of,
     known_secrets,
+    refuse_odd_url,
     refuse_unsendable,
-    refuse_userinfo,
 )
 from claude_batch.transport.doors import good, sent
 from claude_batch.transport.failures import FOREIGN, foreign_failure, own_failure
@@ -46,7 +46,7 @@ class OpenAiTransport:
                 hint='for example base_url = "http://localhost:11434/v1"',
             )
         refuse_unsendable(endpoint)
-        refuse_userinfo(endpoint.name, httpx2.URL(endpoint.base_url))
+        refuse_odd_url(endpoint.name, httpx2.URL(endpoint.base_url))
         self.name = endpoint.name
         self._models = dict(endpoint.models)
         self._http = http

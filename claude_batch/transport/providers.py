@@ -10,14 +10,13 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 import anthropic
 import httpx2
 
+from claude_batch.config import Provider
 from claude_batch.errors import SettingsError
-
-Provider = Literal["anthropic", "aws", "google-cloud", "bedrock", "vertex", "foundry", "openai"]
 
 Sdk = (
     anthropic.AsyncAnthropic

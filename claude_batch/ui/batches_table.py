@@ -41,7 +41,7 @@ def batches_table(rows: Sequence[BatchRow], now: float) -> RenderableType:
         table.add_row(
             Text(printable(batch.id)),
             Text(batch.status.value, style=_STYLES[batch.status]),
-            count(batch.counts.total),
+            _size(batch),
             Text(_outcome(batch)) if ended else _UNCOUNTED,
             ago(now - batch.created_at),
             "" if ended else clock(batch.expires_at - now),
@@ -59,7 +59,7 @@ def batch_sheet(row: BatchRow, now: float) -> RenderableType:
     table.add_column(overflow="fold")
     pairs = [
         ("state", Text(batch.status.value, style=_STYLES[batch.status])),
-        ("requests", Text(count(batch.counts.total))),
+        ("requests", Text(_size(batch))),
         ("outcome", Text(_outcome(batch)) if ended else _until_the_end(batch)),
         ("created", Text(ago(now - batch.created_at))),
         ("endpoint", Text(printable(row.endpoint))),
@@ -103,6 +103,11 @@ def _remarks(chunks: Sequence[ChunkView]) -> list[Text]:
             "a create brought no answer: claude-batch resume finds out whether there is a batch"
         )
     return [Text(remark, style="dim") for remark in remarks]
+
+
+def _size(batch: BatchView) -> str:
+    """Return how many requests a batch has, where that is told."""
+    return count(batch.counts.total) if batch.counts_told else "?"
 
 
 def _outcome(batch: BatchView) -> str:

@@ -17,20 +17,25 @@ from claude_batch.core.snapshot import Snapshot
 from claude_batch.ui.messages import error_text, notice_text
 from claude_batch.ui.paper import Paper, stderr_paper
 from claude_batch.ui.screen import Ending
+from claude_batch.ui.suspension import when_suspended
 
 FRAME_S = 0.125
 CPU_SHARE = 0.05
 """At most this share of a core goes into drawing: frames become rarer on a slow machine."""
 
 CHECK_SHOWN_AFTER_S = 1.0
+LEAVE_WAIT_S = 0.5
+"""How long Ctrl-Z waits for the picture to be taken away."""
+
 CLOSE_WAIT_S = 10.0
 """How long the end of a run waits for a terminal that takes nothing; then it does without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checking:
-    """How far the check of a file is. `total_bytes` is None where the size is not known."""
+    """How far a pass over a file is. `total_bytes` is None where the size is not known."""
 
+    doing: str
     path: str
     done_bytes: int
     total_bytes: int | None
@@ -50,7 +55,7 @@ class Artist(Protocol):
     """One form of the screen. Its methods are called by the drawing thread alone."""
 
     def check(self, checking: Checking | None) -> None:
-        """Show how far a check is; None: it is over."""
+        """Show how far a pass over the prompts is; None: it is over."""
 
     def say(self, said: Said) -> None:
         """Show something that stays."""
@@ -80,30 +85,38 @@ class DrawnScreen:
     clock: Callable[[], float] = time.monotonic
     close_wait_s: float = CLOSE_WAIT_S
     _snapshot: Snapshot | None = None
-    _checking: tuple[str, int, int | None] | None = None
+    _checking: tuple[str, int, int | None, str] | None = None
     _check_began: float = 0.0
     _check_shown: bool = False
     _said: deque[Said] = field(default_factory=deque)
     _wake: threading.Event = field(default_factory=threading.Event)
     _last: tuple[Snapshot | None, Ending | None] | None = None
     _thread: threading.Thread | None = None
+    _away: bool = False
+    _left: threading.Event = field(default_factory=threading.Event)
+    _undo: Callable[[], None] | None = None
 
     @classmethod
     def on_stderr(cls, form: str, *, quiet: bool) -> DrawnScreen:
         """Return a screen of `form` (live, plain, json or none) on this process's stderr."""
         paper = stderr_paper()
         artist = None if paper is None else _artist(form, paper, quiet=quiet)
-        return cls(artist=artist, paper=paper, quiet=quiet)
+        screen = cls(artist=artist, paper=paper, quiet=quiet)
+        if artist is not None and form == "live":
+            screen._undo = when_suspended(screen.leave, screen.come_back)
+        return screen
 
-    def checking(self, path: str, done_bytes: int, total_bytes: int | None) -> None:
-        """Tell how far the check of `path` is."""
+    def checking(
+        self, path: str, done_bytes: int, total_bytes: int | None, doing: str = "checking"
+    ) -> None:
+        """Tell how far a pass over `path` is."""
         if self._checking is None:
             self._check_began = self.clock()
             self._start()
-        self._checking = (path, done_bytes, total_bytes)
+        self._checking = (path, done_bytes, total_bytes, doing)
 
     def checked(self) -> None:
-        """Tell that the check is over."""
+        """Tell that the pass is over."""
         self._checking = None
         self._wake.set()
 
@@ -137,6 +150,21 @@ class DrawnScreen:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(self.close_wait_s)
+        if self._undo is not None:
+            self._undo()
+
+    def leave(self) -> None:
+        """Take the picture away, since somebody else will write now; wait a moment for it."""
+        self._left.clear()
+        self._away = True
+        self._wake.set()
+        if self._thread is not None:
+            self._left.wait(LEAVE_WAIT_S)
+
+    def come_back(self) -> None:
+        """Show the picture again."""
+        self._away = False
+        self._wake.set()
 
     def _start(self) -> None:
         """Start drawing with the first thing there is to show."""
@@ -168,6 +196,10 @@ class DrawnScreen:
 
     def draw_once(self, artist: Artist) -> None:
         """Show what is new since the last time."""
+        if self._away:
+            artist.check(None)
+            self._left.set()
+            return
         checking = self._checking
         if checking is not None:
             self._draw_check(artist, checking)
@@ -177,16 +209,20 @@ class DrawnScreen:
         while self._said:
             artist.say(self._said.popleft())
         snapshot = self._snapshot
-        if snapshot is not None:
+        if snapshot is not None and not self._check_shown:
             artist.show(snapshot)
 
-    def _draw_check(self, artist: Artist, checking: tuple[str, int, int | None]) -> None:
+    def _draw_check(self, artist: Artist, checking: tuple[str, int, int | None, str]) -> None:
         elapsed_s = self.clock() - self._check_began
         if elapsed_s < CHECK_SHOWN_AFTER_S:
             return
         self._check_shown = True
-        path, done, total = checking
-        artist.check(Checking(path=path, done_bytes=done, total_bytes=total, elapsed_s=elapsed_s))
+        path, done, total, doing = checking
+        artist.check(
+            Checking(
+                doing=doing, path=path, done_bytes=done, total_bytes=total, elapsed_s=elapsed_s
+            )
+        )
 
     def _go_on_without(self, paper: Paper, error: Exception) -> None:
         """Say that the display is broken; then only what has to be said is shown."""

@@ -9,34 +9,30 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from claude_batch.core.dollars import dollars
 from claude_batch.core.duration import duration
 from claude_batch.core.plan import LiveOption, Plan
-from claude_batch.core.plan_cost import Costs, ModelCost, Money
-from claude_batch.core.recommendation import dollars
+from claude_batch.core.plan_cost import Costs, ModelCost, caching_pays
 from claude_batch.core.workload import OutputBasis
+from claude_batch.ui.estimate_words import BASES
 from claude_batch.ui.figures import count, short
 from claude_batch.ui.printable import printable
 from claude_batch.ui.tables import cell, plain_table
-
-_BASES = {
-    OutputBasis.STATED: "as stated",
-    OutputBasis.SAMPLED: "as in the replies that are there",
-    OutputBasis.BOUND: "all that max_tokens allow: it can only be less (--expect-output N)",
-}
-_SAME = 0.005
-"""Below this difference two amounts are one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimated:
     """What `estimate` says.
 
-    `counted` are lines that were counted exactly, `compared` the costs if all lines went to one
-    model, `routed` pairs a rule and a model with requests, `notes` is what to know besides.
+    `most` is what it costs if all answers use all of their max_tokens, `most_output_tokens` in
+    all. `counted` are lines that were counted exactly, `compared` the costs if all lines went to
+    one model, `routed` pairs a rule and a model with requests, `notes` is what to know besides.
     """
 
     prompts: str
     plan: Plan
+    most: Costs
+    most_output_tokens: float
     recommendation: str
     counted: int = 0
     compared: Mapping[str, Costs]
@@ -53,7 +49,8 @@ def _parts(found: Estimated) -> Iterator[RenderableType]:
     plan = found.plan
     yield Text.assemble((printable(found.prompts), "bold"), f"  {count(plan.requests)} requests")
     yield Text(f"input: {_input(plan.costs.models, found.counted)}")
-    yield Text(f"output: {short(plan.output_tokens)} tokens, {_BASES[plan.output_basis]}")
+    yield Text(f"output: {short(plan.output_tokens)} tokens, {_output(plan.output_basis)}")
+    yield Text(f"at most {_most(found)}, if answers use all of their max_tokens", style="dim")
     yield Text()
     yield _models(plan.costs)
     yield Text()
@@ -70,6 +67,25 @@ def _parts(found: Estimated) -> Iterator[RenderableType]:
         yield Text.assemble(("note: ", "yellow"), printable(note))
     yield Text()
     yield Text(printable(found.recommendation), style="bold")
+
+
+def _output(basis: OutputBasis) -> str:
+    tell = " (--expect-output N tells better)" if basis is OutputBasis.GUESSED else ""
+    return f"{BASES[basis]}{tell}"
+
+
+def _most(found: Estimated) -> str:
+    """Return how much all answers can be together, and what that would cost."""
+    live, batch = found.most.live.high, found.most.batch.high
+    parts = [f"{short(found.most_output_tokens)} tokens"]
+    parts += [] if live is None else [f"{dollars(live)} live"]
+    parts += [] if batch is None else [f"{dollars(batch)} as a batch"]
+    return ", ".join(parts)
+
+
+def _batch(usd: float | None, fast: int) -> str:
+    """Return the price of a batch; there is none of lines that it would refuse."""
+    return "not for fast mode" if fast else dollars(usd)
 
 
 def _input(models: Sequence[ModelCost], counted: int) -> str:
@@ -92,7 +108,7 @@ def _models(costs: Costs) -> Table:
             short(model.input_tokens),
             short(model.output_tokens),
             dollars(model.live.usd),
-            dollars(model.batch.usd),
+            _batch(model.batch.usd, model.fast),
         )
     if len(costs.models) > 1:
         table.add_row(
@@ -101,7 +117,7 @@ def _models(costs: Costs) -> Table:
             short(sum(model.input_tokens for model in costs.models)),
             short(sum(model.output_tokens for model in costs.models)),
             dollars(costs.live.usd),
-            dollars(costs.batch.usd),
+            _batch(costs.batch.usd, costs.fast),
             style="bold",
         )
     return table
@@ -109,15 +125,16 @@ def _models(costs: Costs) -> Table:
 
 def _ways(plan: Plan) -> Table:
     """Return how long each way takes, and what it costs with prompt caching and without."""
-    caching = _differs(plan.costs.live, plan.costs.live_cached)
+    caching = caching_pays(plan.costs.live, plan.costs.live_cached)
     table = plain_table("way", ">time", "binds", ">cost")
     if caching:
         table.add_column("cached prefix", justify="right", no_wrap=True)
     for option in plan.live:
         table.add_row(*_live(option, plan, caching=caching))
     costs = plan.costs
-    cells = ["batch", f"usually {duration(plan.batch.usual_seconds)}", "", dollars(costs.batch.usd)]
-    table.add_row(*cells, *([dollars(costs.batch_cached.usd)] if caching else []))
+    usual = f"usually {duration(plan.batch.usual_seconds)}"
+    ways = (costs.batch, costs.batch_cached) if caching else (costs.batch,)
+    table.add_row("batch", usual, "", *(_batch(each.usd, costs.fast) for each in ways))
     return table
 
 
@@ -140,7 +157,8 @@ def _compared(compared: Mapping[str, Costs]) -> Table:
     table = plain_table("if all went to", ">input", ">live", ">batch")
     for model, costs in compared.items():
         tokens = sum(each.input_tokens for each in costs.models)
-        table.add_row(cell(model), short(tokens), dollars(costs.live.usd), dollars(costs.batch.usd))
+        batch = _batch(costs.batch.usd, costs.fast)
+        table.add_row(cell(model), short(tokens), dollars(costs.live.usd), batch)
     return table
 
 
@@ -149,9 +167,3 @@ def _routed(routed: Sequence[tuple[str, str, int]]) -> Table:
     for rule, model, requests in routed:
         table.add_row(cell(rule), cell(model), count(requests))
     return table
-
-
-def _differs(plain: Money, cached: Money) -> bool:
-    if plain.usd is None or cached.usd is None:
-        return False
-    return plain.usd - cached.usd > _SAME * plain.usd

@@ -5,7 +5,6 @@ from __future__ import annotations
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 _SUFFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _PLAIN_BELOW = 10_000
-_CENTS_FROM_USD = 1.0
 
 
 def count(number: float) -> str:
@@ -47,11 +46,6 @@ def ago(seconds: float) -> str:
     if seconds < _DAY_S:
         return f"{int(seconds // _HOUR_S)} h ago"
     return f"{int(seconds // _DAY_S)} d ago"
-
-
-def usd(amount: float) -> str:
-    """Return an amount of money: 12.40 USD; below one dollar to the hundredth of a cent."""
-    return f"{amount:,.2f} USD" if abs(amount) >= _CENTS_FROM_USD else f"{amount:.4f} USD"
 
 
 def percent(done: float, total: float) -> str:

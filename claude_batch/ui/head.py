@@ -6,8 +6,9 @@ from pathlib import PurePath
 
 from rich.text import Text
 
+from claude_batch.core.dollars import dollars
 from claude_batch.core.snapshot import Phase, Snapshot
-from claude_batch.ui.figures import clock, count, percent, short, usd
+from claude_batch.ui.figures import clock, count, percent, short
 from claude_batch.ui.lines import Field, Room, bar, cut, flow, spread
 from claude_batch.ui.printable import printable
 
@@ -23,8 +24,6 @@ def head_lines(snapshot: Snapshot, room: Room) -> list[Text]:
     lines += [_files_line(snapshot, room), progress_line(snapshot, room)]
     lines += flow(_counts(snapshot, room), room.width)
     lines += flow(_speeds(snapshot), room.width)
-    if snapshot.notice:
-        lines.append(Text(printable(snapshot.notice), style="cyan"))
     return lines
 
 
@@ -108,9 +107,9 @@ def _speeds(snapshot: Snapshot) -> list[Field]:
     ]
     if snapshot.cost_usd is not None:
         name = "would cost" if snapshot.sandbox else "cost"
-        fields.append(Field(name, usd(snapshot.cost_usd), 10))
+        fields.append(Field(name, dollars(snapshot.cost_usd), 10))
     if snapshot.projected_cost_usd is not None:
-        fields.append(Field("in all about", usd(snapshot.projected_cost_usd), 10))
+        fields.append(Field("in all about", dollars(snapshot.projected_cost_usd), 10))
     return fields
 
 

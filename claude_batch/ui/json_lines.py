@@ -2,7 +2,8 @@
 
 Every object has `type`; fields are only ever added. Unknown figures are null.
 
-    type "checking"   path, done_bytes, total_bytes, elapsed_s: the check of the prompts file
+    type "checking"   doing, path, done_bytes, total_bytes, elapsed_s: a pass over the prompts;
+                      doing says which, in words
     type "notice"     message, hint: what a person would be told
     type "problem"    message: a line of the input that cannot be sent
     type "progress"   the figures below
@@ -34,7 +35,6 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
                                   succeeded and failed, why (it is not up; null: it is)
     failures                      the latest: at (seconds since 1970), custom_id, line, what,
                                   retry_in_s (null: final)
-    notice                        a line for the user
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class JsonArtist:
     _check_due_at: float = 0.0
 
     def check(self, checking: Checking | None) -> None:
-        """Write how far the check is, once a second."""
+        """Write how far a pass over the prompts is, once a second."""
         now = self.monotonic()
         if checking is not None and now >= self._check_due_at:
             self._check_due_at = now + EVERY_S
@@ -141,7 +141,6 @@ _PLAIN_FIELDS = (
     "cost_usd",
     "projected_cost_usd",
     "degraded",
-    "notice",
 )
 
 

@@ -44,7 +44,7 @@ class LiveArtist:
         self._sheet = Sheet(self.paper)
 
     def check(self, checking: Checking | None) -> None:
-        """Draw how far the check is; None: take it away."""
+        """Draw how far a pass over the prompts is; None: take it away."""
         if checking is None:
             self._paint([])
         else:
@@ -96,7 +96,9 @@ class LiveArtist:
 def _check_picture(checking: Checking) -> RenderableType:
     def picture(room: Room) -> list[Text]:
         figures = checked_so_far(checking)
-        head = Text.assemble("checking ", (printable(checking.path), "bold"), f"  {figures}")
+        head = Text.assemble(
+            f"{checking.doing} ", (printable(checking.path), "bold"), f"  {figures}"
+        )
         if not checking.total_bytes:
             return [head]
         share = checking.done_bytes / checking.total_bytes

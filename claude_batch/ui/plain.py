@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from claude_batch.core.dollars import dollars
 from claude_batch.core.snapshot import EndpointView, LaneView, Phase, Snapshot
 from claude_batch.ui.chunk_words import EXPECTED, chunks_text
 from claude_batch.ui.drawing import Checking, Said, said_text
-from claude_batch.ui.figures import clock, count, percent, short, size, usd
+from claude_batch.ui.figures import clock, count, percent, short, size
 from claude_batch.ui.paper import Paper
 from claude_batch.ui.printable import printable
 from claude_batch.ui.screen import Ending
@@ -41,12 +42,12 @@ class PlainArtist:
     _check_due_at: float = 0.0
 
     def check(self, checking: Checking | None) -> None:
-        """Write how far the check is, every ten seconds."""
+        """Write how far a pass over the prompts is, every ten seconds."""
         now = self.monotonic()
         if checking is None or now < self._check_due_at:
             return
         self._check_due_at = now + EVERY_S
-        self._line(f"checking {printable(checking.path)}: {checked_so_far(checking)}")
+        self._line(f"{checking.doing} {printable(checking.path)}: {checked_so_far(checking)}")
 
     def say(self, said: Said) -> None:
         """Write what was said."""
@@ -93,7 +94,7 @@ class PlainArtist:
 
 
 def checked_so_far(checking: Checking) -> str:
-    """Return how much of a file has been checked: 12.3 MB of 40.0 MB, 30 %."""
+    """Return how much of a file has been read: 12.3 MB of 40.0 MB, 30 %."""
     done = size(checking.done_bytes)
     if not checking.total_bytes:
         return done
@@ -121,7 +122,7 @@ def _standing(snapshot: Snapshot) -> str:
     if snapshot.retrying:
         parts.insert(2, f"{count(snapshot.retrying)} retrying")
     if snapshot.cost_usd is not None and not snapshot.sandbox:
-        parts.append(usd(snapshot.cost_usd))
+        parts.append(dollars(snapshot.cost_usd))
     parts += [_pause(lane, lane.waiting_s) for lane in snapshot.lanes if lane.waiting_s]
     if len(snapshot.endpoints) > 1:
         parts += [_trouble(each) for each in snapshot.endpoints if each.why]

@@ -30,11 +30,13 @@ class Ending:
 class Screen(Protocol):
     """What the composition root tells a screen. No method waits for the terminal but `close`."""
 
-    def checking(self, path: str, done_bytes: int, total_bytes: int | None) -> None:
-        """Tell how far the check of `path` is; shown only once it has taken a second."""
+    def checking(
+        self, path: str, done_bytes: int, total_bytes: int | None, doing: str = "checking"
+    ) -> None:
+        """Tell how far a pass over `path` is; shown only once it has taken a second."""
 
     def checked(self) -> None:
-        """Tell that the check is over."""
+        """Tell that the pass is over."""
 
     def notice(self, message: str, hint: str = "") -> None:
         """Say something that stays on the screen; nothing when quiet."""

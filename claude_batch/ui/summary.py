@@ -6,10 +6,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from claude_batch.core.dollars import dollars
 from claude_batch.core.snapshot import Snapshot
 from claude_batch.ui.endings import SOFT_EXITS
 from claude_batch.ui.failures import failure_lines
-from claude_batch.ui.figures import clock, count, usd
+from claude_batch.ui.figures import clock, count
 from claude_batch.ui.head import banner_lines, progress_line
 from claude_batch.ui.lines import Lines
 from claude_batch.ui.printable import printable
@@ -107,5 +108,5 @@ def _speeds(snapshot: Snapshot) -> list[tuple[str, Text]]:
         ("429s", f"{count(snapshot.rate_limited)} of {count(snapshot.attempts)} attempts"),
     ]
     if snapshot.cost_usd is not None:
-        rows.append(("would cost" if snapshot.sandbox else "cost", usd(snapshot.cost_usd)))
+        rows.append(("would cost" if snapshot.sandbox else "cost", dollars(snapshot.cost_usd)))
     return [(name, Text(value)) for name, value in rows]

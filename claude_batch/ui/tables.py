@@ -11,8 +11,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from claude_batch.core.dollars import dollars
 from claude_batch.core.model import LIMIT_NAMES, LimitKind
-from claude_batch.ui.figures import ago, clock, count, percent, size, usd
+from claude_batch.ui.figures import ago, clock, count, percent, size
 from claude_batch.ui.paper import PIPE_WIDTH
 from claude_batch.ui.printable import printable
 
@@ -101,7 +102,7 @@ def status_table(rows: Sequence[StatusRow], now: float) -> RenderableType:
             count(row.total),
         ]
         if costs:
-            cells.append("" if row.cost_usd is None else usd(row.cost_usd))
+            cells.append("" if row.cost_usd is None else dollars(row.cost_usd))
         active_at = row.last_activity_at
         table.add_row(*cells, "" if active_at is None else ago(now - active_at))
     reasons = [

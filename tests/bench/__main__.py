@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.bench import (
     batches,
     bounds,
+    decisions,
     doors,
     estimator,
     forecast,
@@ -32,7 +33,7 @@ BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "resuming": offline.resuming,
     "kills": kills.kills,
     "faults": kills.faults,
-    "decisions": offline.decisions,
+    "decisions": decisions.decisions,
     "throughput": throughput.throughput,
     "bounds": bounds.all_bounds,
     "ceilings": bounds.ceilings,

@@ -18,7 +18,7 @@ from claude_batch.core.estimates import Estimates
 from claude_batch.core.model import Usage
 from claude_batch.core.tokens import text_tokens
 from tests.bench.measuring import Row
-from tests.core.test_tokens import CHARACTERS_PER_TOKEN, a_request, read, reference
+from tests.support.corpus import CHARACTERS_PER_TOKEN, a_request, read, reference
 
 FILES, PROMPTS, REPLIES = 20, 1_000, 50
 NOISE = 0.1

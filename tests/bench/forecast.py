@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measuring import PROGRAM, Row
-from tests.core.test_tokens import CHARACTERS_PER_TOKEN, read
+from tests.support.corpus import CHARACTERS_PER_TOKEN, read
 from tests.support.program import Served, environment, served
 
 AT_ONCE = 3

@@ -1,8 +1,7 @@
-"""What needs no network: start-up, the checking pass, going on with a large run, decisions."""
+"""What needs no network: start-up, the checking pass, going on with a large run."""
 
 from __future__ import annotations
 
-import gc
 import math
 import statistics
 import time
@@ -13,13 +12,9 @@ from pathlib import Path
 import orjson
 
 from claude_batch import __version__
-from claude_batch.core.limits import Limits
-from claude_batch.core.model import Request
-from claude_batch.core.scheduler import Scheduler, SchedulerSettings, Send, Sleep
 from claude_batch.storage.journal import RunIdentity, create_journal
 from claude_batch.storage.prompts import fingerprint
 from tests.bench.measuring import PROGRAM, PYTHON, ROOT, Row, measure, must
-from tests.support.fakes import a_reply, steady_draw
 from tests.support.program import Served, environment, served
 
 MILLION = 1_000_000
@@ -156,40 +151,3 @@ def _write_run(prompts: Path, results: Path) -> None:
             f'"2026-11-24T00:00:00.000Z","latency_s":1.0,"cost_usd":null,"cached":false}}}}\n'
             for n in range(1, MILLION + 1)
         )
-
-
-def decisions(_folder: Path) -> Iterator[Row]:
-    """Drive the scheduler alone: 100,000 requests waiting, no network, no clock."""
-    count = 100_000
-    settings = SchedulerSettings(
-        lane_of=lambda model: model,
-        draw=steady_draw,
-        concurrency=1_000,
-        first_guess=lambda _: Limits(requests=1e9, input_tokens=1e12, output_tokens=1e12),
-    )
-    scheduler = Scheduler(settings, now=0.0)
-    requests = [
-        Request(custom_id=f"i{n}", line=n, model="m", max_tokens=100, body=b"{}", input_tokens=20)
-        for n in range(count)
-    ]
-    for request in requests:
-        scheduler.add(request)
-    scheduler.no_more()
-    reply, now, made = a_reply(), 0.0, 0
-    gc.collect()
-    began = time.perf_counter()
-    while made < count:
-        match scheduler.next(now):
-            case Send(attempt):
-                now += 1e-4
-                scheduler.finished(attempt, reply, now)
-                made += 1
-            case Sleep(until):
-                now = until
-            case other:
-                raise RuntimeError(f"nothing to do: {other}")
-    took = time.perf_counter() - began
-    yield Row(
-        what="the scheduler alone, 100,000 waiting: admit and settle",
-        measured=f"{count / took:,.0f} requests/s, {took / count * 1e6:.0f} us each",
-    )

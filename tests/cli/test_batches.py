@@ -78,6 +78,8 @@ def test_all_batches_of_a_run_are_canceled_together(detached: Path) -> None:
     canceled = claude_batch("batches", "cancel", "--run", detached.name, "--yes", "--json").json()
     assert len(canceled) == 3
     assert set(read_batches(detached).canceled_by.values()) == {"user"}
+    status = claude_batch("status", detached.name, "--json").json()
+    assert [each["state"] for each in status["batches"]] == ["canceling"] * 3
 
 
 @pytest.mark.usefixtures("detached")
@@ -133,6 +135,18 @@ def test_an_endpoint_without_batches_says_so(serve: Serve) -> None:
         refused = claude_batch("batches", "list")
     assert refused.exit_code == 4
     assert "no Message Batches" in refused.err
+
+
+def test_the_other_endpoints_are_listed_where_one_has_no_batches(serve: Serve, home: Path) -> None:
+    with serve(NONE) as first, serve(SLOW) as second:
+        (home / "claude-batch.toml").write_text(
+            f'[[endpoint]]\nname = "first"\nbase_url = "{first}"\n'
+            f'[[endpoint]]\nname = "second"\nbase_url = "{second}"\n'
+        )
+        listed = claude_batch("batches", "list", "--json")
+    assert listed.exit_code == 0
+    assert listed.json() == []
+    assert "first: batches:" in listed.err
 
 
 def test_an_endpoint_of_another_kind_is_not_asked(home: Path) -> None:

@@ -49,9 +49,23 @@ def test_requests_are_counted_by_model() -> None:
     assert {model: each["requests"] for model, each in models.items()} == {HAIKU: 30, OPUS: 10}
 
 
-def test_without_better_knowledge_answers_are_as_long_as_max_tokens_allow() -> None:
-    found = estimated("--max-tokens", "200")
-    assert (found["output_tokens"], found["output_basis"]) == (40 * 200, "bound")
+def test_without_better_knowledge_answers_are_a_quarter_of_max_tokens() -> None:
+    found = estimated("--max-tokens", "4000")
+    assert (found["output_tokens"], found["output_basis"]) == (40 * 1_000, "guessed")
+
+
+def test_what_answers_can_have_at_most_is_told_too() -> None:
+    found = estimated("--max-tokens", "4000")
+    assert found["at_most"]["output_tokens"] == 40 * 4_000
+    assert found["at_most"]["live"] > 3 * found["cost"]["live"]["usd"]
+
+
+def test_fast_lines_have_no_batch_price(home: Path) -> None:
+    params = {"model": OPUS, "max_tokens": 50, "speed": "fast"}
+    write(home / FILE, {"params": {**params, "messages": [{"role": "user", "content": "hi"}]}})
+    found = estimated()
+    assert found["cost"]["batch"]["usd"] is None
+    assert any("fast mode" in note for note in found["notes"])
 
 
 def test_the_length_of_answers_can_be_stated() -> None:
@@ -169,6 +183,20 @@ def test_a_sample_is_counted_exactly(serve: Serve) -> None:
     assert 1.2 < found["input_tokens"] / plain["input_tokens"] < 1.8
 
 
+def test_what_a_sample_tells_holds_for_compared_models_of_its_tokenizer(serve: Serve) -> None:
+    arguments = ("--compare", OPUS, "--expect-output", "0")
+    with serve("[input]\nerror = 1.5\n"):
+        plain, sampled = estimated(*arguments), estimated(*arguments, "--sample", "20")
+    ratio = sampled["compared"][OPUS]["live"]["usd"] / plain["compared"][OPUS]["live"]["usd"]
+    assert 1.2 < ratio < 1.8
+
+
+def test_a_compared_model_with_another_tokenizer_is_said_to_be_estimated(serve: Serve) -> None:
+    with serve():
+        found = estimated("--compare", "claude-haiku-4-5", "--sample", "5")
+    assert any("another tokenizer" in note for note in found["notes"])
+
+
 def test_a_sample_narrows_the_interval(serve: Serve) -> None:
     with serve():
         haiku = by_model(estimated("--sample", "30"))[HAIKU]
@@ -186,6 +214,86 @@ def test_limits_are_learned_when_asked_for(serve: Serve) -> None:
     with serve("[limits]\nrpm = 20\n"):
         own = live(estimated("--learn"))["learned limits"]
     assert (own["current"], own["binds"]) == (True, "RPM")
+
+
+def test_limits_that_are_not_told_are_the_tier_s(serve: Serve) -> None:
+    with serve("[limits]\nrpm = 20\nitpm = 0\notpm = 0\n"):
+        found = estimated("--learn")
+    assert live(found)["learned limits"]["seconds"] > 0
+    assert any("does not tell ITPM and OTPM" in note for note in found["notes"])
+
+
+def test_an_assumed_tier_is_said_even_if_one_limit_is_stated() -> None:
+    assert any("--tier" in note for note in estimated("--rpm", "10")["notes"])
+
+
+TWO_ORGANIZATIONS = """
+[limits]
+rpm = 10
+itpm = 1000000
+otpm = 1000000
+[[organization]]
+id = "org-1"
+keys = ["key-a", "key-b"]
+[[organization]]
+id = "org-2"
+keys = ["key-c"]
+"""
+
+
+def write_endpoints(home: Path, *endpoints: str) -> None:
+    (home / "claude-batch.toml").write_text(
+        "".join(f"[[endpoint]]\n{endpoint}\n" for endpoint in endpoints)
+    )
+
+
+def test_limits_of_all_primary_endpoints_are_added_up(home: Path) -> None:
+    write_endpoints(
+        home,
+        'name = "a"\nlimit_group = "one"\nrpm = 5',
+        'name = "b"\nlimit_group = "two"\nrpm = 15',
+        'name = "c"\nrole = "fallback"\nrpm = 1000',
+    )
+    own = live(estimated("--expect-output", "1"))["stated limits of 2 groups"]
+    assert own["seconds"] == pytest.approx((30 - 20) * 3, rel=0.1)
+
+
+def test_endpoints_of_one_group_count_once(home: Path) -> None:
+    write_endpoints(
+        home,
+        'name = "a"\nlimit_group = "one"\nrpm = 10',
+        'name = "b"\nlimit_group = "one"\nrpm = 10',
+    )
+    own = live(estimated("--expect-output", "1"))["stated limits"]
+    assert own["seconds"] == pytest.approx((30 - 10) * 6, rel=0.1)
+
+
+def test_a_ceiling_is_over_all_endpoints(home: Path) -> None:
+    write_endpoints(
+        home,
+        'name = "a"\nlimit_group = "one"\nrpm = 500',
+        'name = "b"\nlimit_group = "two"\nrpm = 500',
+    )
+    own = live(estimated("--expect-output", "1", "--rpm", "10"))["stated limits of 2 groups"]
+    assert own["seconds"] == pytest.approx((30 - 10) * 6, rel=0.1)
+
+
+def test_the_organizations_behind_keys_are_learned(
+    home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for letter in "abc":
+        monkeypatch.setenv(f"KEY_{letter.upper()}", f"key-{letter}")
+    with serve(TWO_ORGANIZATIONS) as url:
+        write_endpoints(
+            home,
+            *(
+                f'name = "{name}"\nbase_url = "{url}"\napi_key_env = "KEY_{name.upper()}"'
+                for name in "abc"
+            ),
+        )
+        found = estimated("--learn", "--expect-output", "1")
+    assert live(found)["learned limits of 2 groups"]["current"]
+    assert any("a+b, c" in note for note in found["notes"])
 
 
 def test_the_sandbox_is_planned_for_by_its_own_limits(home: Path) -> None:

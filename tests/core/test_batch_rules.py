@@ -44,7 +44,7 @@ def test_a_success_is_final() -> None:
     assert final(a_line(ResultType.SUCCEEDED))
 
 
-@pytest.mark.parametrize("kind", [ResultType.EXPIRED, ResultType.CANCELED, ResultType.ERRORED])
+@pytest.mark.parametrize("kind", [ResultType.EXPIRED, ResultType.ERRORED])
 def test_what_did_not_succeed_goes_again_until_its_last_attempt(kind: ResultType) -> None:
     assert [final(a_line(kind), attempts=n) for n in (1, 2, 3)] == [False, False, True]
 
@@ -52,6 +52,10 @@ def test_what_did_not_succeed_goes_again_until_its_last_attempt(kind: ResultType
 @pytest.mark.parametrize("kind", list(ResultType))
 def test_nothing_of_a_batch_that_the_user_canceled_goes_again(kind: ResultType) -> None:
     assert final(a_line(kind), canceled_by=BY_USER)
+
+
+def test_what_was_canceled_and_nobody_of_ours_knows_by_whom_is_final() -> None:
+    assert final(a_line(ResultType.CANCELED))
 
 
 def test_what_was_canceled_for_the_deadline_always_goes_again() -> None:
@@ -91,7 +95,7 @@ def test_many_batches_together_stay_within_the_rate_limit() -> None:
 
 
 def prospects(*, deadline_s: float | None, live_eta_s: float = 600.0) -> Prospects:
-    return Prospects(requests=10, has_batches=True, deadline_s=deadline_s, live_eta_s=live_eta_s)
+    return Prospects(has_batches=True, deadline_s=deadline_s, live_eta_s=live_eta_s)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,9 @@ def prospects(*, deadline_s: float | None, live_eta_s: float = 600.0) -> Prospec
         (2 * HOUR_S, 600, Mode.BATCH),
         (48 * HOUR_S, 600, Mode.BATCH),
         (HOUR_S, 30 * HOUR_S, Mode.BATCH),
-        (HOUR_S, 2 * HOUR_S, Mode.LIVE),
+        (HOUR_S, 2 * HOUR_S, Mode.BATCH),
+        (HOUR_S - 1, 2 * HOUR_S, Mode.LIVE),
+        (2 * HOUR_S, 1.5 * HOUR_S, Mode.LIVE),
     ],
 )
 def test_the_cheaper_mode_is_chosen_that_the_deadline_allows(
@@ -112,7 +118,7 @@ def test_the_cheaper_mode_is_chosen_that_the_deadline_allows(
 
 
 def test_an_endpoint_without_batches_is_live() -> None:
-    assert choose_mode(Prospects(requests=10, has_batches=False)).mode is Mode.LIVE
+    assert choose_mode(Prospects(has_batches=False)).mode is Mode.LIVE
 
 
 def test_a_batch_gives_way_while_live_mode_can_still_make_it() -> None:
@@ -121,10 +127,14 @@ def test_a_batch_gives_way_while_live_mode_can_still_make_it() -> None:
     assert choice.live_after_s + 600.0 < 2 * HOUR_S
 
 
+def test_a_batch_that_was_chosen_gets_half_an_hour_at_least() -> None:
+    choice = choose_mode(prospects(deadline_s=21 * HOUR_S, live_eta_s=20 * HOUR_S))
+    assert choice.live_after_s == HOUR_S / 2
+
+
 def test_a_choice_tells_its_reason() -> None:
     choice = choose_mode(
         Prospects(
-            requests=10,
             has_batches=True,
             deadline_s=2 * HOUR_S,
             live_eta_s=600.0,

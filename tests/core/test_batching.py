@@ -177,6 +177,13 @@ def test_only_a_batch_of_its_size_and_time_may_be_the_chunks() -> None:
     assert isinstance(machine.next(300.0), GiveUp)
 
 
+def test_a_batch_of_unknown_size_may_be_the_chunks() -> None:
+    machine = a_machine(an_intent())
+    machine.no_more()
+    machine.flight.searched(1, [replace(a_batch("b7", count=0), counts_told=False)], 0.0)
+    assert machine.next(0.0) == Poll(1, "b7")
+
+
 def test_a_batch_that_is_another_chunks_cannot_be_the_chunks() -> None:
     created = BatchCreated(chunk=2, id="b2", created_at=WALL, expires_at=WALL + DAY_S)
     machine = a_machine(an_intent(), replace(an_intent(), chunk=2), created)

@@ -14,22 +14,18 @@ def a_bucket(level: float = 60.0) -> Bucket:
     return Bucket(limit_per_minute=60.0, capacity=60.0, level=level, at=0.0)
 
 
-def test_an_empty_bucket_is_ready_once_the_cost_has_dripped_in() -> None:
-    assert a_bucket(level=0).ready_at(5, 0.0) == 5.0
+def test_what_has_dripped_in_is_there() -> None:
+    assert a_bucket(level=0).level_at(5.0) == 5.0
 
 
 def test_a_bucket_never_holds_more_than_its_capacity() -> None:
     assert a_bucket().level_at(1e6) == 60.0
 
 
-def test_a_debt_delays_what_follows() -> None:
+def test_a_debt_is_refilled_first() -> None:
     bucket = a_bucket(level=0)
     bucket.spend(30, 0.0)
-    assert bucket.ready_at(1, 0.0) == 31.0
-
-
-def test_a_cost_above_the_capacity_waits_for_a_full_bucket() -> None:
-    assert a_bucket(level=0).ready_at(1_000, 0.0) == 60.0
+    assert (bucket.level_at(30.0), bucket.level_at(31.0)) == (0.0, 1.0)
 
 
 def test_giving_back_fills_at_most_to_the_brim() -> None:
@@ -41,36 +37,24 @@ def test_giving_back_fills_at_most_to_the_brim() -> None:
 def test_what_others_take_slows_the_refill() -> None:
     bucket = a_bucket(level=0)
     bucket.drained_per_s = 0.5
-    assert bucket.ready_at(5, 0.0) == 10.0
-
-
-def test_a_shortage_that_is_only_rounding_is_none() -> None:
-    assert a_bucket(level=5 - 1e-12).ready_at(5, 0.0) == 0.0
+    assert bucket.level_at(10.0) == 5.0
 
 
 spends = st.lists(st.tuples(st.floats(0, 5), st.floats(0.1, 80)), max_size=50)
 
 
 @given(spends)
-def test_waiting_until_ready_never_spends_more_than_the_limit_allows(
+def test_spending_what_is_there_never_spends_more_than_the_limit_allows(
     steps: list[tuple[float, float]],
 ) -> None:
     bucket = a_bucket()
     now = spent = 0.0
     for pause, amount in steps:
-        now = bucket.ready_at(amount, now + pause)
-        bucket.spend(min(amount, bucket.capacity), now)
-        spent += min(amount, bucket.capacity)
+        now += pause
+        taken = min(amount, bucket.level_at(now))
+        bucket.spend(taken, now)
+        spent += taken
     assert spent <= 60.0 + now + 1e-6
-
-
-@given(spends)
-def test_a_ready_bucket_can_bear_the_cost(steps: list[tuple[float, float]]) -> None:
-    bucket = a_bucket()
-    for now, amount in steps:
-        bucket.spend(amount, now)
-    ready = bucket.ready_at(50, 5.0)
-    assert bucket.level_at(ready) >= 50 - 1e-6
 
 
 def test_the_time_to_full_is_what_is_missing_over_the_rate() -> None:

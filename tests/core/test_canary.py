@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from claude_batch.core.canary import Shapes, refused_in_batches, shape
+from claude_batch.core.canary import SAMPLE, Shapes, refused_in_batches, shape
 from claude_batch.core.model import SAMPLING_API_VERSION, Request
 from tests.support.fakes import a_request
 
@@ -43,13 +43,20 @@ def test_what_a_typo_may_concern_makes_another_shape(other: Request) -> None:
     assert shape(other) != shape(asking())
 
 
-def test_a_shape_is_new_once() -> None:
+def test_the_first_lines_of_a_shape_stand_for_it() -> None:
     shapes = Shapes()
-    assert [shapes.is_new(asking()) is None for _ in range(2)] == [False, True]
+    sampled = [shapes.sampled(asking()) for _ in range(SAMPLE + 1)]
+    assert sampled == [shape(asking())] * SAMPLE + [None]
 
 
-def test_a_shape_proved_in_an_earlier_process_is_not_new() -> None:
-    assert Shapes([shape(asking())]).is_new(asking()) is None
+def test_a_shape_once_proved_needs_no_more_lines() -> None:
+    shapes = Shapes()
+    shapes.proved([str(shapes.sampled(asking()))])
+    assert shapes.sampled(asking()) is None
+
+
+def test_a_shape_proved_in_an_earlier_process_needs_no_line() -> None:
+    assert Shapes([shape(asking())]).sampled(asking()) is None
 
 
 @pytest.mark.parametrize(

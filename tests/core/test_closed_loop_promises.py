@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from claude_batch.core.limits import Limits
-from claude_batch.core.model import LimitKind
+from claude_batch.core.model import FailureKind, LimitKind
 from tests.support.closed_loop import Load, Loop, Outcome
 from tests.support.server_model import RPM, ServerSpec
 
@@ -132,9 +132,16 @@ def test_a_limit_that_changes_midway_is_followed(factor: float) -> None:
     assert (out.used >= 0.97, len(out.refused_at) <= 5) == (True, True)
 
 
-def outage(*, base_s: float = 0.5) -> Outcome:
+def outage(*, base_s: float = 0.5, kind: FailureKind = FailureKind.OVERLOADED) -> Outcome:
     """Return a run of 50 requests a second with an outage from 60 s to 120 s."""
-    spec = ServerSpec(rpm=3_000, itpm=10**7, otpm=2 * 10**6, outage=(60, 120), base_s=base_s)
+    spec = ServerSpec(
+        rpm=3_000,
+        itpm=10**7,
+        otpm=2 * 10**6,
+        outage=(60, 120),
+        outage_kind=kind,
+        base_s=base_s,
+    )
     return Loop(spec=spec, load=Load(count=8_000)).run()
 
 
@@ -153,6 +160,14 @@ def test_after_an_outage_there_is_no_herd(base_s: float) -> None:
 
 def test_during_an_outage_there_is_only_probing() -> None:
     assert within(outage().server.arrived_at, 65, 120) <= 100
+
+
+@pytest.mark.parametrize("kind", [FailureKind.SERVER_ERROR, FailureKind.INVALID_RESPONSE])
+def test_an_outage_of_whatever_kind_costs_no_request_its_result(kind: FailureKind) -> None:
+    out = outage(kind=kind)
+    assert out.answered["default", "Reply"] == 8_000
+    assert within(out.server.arrived_at, 65, 120) <= 100
+    assert within(out.server.served_at, 120, 125) > 0
 
 
 @pytest.mark.parametrize("limit", [60, 1_000])

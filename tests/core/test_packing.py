@@ -85,14 +85,20 @@ def test_the_same_lines_give_the_same_bytes() -> None:
 
 def test_after_shrinking_chunks_are_smaller() -> None:
     packer = Packer("r", next_chunk=1, most_bytes=4_000_000)
-    assert packer.shrink()
-    requests = sized([1_500_000, 1_500_000])
+    assert packer.shrink(3_000_000)
+    requests = sized([1_000_000, 1_000_000])
     assert [packer.add(request).chunk for request in requests] == [1, 2]
 
 
 def test_shrinking_comes_to_an_end() -> None:
-    packer = Packer("r", next_chunk=1, most_bytes=1_500_000)
-    assert not packer.shrink()
+    assert not Packer("r", next_chunk=1).shrink(9_999)
+
+
+def test_shrinking_begins_at_what_was_refused() -> None:
+    packer = Packer("r", next_chunk=1)
+    packer.shrink(30_000)
+    chunks = [packer.add(request).chunk for request in sized([7_000, 7_000, 7_000])]
+    assert chunks == [1, 1, 2]
 
 
 @given(st.lists(st.integers(min_value=0, max_value=400), min_size=1, max_size=60))

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_batch.core.bucket import Bucket
+from claude_batch.core.dollars import dollars
 from claude_batch.core.duration import duration
 from claude_batch.core.limits import NO_LIMITS, Limits
+from claude_batch.core.model import Terms
 from claude_batch.core.plan import Circumstances, LimitSet, Pace, Plan, plan, tier_sets
 from claude_batch.core.plan_cost import costs_of
 from claude_batch.core.prefix import SharedPrefix
-from claude_batch.core.recommendation import dollars, recommend
+from claude_batch.core.recommendation import recommend
 from claude_batch.core.workload import OutputBasis, Workload, WorkloadFold
 
 HAIKU, OPUS, SONNET = "claude-haiku-5-5", "claude-opus-5-5", "claude-sonnet-5-5"
@@ -58,7 +60,8 @@ def drained(count: int, tokens: tuple[int, int], limits: Limits, latency_s: floa
     now = 0.0
     for _ in range(count):
         pairs = list(zip(buckets, costs, strict=True))
-        now = max(bucket.ready_at(cost, now) for bucket, cost in pairs)
+        missing_s = [(cost - bucket.level_at(now)) / bucket.refill_per_s for bucket, cost in pairs]
+        now += max(0.0, *missing_s)
         for bucket, cost in pairs:
             bucket.spend(cost, now)
     return now + latency_s
@@ -253,6 +256,45 @@ def test_caching_is_recommended_where_it_is_cheaper_than_a_batch() -> None:
     told = plan(a_load((OPUS, 2_000, 5_300, 10)), [a_prefix(5_000, 2_000)], at_tier("start"))
     said = recommend(told, deadline_s=86_400)
     assert said.startswith("cheapest within 24 h: live with --cache-prefix auto, 4.8")
+
+
+def test_a_batch_with_caching_is_recommended_where_that_is_cheapest() -> None:
+    told = plan(a_load((OPUS, 2_000, 5_300, 600)), [a_prefix(5_000, 2_000)], at_tier("start"))
+    said = recommend(told, deadline_s=86_400)
+    assert said.startswith("cheapest within 24 h: --mode batch --cache-prefix auto, ")
+    assert "usually within 1 h (with --cache-prefix auto: " in said
+
+
+def a_special_load(terms: Terms, requests: int = 10) -> Workload:
+    fold = WorkloadFold(output_basis=OutputBasis.STATED)
+    for _ in range(requests):
+        fold.add(OPUS, 10_000, 1_000, terms)
+    return fold.workload()
+
+
+def test_lines_to_be_worked_off_in_the_us_cost_a_tenth_more() -> None:
+    costs = costs_of(a_special_load(Terms(us=True)))
+    assert [costs.live.usd, costs.batch.usd] == pytest.approx([0.66, 0.33])
+
+
+def test_no_batch_is_recommended_for_fast_lines() -> None:
+    told = plan(a_special_load(Terms(fast=True)), (), at_tier("start"))
+    assert told.costs.live.usd == pytest.approx(1.2)
+    said = recommend(told, deadline_s=86_400)
+    assert said.startswith("cheapest within 24 h: live, 1.20 USD")
+    assert "no batch: fast mode is for live only" in said
+
+
+def test_breakpoints_that_are_never_found_bound_the_cost() -> None:
+    terms = Terms(marked_tokens=9_000, for_an_hour=True, beginning=3)
+    live = costs_of(a_special_load(terms)).live
+    assert live.usd == pytest.approx(0.6 + 0.036 - 9 * 9_000 * 3.8e-6)
+    assert live.high == pytest.approx(0.2 + (0.4 + 10 * 0.036) * 1.15)
+
+
+def test_a_file_so_many_times_as_large_costs_so_many_times_as_much() -> None:
+    load = a_special_load(Terms(us=True, fast=True))
+    assert costs_of(load.times(3)).live.usd == pytest.approx(3 * (costs_of(load).live.usd or 0))
 
 
 def test_unknown_limits_are_admitted() -> None:

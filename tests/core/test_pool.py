@@ -149,15 +149,6 @@ def test_priority_overflows_to_the_next() -> None:
     assert sent(scheduler).endpoint == "other"
 
 
-def test_requests_go_where_their_model_is_served() -> None:
-    haiku = replace(OTHER, serves=lambda model: "haiku" in model)
-    scheduler = a_pool(A, haiku, requests=0)
-    for line in range(1, 9):
-        scheduler.add(a_request(line, model="haiku" if line % 2 else "opus"))
-    there = [attempt for attempt in some(scheduler, 8) if attempt.endpoint == "other"]
-    assert {attempt.job.request.model for attempt in there} == {"haiku"}
-
-
 def fail(scheduler: Scheduler, endpoint: str, kind: FailureKind, now: float = 1.0) -> Failure:
     """Let everything in flight at an endpoint fail, the rest succeed."""
     failure = a_failure(kind, message=f"{endpoint} says no")
@@ -225,14 +216,17 @@ def test_a_model_that_one_endpoint_does_not_know_goes_to_the_others() -> None:
 
 
 def test_requests_that_no_endpoint_serves_leave_the_others_alone_and_are_told() -> None:
-    scheduler = a_pool(replace(A, serves=lambda model: model != "x"), requests=1)
+    scheduler = a_pool(A, requests=1)
     scheduler.add(a_request(2, model="x"))
     scheduler.no_more()
-    scheduler.finished(sent(scheduler), a_reply(), 1.0)
+    forbidden = a_failure(FailureKind.MODEL_FORBIDDEN, message="no x here")
+    for attempt in some(scheduler, 2):
+        is_x = attempt.job.request.model == "x"
+        scheduler.finished(attempt, forbidden if is_x else a_reply(), 1.0)
     decision = scheduler.next(1.0)
     assert isinstance(decision, Finished)
     assert decision.stop is not None
-    assert decision.stop.message == "x: it does not serve this model"
+    assert decision.stop.message == "x: no x here"
 
 
 def test_an_endpoint_that_fails_again_and_again_is_let_alone() -> None:

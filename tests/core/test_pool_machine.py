@@ -28,7 +28,7 @@ CONCURRENCY = 12
 ENDPOINTS = (
     EndpointSpec(name="a"),
     EndpointSpec(name="b"),
-    EndpointSpec(name="relay", host="relay", serves=lambda model: model != "rare"),
+    EndpointSpec(name="relay", host="relay"),
     EndpointSpec(name="own", limit_group="own"),
     EndpointSpec(name="local", host="local", role=Role.FALLBACK),
 )

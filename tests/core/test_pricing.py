@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_batch.core.catalog import BUNDLED
-from claude_batch.core.model import Usage
+from claude_batch.core.model import Terms, Usage
 from claude_batch.core.model_card import Price
 from claude_batch.core.pricing import cost_usd, expected_cost_usd
 
@@ -128,3 +130,32 @@ def test_an_expected_batch_costs_half() -> None:
 
 def test_nothing_is_expected_of_an_unknown_model() -> None:
     assert expected_cost_usd("qwen3", 1, 1) is None
+
+
+HOURLY = Terms(marked_tokens=5_000, for_an_hour=True, beginning=1)
+
+
+@pytest.mark.parametrize(
+    ("terms", "batch", "usd"),
+    [
+        (Terms(us=True), False, 0.06 * 1.1),
+        (Terms(fast=True), False, 0.06 * 2),
+        (Terms(us=True, fast=True), False, 0.06 * 2.2),
+        (Terms(us=True), True, 0.03 * 1.1),
+        (Terms(fast=True), True, 0.03),
+        (HOURLY, False, 0.06 + 5_000 * 4e-6),
+        (replace(HOURLY, for_an_hour=False), False, 0.06 + 5_000 * 1e-6),
+        (replace(HOURLY, warm=True), False, 0.06 - 5_000 * 3.8e-6),
+        (replace(HOURLY, us=True), False, 1.1 * (0.06 + 5_000 * 4e-6)),
+    ],
+)
+def test_what_a_line_asks_for_changes_what_it_is_expected_to_cost(
+    terms: Terms, usd: float, *, batch: bool
+) -> None:
+    expected = expected_cost_usd(OPUS, 10_000, 1_000, terms=terms, batch=batch)
+    assert expected == pytest.approx(usd)
+
+
+def test_a_model_without_fast_mode_has_one_price() -> None:
+    fast = expected_cost_usd(HAIKU, 100, 100, terms=Terms(fast=True))
+    assert fast == expected_cost_usd(HAIKU, 100, 100)

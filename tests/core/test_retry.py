@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_batch.core.model import FailureKind
-from claude_batch.core.retry import COUNTED, EPISODES, LIMITED, full_jitter, total_deadline_s
+from claude_batch.core.retry import (
+    COUNTED,
+    EPISODES,
+    LIMITED,
+    full_jitter,
+    total_deadline_s,
+    wait_s,
+)
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
@@ -30,3 +37,21 @@ def test_a_longer_answer_may_take_longer() -> None:
     short = total_deadline_s(max_tokens=100, input_tokens=100)
     assert 30 < short < 60
     assert total_deadline_s(max_tokens=128_000, input_tokens=100) > 7_200
+
+
+def waits_s(kind: FailureKind, *, named_s: float | None, only: bool) -> float:
+    return wait_s(
+        kind, counts=kind in COUNTED, tries=1, named_s=named_s, only=only, draw=lambda: 1.0
+    )
+
+
+def test_a_limited_request_waits_as_long_as_it_is_told() -> None:
+    assert waits_s(FailureKind.RATE_LIMITED, named_s=90.0, only=True) == 90.0
+
+
+def test_a_limited_request_goes_on_elsewhere_rather_than_wait_for_long() -> None:
+    assert waits_s(FailureKind.RATE_LIMITED, named_s=90.0, only=False) == 0.0
+
+
+def test_a_backoff_is_never_shorter_than_what_is_asked_for() -> None:
+    assert waits_s(FailureKind.OVERLOADED, named_s=7.0, only=True) == 7.0

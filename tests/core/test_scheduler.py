@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from claude_batch.core.backlog import READ_AHEAD_REQUESTS
 from claude_batch.core.lane import Attempt
 from claude_batch.core.limits import Limits
 from claude_batch.core.model import Failure, FailureKind, Reply
 from claude_batch.core.scheduler import (
-    READ_AHEAD_REQUESTS,
+    MOST_EXCUSED,
     Finished,
     Idle,
     Scheduler,
@@ -188,3 +190,42 @@ def test_a_finished_scheduler_has_nothing_left() -> None:
 
 def test_an_empty_scheduler_waits_for_input() -> None:
     assert a_scheduler().next(0.0) == Idle()
+
+
+def end_with_server_errors(scheduler: Scheduler, failing: Callable[[str], bool]) -> dict[str, int]:
+    """Answer all that is sent, some by errors of the server; return the tries of each request."""
+    now, tries = 0.0, {}
+    while True:
+        match scheduler.next(now):
+            case Send(attempt):
+                name = attempt.job.request.custom_id
+                bad = failing(name)
+                outcome = a_failure(FailureKind.SERVER_ERROR) if bad else a_reply()
+                for ending in scheduler.finished(attempt, outcome, now).endings:
+                    tries[ending.job.request.custom_id] = ending.job.tries
+            case Sleep(until):
+                now = until
+            case Idle():
+                raise AssertionError("nothing is in flight")
+            case Finished(stop):
+                assert stop is None
+                return tries
+
+
+def test_requests_that_a_server_chokes_on_end_though_nothing_else_is_left() -> None:
+    scheduler = a_scheduler()
+    for number in range(1, 31):
+        scheduler.add(a_request(number))
+    scheduler.no_more()
+    tries = end_with_server_errors(scheduler, lambda name: int(name.split("-")[1]) > 10)
+    assert len(tries) == 30
+    assert max(tries.values()) <= MAX_ATTEMPTS + MOST_EXCUSED
+
+
+def test_requests_that_a_server_chokes_on_among_others_are_not_excused() -> None:
+    scheduler = a_scheduler()
+    for number in range(1, 31):
+        scheduler.add(a_request(number))
+    scheduler.no_more()
+    tries = end_with_server_errors(scheduler, lambda name: int(name.split("-")[1]) % 10 == 5)
+    assert {tries[name] for name in ("line-5", "line-15", "line-25")} == {MAX_ATTEMPTS}

@@ -87,22 +87,59 @@ def test_output_in_flight_is_still_to_be_taken() -> None:
     assert limit.bucket.level == 4_000
 
 
-def test_an_old_attempt_will_write_as_much_again() -> None:
+def test_before_any_reply_all_that_is_expected_of_those_in_flight_is_held_back() -> None:
     limit = a_limit(OTPM)
-    limit.to_come = 1.0
-    limit.spend(100, 0.0, boost=1.0)
+    limit.spend(2_000, 0.0, boost=1.0)
     limit.flights.join(0.0)
-    limit.flights.learn(100, 1.0)
-    assert limit.free(5.0) == pytest.approx(limit.bucket.level_at(5.0) - (2 * 500 - 100))
+    assert limit.free(0.0) == FULL - 2_000
 
 
-def test_long_answers_do_not_tie_up_the_whole_bucket() -> None:
+def test_what_is_written_no_faster_than_it_drips_in_does_not_tie_up_the_bucket() -> None:
     limit = a_limit(OTPM)
     limit.spend(6_000, 0.0, boost=1.0)
     for _ in range(60):
         limit.flights.join(0.0)
     limit.flights.learn(100, 60.0)
-    assert limit.ready_at(100, 30.0) == 30.0
+    assert limit.ready_at(100, 60.0) == 60.0
+
+
+def test_what_is_written_twice_as_fast_as_it_drips_in_holds_half_of_the_rest_back() -> None:
+    limit = a_limit(OTPM)
+    limit.spend(5_000, 0.0, boost=1.0)
+    for _ in range(20):
+        limit.flights.join(0.0)
+    for _ in range(100):
+        limit.flights.learn(200, 20.0)
+    to_come = limit.flights.to_come(5_000, 0.0)
+    assert limit.free(0.0) == pytest.approx(FULL - to_come / 2)
+
+
+def test_another_programs_output_is_reckoned_with() -> None:
+    limit = a_limit(OTPM)
+    limit.bucket.level = 0.0
+    for second in range(1, 40):
+        limit.flights.learn(10, 1.0)
+        mark = limit.spend(0, float(second), boost=1.0)
+        limit.read(said(40 * second, mark), float(second))
+    assert limit.bucket.drained_per_s == pytest.approx(60, rel=0.2)
+
+
+def test_an_empty_limit_is_ready_once_cost_and_margin_have_dripped_in() -> None:
+    limit = a_limit()
+    limit.bucket.level = 0.0
+    assert limit.ready_at(90, 0.0) == pytest.approx(0.9 + FIRST_MARGIN_S)
+
+
+def test_a_cost_above_the_capacity_waits_for_a_full_bucket() -> None:
+    limit = a_limit()
+    limit.bucket.level = 0.0
+    assert limit.ready_at(10 * FULL, 0.0) == pytest.approx(60.0)
+
+
+def test_a_shortage_that_is_only_rounding_is_none() -> None:
+    limit = a_limit()
+    limit.bucket.level = 5 + limit.margin - 1e-12
+    assert limit.ready_at(5, 0.0) == 0.0
 
 
 def test_a_limit_that_changes_midway_is_followed() -> None:

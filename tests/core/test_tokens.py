@@ -1,13 +1,12 @@
 """Estimates of tokens, against a mixed corpus and against what the API says it adds.
 
-The reference is derived from measured characters per token, not counted: see corpus/README.md.
+The reference is derived from measured characters per token: see tests/support/corpus/README.md.
 """
 
 from __future__ import annotations
 
 import base64
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,50 +16,14 @@ from hypothesis import strategies as st
 from claude_batch.core.catalog import Tokenizer
 from claude_batch.core.estimates import Estimates
 from claude_batch.core.image_size import base64_size, image_tokens
-from claude_batch.core.model import Request, Usage
+from claude_batch.core.model import Usage
 from claude_batch.core.tokens import estimate_input_tokens, text_tokens
+from tests.support.corpus import CHARACTERS_PER_TOKEN, a_request, read, reference
 
-CORPUS = Path(__file__).parent / "corpus"
 OLD, NEW = Tokenizer.OLD, Tokenizer.NEW
-
-CHARACTERS_PER_TOKEN = {
-    "english_letter.txt": (4.4, 3.15),
-    "english_review.txt": (4.4, 3.15),
-    "readme.md": (3.65, 2.67),
-    "stock.py.txt": (3.5, 2.7),
-    "order.json": (2.43, 2.06),
-    "events.compact.json": (2.88, 2.18),
-    "chinese.txt": (0.98, 0.98),
-    "japanese.txt": (1.14, 1.14),
-    "korean.txt": (0.95, 0.95),
-    "russian.txt": (2.83, 2.83),
-    "measurements.csv": (1.23, 1.23),
-    "german.txt": (2.99, 2.07),
-    "french.txt": (3.46, 2.55),
-}
-"""Old and new generation, from API-FACTS 5."""
 
 generations = pytest.mark.parametrize("tokenizer", [OLD, NEW])
 texts = pytest.mark.parametrize("name", CHARACTERS_PER_TOKEN)
-
-
-def read(name: str) -> str:
-    return (CORPUS / name).read_text(encoding="utf-8").strip()
-
-
-def reference(name: str, tokenizer: Tokenizer) -> float:
-    return len(read(name)) / CHARACTERS_PER_TOKEN[name][tokenizer is NEW]
-
-
-def a_request(name: str, tokenizer: Tokenizer) -> Request:
-    return Request(
-        custom_id=name,
-        line=1,
-        model="claude-haiku-5-5",
-        max_tokens=100,
-        body=b"{}",
-        input_tokens=round(text_tokens(read(name), tokenizer)),
-    )
 
 
 def ask(content: Any, **more: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_batch.core.count_sample import Chosen, Counted, LineSample, calibrate
+from claude_batch.core.model import Terms
 from claude_batch.core.workload import (
     Calibration,
     OutputBasis,
@@ -34,6 +35,15 @@ def test_each_model_has_a_load_of_its_own() -> None:
         (HAIKU, Tokens(requests=2, input_tokens=30, output_tokens=6)),
         (OPUS, Tokens(requests=1, input_tokens=5, output_tokens=1)),
     ]
+
+
+def test_a_marked_beginning_is_written_by_the_first_line_and_read_by_the_others() -> None:
+    fold = WorkloadFold(output_basis=OutputBasis.BOUND)
+    for _ in range(3):
+        fold.add(OPUS, 10_000, 0, Terms(marked_tokens=10_000, for_an_hour=True, beginning=7))
+    (load,) = fold.workload().loads
+    assert load.special.live.input_usd == pytest.approx(0.04 - 2 * 0.038)
+    assert load.special.live.cold_usd == pytest.approx(3 * 0.04)
 
 
 def test_long_prompts_are_counted_apart_where_they_cost_more() -> None:
@@ -153,3 +163,9 @@ def test_without_a_sample_the_estimate_stands_within_wide_bounds() -> None:
 def test_three_lines_that_agree_are_not_yet_certainty() -> None:
     found = calibrate([Counted(estimated=10, counted=11)] * 3)
     assert found.high - found.low == pytest.approx(1.1 * 0.3)
+
+
+def test_a_part_of_a_file_stands_for_all_of_it() -> None:
+    (load,) = folded((HAIKU, 150_000, 3), (HAIKU, 50_000, 1)).times(2.5).loads
+    assert load.all == Tokens(requests=5, input_tokens=500_000, output_tokens=10)
+    assert load.long == Tokens(requests=2, input_tokens=375_000, output_tokens=7.5)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 
+import pytest
+
 from claude_batch.core.batch_model import ChunkState, Detached, LeftForLive
 from claude_batch.core.decisions import Stop, StopKind
-from claude_batch.core.model import SAMPLING_API_VERSION, FailureKind, ResultType
+from claude_batch.core.model import SAMPLING_API_VERSION, Failure, FailureKind, Request, ResultType
 from tests.support.batch_world import World, every, settings, some
 from tests.support.fake_batches import (
     PretendBatches,
     a_refusal,
 )
+
+
+def long(count: int) -> list[Request]:
+    """Return requests of some 4,000 bytes each."""
+    return [replace(each, body=b'{"pad":"%s"}' % (b"x" * 4_000)) for each in some(count)]
 
 
 def test_every_request_ends_exactly_once() -> None:
@@ -57,10 +64,27 @@ def test_chunks_beyond_the_queue_are_not_even_tried() -> None:
 
 
 def test_a_batch_too_large_for_a_gateway_is_made_smaller() -> None:
-    refuse = {1: a_refusal(413)}
-    world = World(some(10), PretendBatches(refuse=refuse))
+    world = World(long(10), PretendBatches(most_bytes=25_000))
     assert world.run() is None
     assert world.lines == every(10)
+    assert world.server.creates < 6
+
+
+def test_a_request_too_large_for_a_gateway_fails_alone() -> None:
+    requests = [
+        replace(each, body=b'{"pad":"%s"}' % (b"x" * 40_000)) if each.line == 3 else each
+        for each in long(10)
+    ]
+    world = World(requests, PretendBatches(most_bytes=20_000))
+    assert world.run() is None
+    assert world.lines == every(10)
+    assert [each.line for each in world.store.results if each.type is ResultType.ERRORED] == [3]
+
+
+def test_a_gateway_for_which_everything_is_too_large_stops_the_run() -> None:
+    end = World(some(10), PretendBatches(most_bytes=10)).run()
+    assert isinstance(end, Stop)
+    assert "too large here" in end.message
 
 
 def test_a_refused_batch_stops_the_run_with_the_words_of_the_api() -> None:
@@ -81,6 +105,53 @@ def test_an_endpoint_without_batches_leaves_the_run_to_live_mode() -> None:
     end = world.run()
     assert isinstance(end, LeftForLive)
     assert "no Message Batches" in end.reason
+
+
+@pytest.mark.parametrize(
+    ("failure", "lists"),
+    [
+        (a_refusal(501, FailureKind.SERVER_ERROR), 1),
+        (a_refusal(400), 1),
+        (a_refusal(200, FailureKind.INVALID_RESPONSE), 3),
+    ],
+)
+def test_an_endpoint_may_say_in_other_ways_that_it_has_no_batches(
+    failure: Failure, lists: int
+) -> None:
+    world = World(some(10), PretendBatches(unlisted=failure))
+    end = world.run()
+    assert isinstance(end, LeftForLive)
+    assert (end.no_batches, world.server.lists) == (True, lists)
+
+
+def test_batches_that_only_err_are_told_of_once_and_waited_for() -> None:
+    world = World(some(10), PretendBatches(unlisted=a_refusal(500, FailureKind.SERVER_ERROR)))
+    end = world.run()
+    assert isinstance(end, Stop)
+    assert end.kind is StopKind.PATIENCE
+    assert world.told == ["endpoint fake: asked for its batches: no; waiting"]
+
+
+def test_batches_that_only_err_are_left_for_live_mode_soon_where_either_will_do() -> None:
+    server = PretendBatches(unlisted=a_refusal(500, FailureKind.SERVER_ERROR))
+    world = World(some(10), server, settings(probe_patience_s=60.0))
+    assert isinstance(world.run(), LeftForLive)
+    assert 60 < world.took_s < 130
+
+
+def test_an_overloaded_api_is_waited_for_where_either_will_do() -> None:
+    server = PretendBatches(unlisted=a_refusal(529, FailureKind.OVERLOADED))
+    end = World(some(10), server, settings(probe_patience_s=60.0)).run()
+    assert isinstance(end, Stop)
+
+
+def test_batches_under_way_are_waited_for_though_a_page_for_people_comes() -> None:
+    world = World(some(10))
+    world.run((100.0, signal.SIGINT))
+    world.server.unlisted = a_refusal(200, FailureKind.INVALID_RESPONSE)
+    end = world.run()
+    assert isinstance(end, Stop)
+    assert end.kind is StopKind.PATIENCE
 
 
 def test_ctrl_c_leaves_batches_running_and_the_next_run_collects_them() -> None:

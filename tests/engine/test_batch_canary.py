@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
 
 from claude_batch.core.canary import Tried
-from claude_batch.core.decisions import Stop
-from claude_batch.core.model import Failure, FailureKind, Reply, Request
+from claude_batch.core.decisions import Stop, StopKind
+from claude_batch.core.model import Failure, FailureKind, Reply, Request, ResultType
 from claude_batch.engine.batch_canary import LiveCanary
 from claude_batch.engine.clock import LoopClock
 from claude_batch.ports import CountTokens, Transport
-from tests.support.batch_world import World, a_live, every, some
+from tests.support.batch_world import World, a_live, every, settings, some
 from tests.support.fake_batches import ScriptedLive, a_refusal
 from tests.support.fakes import ScriptedTransport, a_failure, a_reply, a_request, steady_draw
 from tests.support.virtual_time import run_virtually
@@ -41,7 +42,38 @@ def test_a_rejected_canary_stops_the_run_before_anything_is_submitted() -> None:
     assert isinstance(end, Stop)
     assert "line 1 (line-1)" in end.message
     assert "typo" in end.message
-    assert (world.server.creates, world.lines) == (0, [])
+    assert (world.server.creates, world.lines, live.sent) == (0, [], [1, 2, 3])
+
+
+def test_a_line_that_is_refused_for_itself_fails_alone() -> None:
+    live = ScriptedLive(lambda request: a_refusal(400) if request.line == 1 else a_reply())
+    world = World(some(10), live=live)
+    assert world.run() is None
+    assert world.outcomes == {ResultType.ERRORED: 1, ResultType.SUCCEEDED: 9}
+    assert (live.sent, len(world.server.batches[0].wire_ids)) == ([1, 2], 8)
+
+
+def test_a_shape_that_is_refused_stops_the_run_though_others_go_through() -> None:
+    requests = [replace(each, model=f"model-{each.line % 2}") for each in some(10)]
+    live = ScriptedLive(lambda request: a_refusal(400) if request.line % 2 else a_reply())
+    world = World(requests, live=live)
+    assert isinstance(world.run(), Stop)
+    assert (world.server.creates, world.lines, live.sent) == (0, [2], [1, 2, 3, 5])
+
+
+def test_lines_that_were_held_for_nothing_fill_chunks_like_others() -> None:
+    world = World(some(6), live=a_live(), most_requests=2)
+    world.run()
+    assert [len(batch.wire_ids) for batch in world.server.batches] == [2, 2, 1]
+    assert world.lines == every(6)
+
+
+def test_no_canary_is_sent_that_the_bound_on_cost_might_not_cover() -> None:
+    world = World(some(10), settings=settings(max_cost_usd=2.9), live=a_live())
+    end = world.run()
+    assert isinstance(end, Stop)
+    assert end.kind is StopKind.COST
+    assert (world.live and world.live.sent, world.lines) == ([], [])
 
 
 def test_a_shape_once_proved_is_not_tried_again() -> None:
@@ -111,6 +143,13 @@ def test_a_canary_is_tried_until_the_api_has_made_up_its_mind(kind: FailureKind)
     )
     tried = outcome(transport)
     assert (isinstance(tried.outcome, Reply), tried.attempts) == (True, 4)
+
+
+def test_the_attempts_of_a_canary_count_and_so_do_its_429s() -> None:
+    answers: Iterator[Failure | Reply] = iter([a_failure(FailureKind.RATE_LIMITED), a_reply()])
+    world = World(some(1), live=ScriptedLive(lambda _request: next(answers)))
+    world.run()
+    assert (world.snapshots[-1].attempts, world.snapshots[-1].rate_limited) == (2, 1)
 
 
 def test_a_canary_that_keeps_failing_ends_after_its_attempts() -> None:

@@ -75,6 +75,7 @@ def test_results_that_are_gone_end_their_requests_as_errored() -> None:
     world.server.batches[0].ends_at = 0.0
     assert world.run() is None
     assert world.outcomes == {ResultType.ERRORED: 3}
+    assert world.snapshots[-1].attempts == 3
 
 
 def test_a_request_that_the_results_lack_is_errored_and_not_bought_again() -> None:
@@ -104,8 +105,8 @@ def test_what_the_user_canceled_is_not_bought_again() -> None:
     assert (world.outcomes, world.server.creates) == ({ResultType.CANCELED: 10}, 1)
 
 
-def test_what_nobody_of_ours_canceled_goes_again() -> None:
-    server = PretendBatches(outcome=lambda _line, time: "canceled" if time == 1 else "succeeded")
-    world = World(some(10), server)
+def test_what_was_canceled_in_the_console_is_not_bought_again() -> None:
+    world = World(some(10), PretendBatches(outcome=lambda _line, _time: "canceled"))
     world.run()
-    assert world.outcomes == {ResultType.SUCCEEDED: 10}
+    assert (world.outcomes, world.server.creates) == ({ResultType.CANCELED: 10}, 1)
+    assert any("10 requests were canceled" in each for each in world.told)

@@ -97,11 +97,11 @@ class Run:
                 ),
                 history=read_batches(self.results),
                 api=BatchesTransport(client),
-                prompts=lambda wanted: FileSource(
+                prompts=lambda wanted, *, done_too=False: FileSource(
                     read_requests(
                         self.folder / "prompts.jsonl",
                         Defaults(),
-                        skip=lambda line: line in done or not wanted(line),
+                        skip=lambda line: not wanted(line) or (line in done and not done_too),
                     )
                 ),
                 bodies=bodies,

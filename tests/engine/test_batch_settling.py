@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from claude_batch.core.decisions import Stop, StopKind
 from claude_batch.errors import CheckpointError
 from tests.support.batch_world import World, every, settings, some
 from tests.support.fake_batches import (
@@ -49,6 +50,13 @@ def test_a_stranger_of_the_same_size_is_not_taken_for_it() -> None:
     world.server.add_foreign(10, created_at=0.5, ends_at=400.0)
     world.run()
     assert (world.lines, world.server.creates) == (every(10), 2)
+
+
+def test_a_list_that_cannot_be_read_in_full_settles_nothing() -> None:
+    world = World(some(10), PretendBatches(lose={1: "after"}, unread=1))
+    end = world.run()
+    assert isinstance(end, Stop)
+    assert (end.kind, world.server.creates) == (StopKind.PATIENCE, 1)
 
 
 def test_a_candidate_without_results_has_to_be_looked_at_by_somebody() -> None:

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_batch.core.model import Reply, Request, Usage
+from claude_batch.storage.caches.book import AnswerBook
 from claude_batch.storage.caches.fail_safe import FailSafe
 from claude_batch.storage.caches.lookup import CacheDesk
 from claude_batch.storage.caches.memory import MemoryCache
 from claude_batch.storage.caches.store import CachedAnswer, ResponseCache
+from tests.support.virtual_time import run_virtually
 
 NOW = 1_790_000_000.0
 MESSAGE = b'{"type":"message","content":[{"n":1.10}],"usage":{"input_tokens":3,"output_tokens":5}}'
@@ -57,7 +59,8 @@ class Run:
     at_once: int = 2
 
     def desk(self) -> CacheDesk:
-        return CacheDesk(store=self.store, family=self.family, dedupe=self.dedupe, now=lambda: NOW)
+        book = AnswerBook(store=self.store, family=self.family, now=lambda: NOW)
+        return CacheDesk(book=book, dedupe=self.dedupe)
 
     def work_off(
         self, requests: Sequence[Request], *, done: Container[int] = ()
@@ -273,7 +276,8 @@ class BrokenStore:
 
 def broken_desk(said: list[str]) -> CacheDesk:
     store = FailSafe(BrokenStore(), warn=said.append)
-    return CacheDesk(store=store, family="anthropic", dedupe=False, now=lambda: NOW)
+    book = AnswerBook(store=store, family="anthropic", now=lambda: NOW)
+    return CacheDesk(book=book, dedupe=False)
 
 
 def test_with_a_broken_store_everything_is_sent() -> None:
@@ -314,3 +318,34 @@ def test_a_cancelled_look_up_stays_cancelled() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(act())
+
+
+class HangingStore(BrokenStore):
+    """Never answers."""
+
+    async def get_many(self, keys: Sequence[bytes]) -> Mapping[bytes, CachedAnswer]:
+        await asyncio.Event().wait()
+        return await super().get_many(keys)
+
+    async def put_many(self, answers: Mapping[bytes, CachedAnswer]) -> None:
+        await asyncio.Event().wait()
+        await super().put_many(answers)
+
+    async def close(self) -> None:
+        await asyncio.Event().wait()
+
+
+def test_a_store_that_hangs_is_given_up_after_a_while_and_told_of_once() -> None:
+    said: list[str] = []
+
+    async def act() -> float:
+        store = FailSafe(HangingStore(), warn=said.append)
+        assert await store.get_many([b"k"]) == {}
+        await store.put_many({})
+        await store.close()
+        return asyncio.get_running_loop().time()
+
+    assert 10 < run_virtually(act()) < 20
+    assert [each.partition(": going on")[0] for each in said] == [
+        "response cache: no answer in time"
+    ]

@@ -14,6 +14,7 @@ from redis import Redis
 
 from claude_batch.core.model import Reply, Request, Usage
 from claude_batch.errors import UsageError
+from claude_batch.storage.caches.book import AnswerBook
 from claude_batch.storage.caches.fail_safe import FailSafe
 from claude_batch.storage.caches.lookup import CacheDesk
 from claude_batch.storage.caches.redis import PREFIX, RedisCache
@@ -154,12 +155,9 @@ def work_off(url: str) -> None:
     """Work off one file over the shared cache; the server counts what is sent."""
 
     async def work() -> None:
-        desk = CacheDesk(
-            store=RedisCache(url, ttl_s=None, now=lambda: NOW),
-            family="anthropic",
-            dedupe=False,
-            now=lambda: NOW,
-        )
+        store = RedisCache(url, ttl_s=None, now=lambda: NOW)
+        book = AnswerBook(store=store, family="anthropic", now=lambda: NOW)
+        desk = CacheDesk(book=book, dedupe=False)
         for start in range(0, SHARED, AT_ONCE):
             _, misses = await desk.split([asking(line) for line in range(start, start + AT_ONCE)])
             await asyncio.sleep(0.005)

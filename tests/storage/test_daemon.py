@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from claude_batch.storage.daemon import in_daemon
+from claude_batch.storage.daemon import DaemonThread, ends_within, in_daemon
 
 
 def test_what_the_work_returns_comes_back() -> None:
@@ -26,6 +26,63 @@ def test_work_that_hangs_does_not_keep_a_loop_from_ending() -> None:
     async def give_up() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(in_daemon(lambda: release.wait(30)), 0.05)
+
+    began = time.monotonic()
+    asyncio.run(give_up())
+    release.set()
+    assert time.monotonic() - began < 5
+
+
+def test_work_that_ends_in_time_has_ended() -> None:
+    done: list[int] = []
+    assert ends_within(5.0, lambda: done.append(1))
+    assert done == [1]
+
+
+def test_work_that_hangs_is_not_waited_for() -> None:
+    release = threading.Event()
+    began = time.monotonic()
+    assert not ends_within(0.05, lambda: release.wait(30))
+    release.set()
+    assert time.monotonic() - began < 5
+
+
+def test_what_work_in_a_bounded_time_raises_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        ends_within(5.0, lambda: 1 // 0)
+
+
+def test_work_that_belongs_to_a_thread_is_done_in_it() -> None:
+    async def act() -> list[str]:
+        thread = DaemonThread("worker")
+        names = [
+            await thread.do(lambda: threading.current_thread().name),
+            await thread.do(lambda: threading.current_thread().name),
+        ]
+        thread.end()
+        return names
+
+    assert asyncio.run(act()) == ["worker", "worker"]
+
+
+def test_what_the_work_of_a_thread_raises_is_raised_and_the_thread_goes_on() -> None:
+    async def act() -> int:
+        thread = DaemonThread("worker")
+        with pytest.raises(ZeroDivisionError):
+            await thread.do(lambda: 1 // 0)
+        return await thread.do(lambda: 7)
+
+    assert asyncio.run(act()) == 7
+
+
+def test_a_thread_that_hangs_does_not_keep_a_loop_from_ending() -> None:
+    release = threading.Event()
+
+    async def give_up() -> None:
+        thread = DaemonThread("worker")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(thread.do(lambda: release.wait(30)), 0.05)
+        thread.end()
 
     began = time.monotonic()
     asyncio.run(give_up())

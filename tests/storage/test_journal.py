@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from claude_batch.core.batch_history import BatchCreated, ModeChosen
 from claude_batch.core.events import Waited
 from claude_batch.errors import CheckpointError, CheckpointWriteError
+from claude_batch.storage.batch_journal import history_of, read_batches
 from claude_batch.storage.journal import (
     Closed,
     JournalFile,
@@ -45,6 +48,8 @@ IDENTITY = RunIdentity(
 )
 OPENED = Opened(at="t", process=7, done=0)
 CLOSED = Closed(at="t", state="finished", exit_code=0, why="")
+
+CREATED = BatchCreated(chunk=1, id="msgbatch_1", created_at=1.0, expires_at=2.0)
 
 
 @pytest.fixture
@@ -165,3 +170,29 @@ def test_a_journal_that_may_not_be_opened_is_an_error_that_says_so(
     monkeypatch.setattr(os, "open", full)
     with pytest.raises(CheckpointWriteError):
         JournalFile(results)
+
+
+def test_a_disk_that_hangs_is_not_waited_for_at_the_end(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    journal = begin(results)
+    monkeypatch.setattr("claude_batch.storage.journal.CLOSING_S", 0.05)
+    monkeypatch.setattr("claude_batch.storage.journal.HANGING_S", 0.05)
+    monkeypatch.setattr(os, "fsync", lambda _fd: release.wait(30))
+    with pytest.raises(CheckpointWriteError, match="the disk does not answer"):
+        journal.closed(CLOSED)
+    journal.close()
+    release.set()
+
+
+def test_what_a_journal_tells_of_batches_is_read_with_the_rest(results: Path) -> None:
+    journal = begin(results)
+    journal.durable("batch_created", CREATED)
+    journal.durable("mode_chosen", ModeChosen(asked="batch"))
+    journal.opened(OPENED)
+    journal.close()
+    read = read_journal(results)
+    assert read is not None
+    assert history_of(read.batches) == read_batches(results)
+    assert read_batches(results).mode == ModeChosen(asked="batch")

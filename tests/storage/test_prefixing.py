@@ -15,6 +15,7 @@ from claude_batch.storage.prompt_shapes import Defaults
 
 OPUS = "claude-opus-5-5"
 LONG = "You sort letters into five drawers, and you never open one that is sealed. " * 60
+IN_US = {"inference_geo": "us"}
 
 
 def requests(*lines: object) -> Iterator[Request]:
@@ -50,6 +51,11 @@ def test_what_is_cached_is_told_beside_the_whole_prompt() -> None:
     (request,) = marked(requests(*letters(1)), planned(*letters(10)))
     assert request.input_tokens == plain.input_tokens
     assert plain.input_tokens - 20 < request.cached_tokens <= plain.input_tokens
+
+
+def test_what_may_have_to_be_written_counts_in_the_price() -> None:
+    (request,) = marked(requests(*letters(1, **IN_US)), planned(*letters(10, **IN_US)))
+    assert (request.terms.us, request.terms.marked_tokens) == (True, request.cached_tokens)
 
 
 def test_what_may_be_too_short_to_be_cached_is_not_counted_on() -> None:

@@ -43,6 +43,10 @@ def refused(raw: bytes | None) -> InvalidLine:
         (b'"\\ud800"', "surrogate", "half a character"),
         (b"[" * 3000 + b"]" * 3000, "nested more than 100", "flatten"),
         (b'{"prompt":"x","meta":{"a":%s}}' % (b"[" * DEEP + b"]" * DEEP), "nested", "flatten"),
+        (b'{"prompt":"x","meta":{"a":18446744073709551616}}', "64 bits", "as a text"),
+        (b'{"prompt":"x","meta":{"a":[-9223372036854775809]}}', "64 bits", "as a text"),
+        (b'{"prompt":"x","meta":{"a":%s}}' % (b"9" * 99), "99999...", "as a text"),
+        (b'{"prompt":"x","metadata":{"user_id":123456789012345678901}}', "64 bits", "as a text"),
         (None, "longer than 32 MB", "shorten"),
     ],
 )

@@ -103,3 +103,8 @@ def test_no_model_refuses_what_passes_the_quick_look(line: Any, usual: int) -> N
 )
 def test_the_common_lines_pass_the_quick_look(line: object) -> None:
     assert plain_names(line, USUAL, MOST) is not None
+
+
+def test_a_number_that_may_have_been_a_large_whole_one_is_looked_at_in_full() -> None:
+    line = orjson.loads(b'{"prompt":"hello","meta":{"a":99999999999999999999}}')
+    assert plain_names(line, USUAL, MOST) is None

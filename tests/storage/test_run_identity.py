@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from claude_batch.core.batch_history import BatchIntent, BatchRecord, BatchRefused, ModeChosen
+from claude_batch.core.model import API_VERSION
 from claude_batch.core.routing import Route, routes_of_text
 from claude_batch.errors import CheckpointMismatchError
-from claude_batch.storage.journal import read_journal
+from claude_batch.storage.batch_journal import BatchJournalFile, note_mode
+from claude_batch.storage.journal import JournalFile, Opened, read_journal
 from claude_batch.storage.opening import OpenRun, Wanted, open_run
 from claude_batch.storage.prompts import Defaults, check
+from tests.storage.test_claims import a_line
 
+AN_INTENT = BatchIntent(
+    chunk=1, api_version=API_VERSION, lines="1", count=1, size=1, sha256="", at=0.0
+)
 RULES = (Route(name="all", model="claude-opus-5-5"),)
 
 
@@ -47,6 +55,13 @@ def opened(folder: Path, **more: Any) -> OpenRun:
     )
 
 
+async def a_record(results: Path, record: BatchRecord) -> None:
+    """Note a record about batches in the journal of a run."""
+    journal = JournalFile(results)
+    await BatchJournalFile(results, journal).record(record)
+    journal.close()
+
+
 def test_the_journal_keeps_the_rules(tmp_path: Path) -> None:
     opened(tmp_path, defaults=Defaults(routes=RULES))
     journal = read_journal(tmp_path / "results.jsonl")
@@ -59,15 +74,50 @@ def test_the_journal_keeps_the_rules(tmp_path: Path) -> None:
     [
         ({"defaults": Defaults(routes=RULES)}, {}, r"other \[\[route\]\] rules"),
         ({}, {"defaults": Defaults(routes=RULES)}, r"other \[\[route\]\] rules"),
-        ({"dedupe": True}, {}, "--dedupe True, not False"),
+        ({"dedupe": True}, {}, "with --dedupe, not no --dedupe"),
+        ({}, {"defaults": Defaults(model="m")}, "with no --model, not --model 'm'"),
     ],
 )
 def test_other_shaping_options_are_another_run(
     tmp_path: Path, was: dict[str, Any], now: dict[str, Any], named: str
 ) -> None:
     opened(tmp_path, **was)
+    (tmp_path / "results.jsonl").write_bytes(a_line("line-1", 1))
     with pytest.raises(CheckpointMismatchError, match=named):
         opened(tmp_path, **now)
+
+
+def test_a_run_that_came_to_nothing_gives_way_to_other_options(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    second = opened(tmp_path, dedupe=True)
+    assert second.identity.run_id != first.identity.run_id
+    assert opened(tmp_path, dedupe=True).identity == second.identity
+
+
+def test_a_run_whose_results_are_gone_does_not_give_way(tmp_path: Path) -> None:
+    opened(tmp_path)
+    journal = JournalFile(tmp_path / "results.jsonl")
+    journal.opened(Opened(at="t", process=1, done=1))
+    journal.close()
+    with pytest.raises(CheckpointMismatchError):
+        opened(tmp_path, dedupe=True)
+
+
+def test_a_run_whose_create_may_have_made_a_batch_does_not_give_way(tmp_path: Path) -> None:
+    opened(tmp_path)
+    asyncio.run(a_record(tmp_path / "results.jsonl", AN_INTENT))
+    with pytest.raises(CheckpointMismatchError):
+        opened(tmp_path, dedupe=True)
+
+
+def test_a_run_whose_create_was_refused_gives_way_and_keeps_its_mode(tmp_path: Path) -> None:
+    opened(tmp_path)
+    results, mode = tmp_path / "results.jsonl", ModeChosen(asked="batch", endpoint="default")
+    note_mode(results, mode)
+    asyncio.run(a_record(results, AN_INTENT))
+    asyncio.run(a_record(results, BatchRefused(chunk=1, why="no")))
+    assert opened(tmp_path, dedupe=True).batches.mode == mode
+    assert opened(tmp_path, dedupe=True).batches.mode == mode
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,25 @@ def test_blank_lines_are_no_requests(path: Path) -> None:
     assert read(path).workload.requests == 2
 
 
-def test_output_is_what_max_tokens_allow(path: Path) -> None:
-    write(path, {"prompt": "hi", "max_tokens": 10}, {"prompt": "hi", "max_tokens": 30})
+def test_output_is_at_most_what_max_tokens_allow(path: Path) -> None:
+    write(path, {"prompt": "hi", "max_tokens": 10}, {"prompt": "hi", "max_tokens": 30_000})
+    most = read(path).most
+    assert (most.output_tokens, most.output_basis) == (30_010, OutputBasis.BOUND)
+
+
+@pytest.mark.parametrize(("max_tokens", "likely"), [(100, 100), (1_024, 256), (60_000, 15_000)])
+def test_a_guess_of_the_output_grows_with_max_tokens(
+    path: Path, max_tokens: int, likely: int
+) -> None:
+    write(path, {"prompt": "hi", "max_tokens": max_tokens})
     workload = read(path).workload
-    assert (workload.output_tokens, workload.output_basis) == (40, OutputBasis.BOUND)
+    assert (workload.output_tokens, workload.output_basis) == (likely, OutputBasis.GUESSED)
+
+
+def test_a_breakpoint_of_ones_own_is_seen(path: Path) -> None:
+    text = {"type": "text", "text": "You grade. " * 1_000, "cache_control": {"type": "ephemeral"}}
+    write(path, *({"prompt": f"essay {n}", "system": [text]} for n in range(3)))
+    assert read(path).workload.loads[0].special.marked == 3
 
 
 @pytest.mark.parametrize(("stated", "expected"), [(20, 30), (500, 40), (0, 0)])

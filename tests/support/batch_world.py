@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import orjson
 
 from claude_batch.core.batch_decisions import BatchSettings
 from claude_batch.core.batch_model import Detached, LeftForLive
@@ -18,8 +21,11 @@ from claude_batch.engine.batch_canary import LiveCanary
 from claude_batch.engine.batch_parts import BatchParts
 from claude_batch.engine.clock import LoopClock
 from claude_batch.engine.shutdown import Interruption
+from claude_batch.storage.caches.book import AnswerBook
+from claude_batch.storage.caches.line_desk import LineDesk
 from tests.support.fake_batches import (
     EPOCH,
+    DyingCache,
     DyingStore,
     Fate,
     ListedPrompts,
@@ -31,6 +37,8 @@ from tests.support.fake_batches import (
 )
 from tests.support.fakes import a_reply, a_request, steady_draw
 from tests.support.virtual_time import run_virtually
+
+T = TypeVar("T")
 
 End = Stop | LeftForLive | Detached | None
 
@@ -44,6 +52,9 @@ class World:
     settings: BatchSettings = field(default_factory=lambda: BatchSettings(draw=steady_draw))
     most_requests: int = 100
     live: ScriptedLive | None = None
+    cache: DyingCache | None = None
+    dedupe: bool = False
+    params: Callable[[Request], bytes] = lambda request: request.body
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     store: DyingStore = field(default_factory=DyingStore)
     told: list[str] = field(default_factory=list)
@@ -61,12 +72,14 @@ class World:
         for at, signal_number in asides:
             loop.call_at(at, interruption.ask, signal_number)
         clock = LoopClock(wall=EPOCH + loop.time())
+        done = frozenset(result.line for result in self.store.results)
+        desk = self._desk()
         parts = BatchParts(
             run="abc123",
             settings=self.settings,
             history=self.journal.history(),
             api=self.server,
-            prompts=ListedPrompts(self.requests, frozenset(r.line for r in self.store.results)),
+            prompts=ListedPrompts(self.requests, done),
             bodies=MemoryBodies(),
             downloads=MemoryParts(),
             journal=self.journal,
@@ -90,14 +103,28 @@ class World:
             price=lambda _model, usage: 1.0 if usage.service_tier == "batch" else 2.0,
             expected_price=lambda _request: 1.5,
             most_requests=self.most_requests,
+            params=self.params,
+            answers=desk,
+            is_done=done.__contains__,
         )
-        end = await BatchRun(parts).run()
-        self.took_s = loop.time()
-        return end
+        try:
+            return await BatchRun(parts).run()
+        finally:
+            self.took_s = loop.time()
+
+    def _desk(self) -> LineDesk | None:
+        """Return the desk of a process; without a cache it forgets with the process."""
+        if self.cache is None and not self.dedupe:
+            return None
+        store = self.cache or DyingCache()
+        book = AnswerBook(store=store, family="f", now=lambda: EPOCH, beside=at_once)
+        return LineDesk(book=book, dedupe=self.dedupe, lasting=self.cache is not None)
 
     def share(self, fate: Fate) -> None:
         """Let everything that outlives a process count the same steps."""
         self.server.fate = self.journal.fate = self.store.fate = fate
+        if self.cache is not None:
+            self.cache.fate = fate
 
     @property
     def lines(self) -> list[int]:
@@ -110,6 +137,19 @@ class World:
 
 def some(count: int) -> list[Request]:
     return [a_request(line) for line in range(1, count + 1)]
+
+
+def some_alike(count: int, different: int) -> list[Request]:
+    """Return requests of which every so many differ; later ones are like earlier ones."""
+    return [
+        replace(each, body=orjson.dumps({"model": each.model, "n": each.line % different}))
+        for each in some(count)
+    ]
+
+
+async def at_once(work: Callable[[], T]) -> T:
+    """Do work where it is asked for: threads have no virtual time."""
+    return work()
 
 
 def every(count: int) -> list[int]:

@@ -27,6 +27,8 @@ from claude_batch.core.model import Failure, FailureKind, Reply, Request, Result
 from claude_batch.core.packing import TAIL, Piece
 from claude_batch.ports import BatchBody, ResultsPart
 from claude_batch.storage.batch_results import parse_batch_line
+from claude_batch.storage.caches.memory import MemoryCache
+from claude_batch.storage.caches.store import CachedAnswer
 from tests.support.fakes import ListedSource, a_failure
 
 EPOCH = 1_000_000.0
@@ -63,6 +65,7 @@ def succeeded(wire_id: str, text: str = "yes") -> bytes:
         "id": "msg_1",
         "type": "message",
         "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
         "usage": {"input_tokens": 20, "output_tokens": 10, "service_tier": "batch"},
     }
     return _line(wire_id, {"type": "succeeded", "message": message})
@@ -104,7 +107,8 @@ class PretendBatches:
     """The server. Times are the loop's; `EPOCH` is added for the wire.
 
     `lose` says of the n-th create (from 1): "before" or "after" the batch is made its answer is
-    lost. `refuse` answers the n-th create with a failure. `cuts` is how often results break off.
+    lost. `refuse` answers the n-th create with a failure, `unlisted` every list, of which
+    `unread` cannot be read. `cuts` is how often results break off.
     """
 
     duration_s: float = 600.0
@@ -115,6 +119,7 @@ class PretendBatches:
     short_404_s: float = 0.0
     cuts: int = 0
     most_queued: int | None = None
+    most_bytes: int = 10**9
     fate: Fate = field(default_factory=Fate)
     name: str = "fake"
     creates: int = 0
@@ -124,6 +129,8 @@ class PretendBatches:
     submissions: Counter[int] = field(default_factory=Counter)
     successes: Counter[int] = field(default_factory=Counter)
     unsupported: bool = False
+    unlisted: Failure | None = None
+    unread: int = 0
     api_versions: list[str] = field(default_factory=list)
 
     def add_foreign(self, count: int, *, created_at: float, ends_at: float) -> str:
@@ -150,6 +157,8 @@ class PretendBatches:
         nth = self.creates
         if self.unsupported:
             return a_refusal(404)
+        if len(data) > self.most_bytes:
+            return a_refusal(413, message="too large")
         if nth in self.refuse:
             return self.refuse[nth]
         wire_ids = [str(each["custom_id"]) for each in orjson.loads(data)["requests"]]
@@ -174,7 +183,7 @@ class PretendBatches:
             kind = self.outcome(line, self.submissions[line])
             if kind == "succeeded":
                 self.successes[line] += 1
-                lines.append(succeeded(wire_id))
+                lines.append(succeeded(wire_id, f"yes to {line}"))
             elif kind in {"expired", "canceled"}:
                 lines.append(other(wire_id, kind))
             else:
@@ -218,6 +227,8 @@ class PretendBatches:
         self.fate.step()
         self.lists += 1
         await asyncio.sleep(0.1)
+        if self.unlisted is not None:
+            return self.unlisted
         if self.unsupported:
             return a_refusal(404)
         shown = [each for each in self.batches if each.created_at + self.list_lag_s <= _now()]
@@ -229,6 +240,7 @@ class PretendBatches:
             batches=tuple(self._view(each) for each in page),
             has_more=start + limit < len(shown),
             last_id=page[-1].id if page else None,
+            unread=self.unread,
             server_time=EPOCH + _now(),
         )
 
@@ -362,16 +374,42 @@ class MemoryJournal:
 
 @dataclass
 class DyingStore:
-    """Results that outlive the process; dying before or after a commit is a step."""
+    """Results that outlive the process; dying before, in and after a commit is a step."""
 
     fate: Fate = field(default_factory=Fate)
     results: list[Result] = field(default_factory=list)
+    largest: int = 0
 
     async def commit(self, results: Sequence[Result]) -> None:
         self.fate.step()
+        self.largest = max(self.largest, len(results))
         await asyncio.sleep(0.005)
-        self.results.extend(results)
+        whole = len(results) // 2
+        self.results.extend(results[:whole])
         self.fate.step()
+        self.results.extend(results[whole:])
+        self.fate.step()
+
+
+@dataclass
+class DyingCache:
+    """Kept answers that outlive the process; dying before or after they are kept is a step."""
+
+    fate: Fate = field(default_factory=Fate)
+    kept: MemoryCache = field(
+        default_factory=lambda: MemoryCache(max_bytes=10**9, ttl_s=None, now=lambda: EPOCH)
+    )
+
+    async def get_many(self, keys: Sequence[bytes]) -> Mapping[bytes, CachedAnswer]:
+        return await self.kept.get_many(keys)
+
+    async def put_many(self, answers: Mapping[bytes, CachedAnswer]) -> None:
+        self.fate.step()
+        await self.kept.put_many(answers)
+        self.fate.step()
+
+    async def close(self) -> None:
+        """Stay as it is."""
 
 
 @dataclass
@@ -382,9 +420,10 @@ class ListedPrompts:
     done: frozenset[int] = frozenset()
     passes: int = 0
 
-    def __call__(self, wanted: Callable[[int], bool]) -> ListedSource:
+    def __call__(self, wanted: Callable[[int], bool], *, done_too: bool = False) -> ListedSource:
         self.passes += 1
-        left = [r for r in self.requests if r.line not in self.done and wanted(r.line)]
+        done = frozenset[int]() if done_too else self.done
+        left = [r for r in self.requests if r.line not in done and wanted(r.line)]
         return ListedSource(left, at_once=40)
 
 

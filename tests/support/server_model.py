@@ -27,6 +27,9 @@ WALL = 1_795_000_000.0
 
 RPM, ITPM, OTPM = LimitKind.REQUESTS, LimitKind.INPUT_TOKENS, LimitKind.OUTPUT_TOKENS
 
+_HANGS_S = 5.0
+"""How long an attempt hangs that then times out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec:
@@ -37,6 +40,7 @@ class ServerSpec:
     sampled       whether headers tell the levels of a request's "start" or "end"
     generated     whether output is charged as it comes ("along") or at the "end"
     organization  whose limits these are, as headers tell
+    faults        what share of the attempts fails at random, and how
     """
 
     rpm: float | None = 1_000
@@ -58,9 +62,11 @@ class ServerSpec:
     competitor_from_s: float = 0.0
     competitor_until_s: float = math.inf
     outage: tuple[float, float] = (math.inf, math.inf)
+    outage_kind: FailureKind = FailureKind.OVERLOADED
     change_at_s: float = math.inf
     change_factor: float = 1.0
     organization: str | None = None
+    faults: tuple[tuple[FailureKind, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,10 @@ class ServerModel:
         self._turn_to(t)
         self.arrived_at.append(t)
         if self.spec.outage[0] <= t < self.spec.outage[1]:
-            return Answer(_failure(FailureKind.OVERLOADED, ResponseHeaders()), t + 0.05)
+            return Answer(_failure(self.spec.outage_kind, ResponseHeaders()), t + 0.05)
+        fault = self._fault(t)
+        if fault is not None:
+            return fault
         lacking = self._lacking(truth)
         if lacking is not None:
             self.refused_at.append(t)
@@ -188,6 +197,18 @@ class ServerModel:
             headers=headers,
         )
         return Answer(reply, t + took)
+
+    def _fault(self, t: float) -> Answer | None:
+        """Draw whether an attempt fails at random, whatever the limits are."""
+        drawn = self.chance.random() if self.spec.faults else 1.0
+        for kind, share in self.spec.faults:
+            drawn -= share
+            if drawn < 0:
+                refused = kind is FailureKind.RATE_LIMITED
+                headers = self._headers(t, retry_after_s=1.0 if refused else None)
+                took_s = _HANGS_S if kind is FailureKind.TIMED_OUT else 0.002
+                return Answer(_failure(kind, headers), t + took_s)
+        return None
 
     def leave(self, request: Request, answer: Answer, t: float) -> Reply | Failure:
         """Finish a request; the headers are written now, if that is when they are sampled."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import anthropic
@@ -258,11 +258,8 @@ def test_an_id_cannot_lead_elsewhere() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"processing_status": "thinking"},
         {"created_at": None},
         {"created_at": "soon"},
-        {"request_counts": None},
-        {"request_counts": {}},
     ],
 )
 def test_what_is_no_batch_is_an_invalid_response(changes: dict[str, Any]) -> None:
@@ -270,6 +267,30 @@ def test_what_is_no_batch_is_an_invalid_response(changes: dict[str, Any]) -> Non
     outcome = over(wire, lambda api: api.retrieve("msgbatch_1"))
     assert isinstance(outcome, Failure)
     assert outcome.kind is FailureKind.INVALID_RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("changes", "view"),
+    [
+        ({"processing_status": "thinking"}, VIEW),
+        ({"expires_at": None}, VIEW),
+        ({"request_counts": None}, replace(VIEW, counts=BatchCounts(), counts_told=False)),
+        (
+            {"request_counts": {**A_BATCH["request_counts"], "expired": None}},
+            replace(VIEW, counts_told=False),
+        ),
+    ],
+)
+def test_a_batch_is_one_though_some_of_it_is_odd(changes: dict[str, Any], view: BatchView) -> None:
+    wire = Wire(answers=[a_batch(**changes)])
+    assert over(wire, lambda api: api.retrieve("msgbatch_1")) == view
+
+
+def test_an_odd_one_among_others_is_counted_and_left_out() -> None:
+    page = {"data": [{**A_BATCH, "created_at": None}, A_BATCH, 1]}
+    wire = Wire(answers=[httpx2.Response(200, json=page)])
+    listed = over(wire, lambda api: api.list(limit=20, after_id=None))
+    assert listed == BatchPage(batches=(VIEW,), has_more=False, last_id=None, unread=2)
 
 
 def test_a_batch_that_is_not_there_says_so() -> None:
@@ -289,7 +310,7 @@ def test_batches_are_listed_newest_first_with_the_servers_time() -> None:
     assert wire.sent[0].url.query == b"limit=50&after_id=msgbatch_9"
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"data":[1]}', b"<html>"])
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"<html>"])
 def test_what_is_no_list_is_an_invalid_response(body: bytes) -> None:
     wire = Wire(answers=[httpx2.Response(200, content=body)])
     outcome = over(wire, lambda api: api.list(limit=20, after_id=None))

@@ -10,8 +10,10 @@ import httpx2
 import pytest
 
 import claude_batch
+from claude_batch.config import Provider
 from claude_batch.errors import CredentialsMissingError, SettingsError
 from claude_batch.transport.clients import EndpointSettings, Scrub, beginning, open_client
+from claude_batch.transport.opening import open_transport
 from tests.transport.wire import KEY, Wire, reply
 
 
@@ -78,7 +80,7 @@ def test_an_authorization_header_is_credential_enough() -> None:
 
 
 def test_two_credentials_at_once_are_refused() -> None:
-    with pytest.raises(SettingsError, match="main"):
+    with pytest.raises(SettingsError, match="main: it has both"):
         Wire().client(EndpointSettings(name="main", api_key=KEY, auth_token="other-token"))
 
 
@@ -98,14 +100,41 @@ def test_a_password_in_a_base_url_is_refused_and_not_repeated() -> None:
     assert "hunter22" not in f"{caught.value} {caught.value.hint}"
 
 
+@pytest.mark.parametrize("end", ["?team=a", "#a"])
+@pytest.mark.parametrize("provider", ["anthropic", "openai"])
+def test_a_base_url_that_no_path_can_be_added_to_is_refused(provider: Provider, end: str) -> None:
+    settings = EndpointSettings(
+        provider=provider, api_key=KEY, base_url=f"https://relay.example/x{end}"
+    )
+    with pytest.raises(SettingsError, match="a query or a fragment"):
+        open_transport(settings, connections=1)
+
+
+def test_a_token_where_a_key_is_to_be_sent_is_refused() -> None:
+    with pytest.raises(SettingsError, match="there is only a token"):
+        Wire().client(EndpointSettings(auth_token=KEY, auth="x-api-key"))
+
+
 @pytest.mark.parametrize("bad", [f"{KEY}\n", f"\u201c{KEY}\u201d", f"{KEY}\x01"])
 @pytest.mark.parametrize("where", ["api_key", "auth_token", "headers"])
 def test_a_secret_that_no_header_can_carry_is_refused_and_not_repeated(
     where: str, bad: str
 ) -> None:
     more: dict[str, Any] = {where: {"x-team": bad} if where == "headers" else bad}
+    key = {} if where == "auth_token" else {"api_key": KEY}
     with pytest.raises(SettingsError, match="no header can carry") as caught:
-        Wire().client(EndpointSettings(**{"api_key": KEY, **more}))
+        Wire().client(EndpointSettings(**{**key, **more}))
+    assert KEY not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+@pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"])
+def test_a_line_break_in_a_variable_of_the_sdk_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, end: str
+) -> None:
+    monkeypatch.setenv(name, KEY + end)
+    with pytest.raises(SettingsError, match="no header can carry") as caught:
+        Wire().client(EndpointSettings())
     assert KEY not in f"{caught.value} {caught.value.hint}"
 
 

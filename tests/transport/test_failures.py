@@ -16,13 +16,8 @@ from anthropic.lib import credentials
 
 from claude_batch.core.model import FailureKind, LimitKind
 from claude_batch.transport.clients import EndpointSettings
-from claude_batch.transport.failures import (
-    BY_CLASS,
-    BY_CODE,
-    LONGEST_MESSAGE,
-    raised_failure,
-    status_error,
-)
+from claude_batch.transport.failure_table import BY_CLASS, BY_CODE
+from claude_batch.transport.failures import LONGEST_MESSAGE, raised_failure, status_error
 from tests.transport.wire import KEY, Chunks, an_error, failure
 
 ROOTS = {
@@ -165,6 +160,11 @@ def test_a_missing_request_id_is_taken_from_the_header() -> None:
 )
 def test_a_page_from_the_edge_is_judged_by_its_status(status: int, kind: FailureKind) -> None:
     assert failure(httpx2.Response(status, html=HTML)).kind is kind
+
+
+def test_a_403_that_the_api_did_not_write_is_not_said_to_be_the_keys_fault() -> None:
+    page = failure(httpx2.Response(403, html=HTML))
+    assert page.message == f"a 403 that is not the API's own, but a proxy's or a firewall's: {HTML}"
 
 
 def test_a_page_becomes_an_error_in_the_apis_shape() -> None:

@@ -116,8 +116,7 @@ def test_usage_and_stop_reason_are_read() -> None:
         b"{}",
         b'{"type":"message"}',
         b'{"type":"message","content":"text","usage":{}}',
-        b'{"type":"message","content":[],"usage":null}',
-        b'{"type":"message","content":[],"usage":{"input_tokens":"many"}}',
+        b'{"content":[],"usage":{}}',
         b'{"object":"chat.completion","choices":[]}',
         ANSWER[:-5],
         ANSWER.replace(b"Bonjour", b"Bonj\xff\xfeour"),
@@ -125,6 +124,36 @@ def test_usage_and_stop_reason_are_read() -> None:
 )
 def test_a_200_that_is_no_message_is_an_invalid_response(raw: bytes) -> None:
     assert failure(httpx2.Response(200, content=raw)).kind is FailureKind.INVALID_RESPONSE
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b',"usage":null',
+        b',"usage":[]',
+        b',"usage":{"input_tokens":"many"}',
+        b',"usage":{"input_tokens":7,"output_tokens":-3}',
+    ],
+)
+def test_an_answer_that_does_not_tell_what_it_used_is_kept(told: bytes) -> None:
+    raw = b'{"type":"message","content":[{"type":"text","text":"Bonjour"}]' + told + b"}"
+    answer = reply(answering(raw))
+    assert (answer.message, answer.usage) == (raw, Usage())
+
+
+@pytest.mark.parametrize(
+    ("cut", "kept"),
+    [
+        (rb"cut \ud83d", rb"cut \ufffd"),
+        (rb"\uDE00 cut", rb"\ufffd cut"),
+        (rb"\ud83d\ude00 \ud83d", rb"\ud83d\ude00 \ufffd"),
+        (rb"\\ud83d \ud83d", rb"\\ud83d \ufffd"),
+    ],
+)
+def test_half_a_character_does_not_cost_the_answer(cut: bytes, kept: bytes) -> None:
+    answer = reply(answering(ANSWER.replace(b"Bonjour", cut)))
+    assert answer.message == ANSWER.replace(b"Bonjour", kept)
 
 
 def test_an_invalid_response_shows_how_it_begins() -> None:

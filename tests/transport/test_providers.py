@@ -8,11 +8,12 @@ from typing import Any, get_args
 import httpx2
 import pytest
 
+from claude_batch.config import Provider
 from claude_batch.core.model import API_VERSION, SAMPLING_API_VERSION, Failure, FailureKind
 from claude_batch.errors import SettingsError
 from claude_batch.transport import providers
 from claude_batch.transport.clients import EndpointSettings
-from claude_batch.transport.providers import ABILITIES, Provider
+from claude_batch.transport.providers import ABILITIES
 from tests.transport.wire import HAIKU, KEY, Wire, a_request, an_error, failure, reply, send
 
 BASE = "https://cloud.example"

@@ -123,7 +123,6 @@ BUSY = replace(
     failures=FAILURES[:1],
     cost_usd=1.234,
     projected_cost_usd=10.2,
-    notice="going on with prompts.results.jsonl: 400 of 10,000 done before",
 )
 
 

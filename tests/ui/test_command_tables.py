@@ -49,6 +49,8 @@ def an_estimate() -> Estimated:
     return Estimated(
         prompts="data/prompts.jsonl",
         plan=found,
+        most=found.costs,
+        most_output_tokens=found.output_tokens,
         recommendation=recommend(found, deadline_s=7_200),
         compared={HAIKU: costs_of(a_load(haiku=70_000, opus=0))},
         routed=[("short ones", HAIKU, 50_000), ("(none)", OPUS, 20_000)],

@@ -51,7 +51,7 @@ def test_a_low_terminal_shows_lanes_in_a_line_each(snapshot: SnapshotAssertion) 
 
 
 def test_a_very_low_terminal_says_how_many_lanes_are_hidden() -> None:
-    assert "and 3 more lanes" in drawn(pictures.STORM, 100, height=10)
+    assert "and 3 more lanes" in drawn(pictures.STORM, 100, height=9)
 
 
 def test_ascii_is_enough(snapshot: SnapshotAssertion) -> None:
@@ -69,7 +69,6 @@ def test_nothing_is_ever_wider_or_higher_than_the_room(width: int, height: int, 
         pictures.STORM,
         failures=failures,
         prompts=name,
-        notice=name,
         lanes=(*pictures.STORM.lanes, pictures.paused(name)),
         endpoints=(*pictures.POOL.endpoints, pictures.endpoint(name, EndpointState.OUT, name)),
     )

@@ -194,6 +194,35 @@ def test_a_check_that_was_shown_is_taken_away() -> None:
     assert recorder.seen[-1] is None
 
 
+def test_who_leaves_takes_the_picture_away_and_draws_no_other() -> None:
+    recorder = Recorder()
+    left = DrawnScreen(artist=None, paper=None)
+    left.publish(pictures.CALM)
+    left.leave()
+    left.draw_once(recorder)
+    assert recorder.seen == [None]
+
+
+def test_who_comes_back_draws_again() -> None:
+    recorder = Recorder()
+    back = DrawnScreen(artist=None, paper=None)
+    back.publish(pictures.CALM)
+    back.leave()
+    back.come_back()
+    back.draw_once(recorder)
+    assert recorder.seen == [pictures.CALM]
+
+
+def test_while_a_pass_is_shown_the_dashboard_is_not() -> None:
+    times = [0.0, 2.0]
+    recorder = Recorder()
+    passing = DrawnScreen(artist=None, paper=None, clock=lambda: times.pop(0))
+    passing.publish(pictures.CALM)
+    passing.checking("p.jsonl", 1, 2, "looking for shared beginnings in")
+    passing.draw_once(recorder)
+    assert pictures.CALM not in recorder.seen
+
+
 def test_without_a_stderr_nothing_is_shown() -> None:
     nowhere = DrawnScreen(artist=None, paper=None)
     nowhere.publish(pictures.CALM)

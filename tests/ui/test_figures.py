@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch.ui.figures import ago, clock, percent, short, size, usd
+from claude_batch.ui.figures import ago, clock, percent, short, size
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,6 @@ def test_nearly_all_is_not_all() -> None:
 )
 def test_what_happened_is_so_long_ago(seconds: float, text: str) -> None:
     assert ago(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("amount", "text"), [(0.00031, "0.0003 USD"), (12.4, "12.40 USD"), (1_234.5, "1,234.50 USD")]
-)
-def test_money_is_shown_to_what_matters(amount: float, text: str) -> None:
-    assert usd(amount) == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(3, "3 B"), (12_345, "12.3 kB"), (4e13, "40.0 TB")])

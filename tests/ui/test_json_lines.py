@@ -77,7 +77,9 @@ def test_what_is_said_is_an_object_of_its_own() -> None:
     artist = JsonArtist(paper=paper)
     artist.say(Said(message="going on", hint="wait"))
     artist.say(Said(message="p.jsonl:3: not JSON", problem=True))
-    artist.check(Checking(path="p.jsonl", done_bytes=1, total_bytes=None, elapsed_s=2.0))
+    artist.check(
+        Checking(doing="checking", path="p.jsonl", done_bytes=1, total_bytes=None, elapsed_s=2.0)
+    )
     assert [value["type"] for value in objects(paper)] == ["notice", "problem", "checking"]
 
 

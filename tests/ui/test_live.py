@@ -68,7 +68,9 @@ def test_a_narrower_terminal_keeps_no_trace_of_the_wider_picture() -> None:
 def test_a_check_is_shown_and_taken_away_again() -> None:
     terminal = FakeTerminal()
     artist = LiveArtist(paper=terminal)
-    artist.check(Checking(path="p.jsonl", done_bytes=3, total_bytes=10, elapsed_s=2.0))
+    artist.check(
+        Checking(doing="checking", path="p.jsonl", done_bytes=3, total_bytes=10, elapsed_s=2.0)
+    )
     assert terminal.text.startswith("checking p.jsonl  3 B of 10 B, 30 %\n━━━")
     artist.check(None)
     assert terminal.text == ""
@@ -76,7 +78,9 @@ def test_a_check_is_shown_and_taken_away_again() -> None:
 
 def test_a_check_of_unknown_size_has_no_bar() -> None:
     terminal = FakeTerminal()
-    check = Checking(path="p.jsonl", done_bytes=3_000, total_bytes=None, elapsed_s=2.0)
+    check = Checking(
+        doing="checking", path="p.jsonl", done_bytes=3_000, total_bytes=None, elapsed_s=2.0
+    )
     LiveArtist(paper=terminal).check(check)
     assert terminal.text == "checking p.jsonl  3.0 kB"
 

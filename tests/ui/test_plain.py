@@ -82,7 +82,13 @@ def test_a_check_has_a_line_every_ten_seconds() -> None:
     for second in range(15):
         hand.now = float(second)
         artist.check(
-            Checking(path="p.jsonl", done_bytes=second, total_bytes=20, elapsed_s=hand.now)
+            Checking(
+                doing="checking",
+                path="p.jsonl",
+                done_bytes=second,
+                total_bytes=20,
+                elapsed_s=hand.now,
+            )
         )
     assert paper.text == (
         "12:03:05  checking p.jsonl: 0 B of 20 B, 0 %\n"

@@ -61,6 +61,8 @@ def test_skip_invalid_sends_the_rest_and_says_so(tmp_path: Path) -> None:
     assert [json.loads(line)["line"] for line in left_out] == [2]
 
 
+NO_UTF_8 = os.fsdecode(b"\xe9")
+
 COMMANDS = {
     "a missing file": (["run", "none.jsonl"], b"no such file"),
     "a folder": (["run", "folder"], b"folder"),
@@ -74,6 +76,12 @@ COMMANDS = {
     "a missing settings file": (["run", "p.jsonl", "--config", "gone.toml"], b"gone.toml"),
     "a bad scenario": (["run", "p.jsonl", "--scenario", "bad.toml"], b"bad.toml"),
     "stdin without --out": (["run", "-"], b"--out"),
+    "prompts as results": (["run", "p.jsonl", "-o", "p.jsonl"], b"both prompts and results"),
+    "a name that is not UTF-8": (["run", os.fsdecode(b"\xe9.jsonl")], b"xe9.jsonl: the name is"),
+    "a text that is not UTF-8": (["run", "p.jsonl", "--system", NO_UTF_8], b"should be UTF-8"),
+    "results not in UTF-8": (["run", "p.jsonl", "-o", NO_UTF_8], b"the name is not"),
+    "resume of another model": (["resume", "--model", "x"], b"what the run's journal says"),
+    "resume from the start": (["resume", "--fresh"], b"run PROMPTS --fresh"),
     "no results file": (["results", "none.jsonl"], b"no such results file"),
 }
 
@@ -90,6 +98,22 @@ def test_a_bad_command_says_what_to_change(tmp_path: Path, case: str) -> None:
     assert refused.returncode == 2, refused.stderr.decode()
     assert said in refused.stderr
     assert b"Traceback" not in refused.stderr
+
+
+def test_what_is_refused_at_once_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(GOOD + "\n")
+    Program(folder=tmp_path).run("run", "p.jsonl", "-o", "p.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["p.jsonl"]
+
+
+def test_resume_of_what_was_moved_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "p.jsonl").write_text(GOOD + "\n")
+    Program(folder=tmp_path / "old").run("run", "p.jsonl", "--sandbox", "--no-stdout")
+    (tmp_path / "old").rename(tmp_path / "new")
+    refused = Program(folder=tmp_path / "new").run("resume", "p.sandbox.results.jsonl")
+    assert refused.returncode == 2
+    assert b"run PROMPTS --out" in refused.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -43,6 +43,9 @@ not_found_s = 0.2
 KILLS = 10
 OF_THE_MODE = (" head ", "cost_usd", "claude-batch status")
 """What recipes say differs where they tell which comes first, the price, or the mode itself."""
+SMALL_QUEUE = "[limits]\nbatch_queue = 10\n"
+HALF_OF_IT = ("--mode", "batch", "--batch-size", "10", "--no-canary")
+ALONE = ("--no-canary", "--no-stdout")
 IN_CHUNKS = ("--mode", "batch", "--batch-size", "1000")
 
 
@@ -132,6 +135,42 @@ def test_what_the_user_cancels_is_final_and_not_bought_again(tmp_path: Path) -> 
     assert resumed.returncode == 3, resumed.stderr.decode()
     assert types_of(tmp_path / "p.results.jsonl")["canceled"] > 0
     assert batches == 1
+
+
+def cancel_half_of_it(program: Program) -> None:
+    """Leave a run whose queue took one of two chunks, with that one canceled."""
+    left = program.run("run", "p.jsonl", *HALF_OF_IT, "--detach", "--no-stdout")
+    assert b"not all is submitted yet" in left.stderr, left.stderr.decode()
+    canceled = program.run("batches", "cancel", "--run", "p.results.jsonl", "--yes")
+    assert canceled.returncode == 0, canceled.stderr.decode()
+
+
+def test_resume_says_that_it_submits_what_had_never_been_when_the_rest_was_canceled(
+    tmp_path: Path,
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 20)
+    with served(tmp_path, SLOW + SMALL_QUEUE) as sandbox:
+        program = a_program(tmp_path, sandbox)
+        cancel_half_of_it(program)
+        resumed = program.run("resume", "--detach", "--no-stdout")
+        batches = sandbox.stats()["batches"]
+    assert resumed.returncode == 6, resumed.stderr.decode()
+    assert b"1 of them canceled by you" in resumed.stderr
+    assert b"10 of the requests were never submitted: they go into new batches" in resumed.stderr
+    assert batches == 2
+
+
+def test_with_a_bound_on_the_cost_resume_collects_what_was_canceled_and_submits_nothing(
+    tmp_path: Path,
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 20)
+    with served(tmp_path, SLOW + SMALL_QUEUE) as sandbox:
+        program = a_program(tmp_path, sandbox)
+        cancel_half_of_it(program)
+        resumed = program.run("resume", "--max-cost", "0.000001", *ALONE)
+        batches = sandbox.stats()["batches"]
+    assert resumed.returncode == 6, resumed.stderr.decode()
+    assert (batches, len(lines_of(tmp_path / "p.results.jsonl"))) == (1, 10)
 
 
 def test_a_run_that_takes_too_long_can_be_ended_live(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.doors import read_results, write_settings
 from tests.support.killing import write_prompts
-from tests.support.odd_relay import TROUBLES, odd_relay
+from tests.support.odd_relay import TROUBLES, Answer, odd_relay
 from tests.support.program import Program, served
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
@@ -41,6 +41,21 @@ def test_however_a_relay_fails_the_request_is_tried_again(program: Program, prov
     assert len({line.custom_id for line in lines}) == len(lines) == 3 * len(TROUBLES)
     assert heard >= 2 * len(lines)
     assert b"Traceback" not in done.stderr
+
+
+def test_an_answer_that_does_not_tell_its_usage_is_kept_at_an_unknown_price(
+    program: Program,
+) -> None:
+    message = {"type": "message", "content": [{"type": "text", "text": "Bonjour"}]}
+    bare = Answer(200, "application/json", json.dumps(message).encode())
+    write_prompts(program.folder / "p.jsonl", 1)
+    with odd_relay([bare]) as relay:
+        write_settings(program.folder, a_relay(relay.host))
+        done = program.run("run", "p.jsonl", "--stdout")
+        heard = len(relay.heard)
+    line = json.loads(done.stdout)
+    assert (done.returncode, heard) == (0, 1), done.stderr.decode()
+    assert (line["result"]["message"], line["meta"]["cost_usd"]) == (message, None)
 
 
 def test_a_refusal_in_another_shape_is_the_result_of_that_request_alone(program: Program) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -105,3 +106,45 @@ def test_without_a_credential_nothing_is_begun(tmp_path: Path) -> None:
     assert b"ANTHROPIC_API_KEY" in refused.stderr
     assert b"--sandbox" in refused.stderr
     assert not (tmp_path / "p.results.jsonl.journal").exists()
+
+
+def takes_signals(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether the program has come so far that it catches SIGTERM: Python itself does not."""
+    said = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line for line in said.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_asked_to_stop_as_it_begins_it_leaves_at_once(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 2)
+    variables = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "none"}
+    program = Program(folder=tmp_path, variables=variables)
+    endings = []
+    for number in range(15):
+        process = program.start("run", "p.jsonl", "--no-stdout")
+        wait_for(lambda process=process: takes_signals(process))
+        time.sleep(number * 0.04)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=15)
+        endings.append((process.returncode, stderr.decode().strip().splitlines()[-1]))
+    ways = {"interrupted before anything was sent", "to go on  claude-batch resume p.results.jsonl"}
+    assert [each for each in endings if each[0] != 130 or each[1] not in ways] == []
+    assert (130, "interrupted before anything was sent") in endings
+
+
+def test_a_finished_run_has_nothing_new_to_print(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 3)
+    program = Program(folder=tmp_path)
+    first = program.run("run", "p.jsonl", "--sandbox", "--new-only")
+    again = program.run("run", "p.jsonl", "--sandbox", "--new-only")
+    assert (len(first.stdout.splitlines()), again.stdout) == (3, b"")
+    assert (first.returncode, again.returncode) == (0, 0)
+
+
+def test_a_sandbox_in_the_environment_keeps_resume_from_the_real_api(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 100)
+    with served(tmp_path, QUICK) as sandbox:
+        program = Program(folder=tmp_path, variables=sandbox.variables)
+        program.run("run", "p.jsonl", "--model", "claude-none-9", "--no-stdout")
+        refused = program.run("resume", CLAUDE_BATCH_SANDBOX="1")
+    assert (refused.returncode, b"the real API" in refused.stderr) == (5, True)

@@ -1,10 +1,21 @@
-"""A cache that is down or damaged never stops a run: one warning, and on without it."""
+"""A cache that is down, damaged or hangs never stops a run: one warning, and on without it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TypeVar
 
 from claude_batch.storage.caches.store import AnswerStore, CachedAnswer, Warn
+from claude_batch.storage.daemon import HANGING_S
+
+T = TypeVar("T")
+
+PATIENCE_S = 15.0
+"""How long a store may take to find or keep a few hundred answers before it counts as hanging."""
+
+CLOSING_S = 6.0
+"""How long closing may take: as long as another process may be writing, and a bit more."""
 
 
 class FailSafe:
@@ -20,7 +31,7 @@ class FailSafe:
         if self._failed:
             return {}
         try:
-            return await self._store.get_many(keys)
+            return await _in_time(self._store.get_many(keys), PATIENCE_S)
         except Exception as error:  # noqa: BLE001  # whatever it is, the run needs no cache
             self._give_up(error)
             return {}
@@ -30,14 +41,14 @@ class FailSafe:
         if self._failed:
             return
         try:
-            await self._store.put_many(answers)
+            await _in_time(self._store.put_many(answers), PATIENCE_S)
         except Exception as error:  # noqa: BLE001  # whatever it is, the run needs no cache
             self._give_up(error)
 
     async def close(self) -> None:
         """Let go of the store, whatever state it is in."""
         try:
-            await self._store.close()
+            await _in_time(self._store.close(), HANGING_S if self._failed else CLOSING_S)
         except Exception as error:  # noqa: BLE001  # whatever it is, the run has ended well
             self._give_up(error)
 
@@ -49,3 +60,12 @@ class FailSafe:
                 f"response cache: {what}: going on without it, answers are bought and not kept; "
                 "claude-batch doctor looks into it"
             )
+
+
+async def _in_time(work: Awaitable[T], patience_s: float) -> T:
+    """Return what comes of `work`. Raises OSError when that takes too long."""
+    try:
+        async with asyncio.timeout(patience_s):
+            return await work
+    except TimeoutError as error:
+        raise OSError(str(error) or "no answer in time") from error

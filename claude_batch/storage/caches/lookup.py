@@ -6,19 +6,12 @@ request it got back has ended; `flush` now and then, best with each commit of re
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import orjson
-
-from claude_batch.core.fingerprint import Occurrences, fingerprint, numbered, worth_keeping
+from claude_batch.core.fingerprint import Occurrences, numbered
 from claude_batch.core.model import Reply, Request
-from claude_batch.core.usage import read_usage
-from claude_batch.storage.caches.store import AnswerStore, CachedAnswer, Now
-
-Hit = tuple[Request, Reply]
-"""A request, and the kept answer that is now its own. Its usage is what the answer once cost."""
+from claude_batch.storage.caches.book import AnswerBook, Hit
 
 
 def _not_done(_line: int) -> bool:
@@ -29,19 +22,15 @@ def _not_done(_line: int) -> bool:
 class CacheDesk:
     """Finds kept answers for the requests of one run, and keeps new ones.
 
-    `family` is whose answers the run wants (core.fingerprint). Equal lines of a file are separate
-    samples, each with a kept answer of its own; with `dedupe` they share one answer and, while
-    that is awaited, one request.
+    Equal lines of a file are separate samples, each with a kept answer of its own; with `dedupe`
+    they share one answer and, while that is awaited, one request.
     """
 
-    store: AnswerStore
-    family: str
+    book: AnswerBook
     dedupe: bool
-    now: Now
     _occurrences: Occurrences = field(default_factory=Occurrences)
     _keys: dict[int, bytes] = field(default_factory=dict)
     _followers: dict[bytes, list[Request]] = field(default_factory=dict)
-    _unsaved: dict[bytes, CachedAnswer] = field(default_factory=dict)
 
     async def split(
         self, requests: Sequence[Request], *, is_done: Callable[[int], bool] = _not_done
@@ -63,7 +52,7 @@ class CacheDesk:
             else:
                 self._followers[key] = []
                 leaders.append((key, request))
-        found = await self._find([key for key, _ in leaders])
+        found = await self.book.find([key for key, _ in leaders])
         hits: list[Hit] = []
         misses: list[Request] = []
         for key, request in leaders:
@@ -84,62 +73,21 @@ class CacheDesk:
         key = self._keys.pop(request.line, None)
         if key is None:
             return []
-        if reply is not None and keep and worth_keeping(reply.stop_reason):
-            self._unsaved[key] = CachedAnswer(
-                message=reply.message,
-                stop_reason=reply.stop_reason or "",
-                model=request.model,
-                created_at=self.now(),
-            )
+        if reply is not None and keep:
+            self.book.keep(key, request.model, reply)
         return self._followers.pop(key, [])
 
     async def flush(self) -> None:
         """Hand the answers taken in so far to the store; until then they are found here."""
-        saving = dict(self._unsaved)
-        if not saving:
-            return
-        await self.store.put_many(saving)
-        for key, answer in saving.items():
-            if self._unsaved.get(key) is answer:
-                del self._unsaved[key]
+        await self.book.flush()
 
     async def close(self) -> None:
         """Keep what was taken in, and let go of the store."""
-        try:
-            await self.flush()
-        finally:
-            await self.store.close()
+        await self.book.close()
 
     async def _number(self, requests: Sequence[Request]) -> list[bytes]:
-        """Return the key of each request; the work is done off the event loop."""
-        prints = await asyncio.to_thread(self._fingerprints, requests)
+        """Return the key of each request."""
+        prints = await self.book.prints(requests)
         if self.dedupe:
             return [numbered(each, 0) for each in prints]
         return [numbered(each, self._occurrences.next(each)) for each in prints]
-
-    def _fingerprints(self, requests: Sequence[Request]) -> list[bytes]:
-        return [fingerprint(each.body, each.api_version, self.family) for each in requests]
-
-    async def _find(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
-        found = {key: self._unsaved[key] for key in keys if key in self._unsaved}
-        missing = [key for key in keys if key not in found]
-        if missing:
-            found.update(await self.store.get_many(missing))
-        return await asyncio.to_thread(_replies, found) if found else {}
-
-
-def _replies(answers: dict[bytes, CachedAnswer]) -> dict[bytes, Reply]:
-    replies = {key: _reply(answer) for key, answer in answers.items()}
-    return {key: reply for key, reply in replies.items() if reply is not None}
-
-
-def _reply(answer: CachedAnswer) -> Reply | None:
-    """Return a kept answer as a reply; None when it is not the one-line message it once was."""
-    try:
-        message = orjson.loads(answer.message)
-        usage = read_usage(message["usage"])
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-    if b"\n" in answer.message:
-        return None
-    return Reply(message=answer.message, usage=usage, stop_reason=answer.stop_reason)

@@ -6,11 +6,9 @@ and only with the next answers kept: looking up is reading alone, and waits for 
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +16,7 @@ from typing import TypeVar
 from claude_batch.storage.caches.packing import pack, unpack
 from claude_batch.storage.caches.sqlite_file import SqliteFile, give_back_space, used_bytes, writing
 from claude_batch.storage.caches.store import CachedAnswer, CacheStats, Now, Warn
+from claude_batch.storage.daemon import DaemonThread
 
 T = TypeVar("T")
 
@@ -47,7 +46,7 @@ class SqliteCache:
         self._settings = settings
         self._now = now
         self._file = SqliteFile(settings.path, warn=warn)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache")
+        self._thread = DaemonThread("cache")
         self._touched: set[bytes] = set()
         self._hits = 0
         self._misses = 0
@@ -75,15 +74,12 @@ class SqliteCache:
     async def close(self) -> None:
         """Write down what was used, and let go of the file."""
         try:
-            await self._in_thread(self._close)
+            await self._thread.do(self._close)
         finally:
-            self._thread.shutdown(wait=False)
+            self._thread.end()
 
     async def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._in_thread(lambda: self._file.use(work))
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await self._thread.do(lambda: self._file.use(work))
 
     @property
     def _oldest_allowed(self) -> float:

@@ -1,0 +1,38 @@
+"""A bound on the cost that cannot be kept is refused; a status tells its times in one form."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import claude_batch
+
+PROMPT = '{"prompt": "hi"}\n'
+
+
+@pytest.fixture(autouse=True)
+def prompts(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lay a file of one prompt into the folder, for the sandbox."""
+    monkeypatch.setenv("CLAUDE_BATCH_SANDBOX", "1")
+    path = home / "p.jsonl"
+    path.write_text(PROMPT)
+    return path
+
+
+def test_a_bound_on_the_cost_is_refused_for_a_model_without_a_price_wherever_it_stands(
+    prompts: Path,
+) -> None:
+    late = '{"prompt": "hi", "model": "qwen3"}\n'
+    prompts.write_text(PROMPT * 50_000 + late)
+    done = claude_batch("run", "p.jsonl", "--max-cost", "1", "--no-stdout")
+    assert done.exit_code == 2
+    assert "the price of qwen3 is not known" in done.err
+
+
+def test_the_times_of_a_status_are_written_alike() -> None:
+    claude_batch("run", "p.jsonl", "--no-stdout")
+    status = claude_batch("status", "p.sandbox.results.jsonl", "--json").json()
+    times = [status["started_at"], status["last_activity_at"]]
+    assert all(datetime.fromisoformat(time).tzinfo is UTC for time in times)
