@@ -33,10 +33,11 @@ def batches(
     its run: resume does not buy it again, --retry-errored does.
 
     --json: {"id", "endpoint", "state" (in_progress, canceling, ended),
-    "requests", "counts" ({"processing", "succeeded", "errored", "canceled",
-    "expired"}; null until the batch has ended: the API tells none before),
-    "created_at", "expires_at", "ended_at", "has_results", "run" (its results
-    file, null when unknown)}; list and cancel print an array of these.
+    "requests" (null where a server does not tell), "counts" ({"processing",
+    "succeeded", "errored", "canceled", "expired"}; null until the batch has
+    ended: the API tells none before), "created_at", "expires_at", "ended_at",
+    "has_results", "run" (its results file, null when unknown)}; list and cancel
+    print an array of these.
     """
     opt.refuse_sandbox("batches")
     settings = opt.settings_from({"config": config})

@@ -183,7 +183,8 @@ class Lane:
     def blame(self, attempt: Attempt) -> None:
         """Count a failure against its request, unless it turns out that everything fails."""
         attempt.job.counted += 1
-        self._blamed.append((attempt.charge.at, attempt.job))
+        if self._has_succeeded:
+            self._blamed.append((attempt.charge.at, attempt.job))
 
     def _excuse(self) -> None:
         """Take back what was counted since anything launched has succeeded: everything fails."""

@@ -23,6 +23,11 @@ MAX_BACKOFF_S = 30.0
 PROBE_BACKOFF_S = 2.0
 """The cap while an outage lasts, so that its end is noticed within seconds."""
 
+FEW_LEFT = 100
+MOST_EXCUSED = 20
+"""With so few left, an outage cannot be told from requests that a server chokes on: so many
+failures of each are put down to an outage."""
+
 SHORT_WAIT_S = 5.0
 """A 429 that asks for no more than this may be about one request alone."""
 
@@ -34,6 +39,17 @@ def full_jitter(attempt: int, *, base_s: float, cap_s: float, draw: Callable[[],
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     return draw() * min(cap_s, base_s * 2.0 ** min(attempt - 1, 30))
+
+
+def is_excused(kind: FailureKind, *, counted: int, uncounted: int, few_left: bool) -> bool:
+    """Tell whether a failure while everything fails is put down to that, whatever its kind.
+
+    A request that has failed while others succeeded is not excused. Where few are left, the
+    failure may be theirs after all: they are excused so often, then they must end.
+    """
+    if kind not in COUNTED or counted:
+        return False
+    return not few_left or (kind is not FailureKind.TIMED_OUT and uncounted < MOST_EXCUSED)
 
 
 def wait_s(

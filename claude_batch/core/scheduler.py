@@ -33,7 +33,7 @@ from claude_batch.core.model import Failure, FailureKind, Reply, Request
 from claude_batch.core.placing import Placing, Strategy
 from claude_batch.core.pool import Endpoint, EndpointSpec, Pool
 from claude_batch.core.prefix_gate import PrefixGate
-from claude_batch.core.retry import COUNTED, wait_s
+from claude_batch.core.retry import COUNTED, FEW_LEFT, is_excused, wait_s
 from claude_batch.core.scheduler_settings import SchedulerSettings, lane_opener
 from claude_batch.core.spending import Spending
 
@@ -52,11 +52,6 @@ __all__ = [
     "StopKind",
     "Strategy",
 ]
-
-FEW_LEFT = 100
-MOST_EXCUSED = 20
-"""With so few left, an outage cannot be told from requests that a server chokes on: so many
-failures of each are put down to an outage."""
 
 _NOT_FOUND = 404
 
@@ -294,16 +289,13 @@ class Scheduler:
         return Ruling(retry_at=max(at, attempt.lane.paused_until) if only else at)
 
     def _is_excused(self, attempt: Attempt, failure: Failure) -> bool:
-        """Tell whether a failure is an outage's, though of a kind that speaks against a request.
-
-        A request that has failed while others succeeded is not excused. Where few are left, the
-        failure may be theirs after all: they are excused so often, then they must end.
-        """
-        if attempt.lane.is_well or attempt.job.counted:
-            return False
-        if self._backlog.more_to_come or self._backlog.count > FEW_LEFT:
-            return True
-        return failure.kind is not FailureKind.TIMED_OUT and attempt.job.uncounted < MOST_EXCUSED
+        few_left = not self._backlog.more_to_come and self._backlog.count <= FEW_LEFT
+        return not attempt.lane.is_well and is_excused(
+            failure.kind,
+            counted=attempt.job.counted,
+            uncounted=attempt.job.uncounted,
+            few_left=few_left,
+        )
 
     def _leave_unserved(self, job: Job) -> None:
         self._unserved.add(job.request.model)

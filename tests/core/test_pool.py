@@ -215,6 +215,14 @@ def test_a_model_that_one_endpoint_does_not_know_goes_to_the_others() -> None:
     assert {attempt.endpoint for attempt in some(scheduler, 8, 2.0)} == {"other"}
 
 
+def test_what_was_in_flight_when_a_model_turned_out_unknown_goes_to_the_others_too() -> None:
+    scheduler = a_pool(A, STAND_IN, requests=4)
+    unknown = replace(a_failure(FailureKind.REQUEST_REJECTED), status=404)
+    rulings = [scheduler.finished(attempt, unknown, 1.0) for attempt in some(scheduler, 4)]
+    assert [ruling.endings for ruling in rulings] == [()] * 4
+    assert {attempt.endpoint for attempt in some(scheduler, 4, 1.0)} == {"stand-in"}
+
+
 def test_requests_that_no_endpoint_serves_leave_the_others_alone_and_are_told() -> None:
     scheduler = a_pool(A, requests=1)
     scheduler.add(a_request(2, model="x"))
@@ -266,6 +274,18 @@ def test_a_fallback_takes_over_when_no_primary_could_for_long_enough() -> None:
     assert decision.until == pytest.approx(31.0)
     attempt = sent(scheduler, 31.0)
     assert (attempt.endpoint, attempt.degraded) == ("stand-in", True)
+
+
+def test_a_fallback_at_the_host_of_a_primary_does_not_wait_for_what_that_waits_for() -> None:
+    limited = a_failure(FailureKind.RATE_LIMITED, retry_after_s=600.0)
+    beside = replace(A, name="beside", role=Role.FALLBACK)
+    scheduler = a_pool(A, beside, requests=1, fallback_after_s=5.0)
+    scheduler.finished(sent(scheduler), limited, 0.0)
+    decision = scheduler.next(0.0)
+    while isinstance(decision, Sleep):
+        decision = scheduler.next(decision.until)
+    assert isinstance(decision, Send)
+    assert decision.attempt.endpoint == "beside"
 
 
 def test_when_a_primary_is_back_the_fallback_is_left_again() -> None:

@@ -10,7 +10,9 @@ from claude_batch.core.retry import (
     COUNTED,
     EPISODES,
     LIMITED,
+    MOST_EXCUSED,
     full_jitter,
+    is_excused,
     total_deadline_s,
     wait_s,
 )
@@ -55,3 +57,25 @@ def test_a_limited_request_goes_on_elsewhere_rather_than_wait_for_long() -> None
 
 def test_a_backoff_is_never_shorter_than_what_is_asked_for() -> None:
     assert waits_s(FailureKind.OVERLOADED, named_s=7.0, only=True) == 7.0
+
+
+def excused(kind: FailureKind, *, counted: int = 0, uncounted: int = 0, few_left: bool) -> bool:
+    return is_excused(kind, counted=counted, uncounted=uncounted, few_left=few_left)
+
+
+def test_while_everything_fails_a_request_is_excused_however_often() -> None:
+    assert all(excused(kind, uncounted=1_000, few_left=False) for kind in COUNTED)
+
+
+def test_a_request_that_failed_while_others_succeeded_is_not_excused() -> None:
+    assert not any(excused(kind, counted=1, few_left=False) for kind in COUNTED)
+
+
+def test_where_few_are_left_they_are_excused_so_often_and_no_more() -> None:
+    kind = FailureKind.SERVER_ERROR
+    assert excused(kind, uncounted=MOST_EXCUSED - 1, few_left=True)
+    assert not excused(kind, uncounted=MOST_EXCUSED, few_left=True)
+
+
+def test_where_few_are_left_what_hangs_is_not_waited_for_again_and_again() -> None:
+    assert not excused(FailureKind.TIMED_OUT, few_left=True)

@@ -13,8 +13,8 @@ from claude_batch.core.backlog import READ_AHEAD_REQUESTS
 from claude_batch.core.lane import Attempt
 from claude_batch.core.limits import Limits
 from claude_batch.core.model import Failure, FailureKind, Reply
+from claude_batch.core.retry import MOST_EXCUSED
 from claude_batch.core.scheduler import (
-    MOST_EXCUSED,
     Finished,
     Idle,
     Scheduler,

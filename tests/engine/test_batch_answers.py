@@ -12,8 +12,8 @@ import pytest
 from claude_batch.core.batch_model import Detached, LeftForLive
 from claude_batch.core.model import FailureKind, Reply, Result, ResultType
 from tests.support import fakes
-from tests.support.batch_world import World, every, settings, some, some_alike
-from tests.support.fake_batches import CrashError, DyingCache, Fate, PretendBatches, ScriptedLive
+from tests.support.batch_world import World, every, settings, some, some_alike, trouble, until_done
+from tests.support.fake_batches import DyingCache, Fate, PretendBatches, ScriptedLive
 from tests.support.virtual_time import run_virtually
 
 
@@ -242,9 +242,7 @@ def troubled(fate: Fate, *, cache: bool, dedupe: bool) -> World:
     """Return a world with equal lines and a bit of everything: lost answers, expiries, errors."""
     server = PretendBatches(
         duration_s=60.0,
-        outcome=lambda line, time: (
-            "succeeded" if time > 1 else {3: "expired", 7: "api_error"}.get(line % 10, "succeeded")
-        ),
+        outcome=trouble,
         lose={1: "after", 2: "before"},
         cuts=1,
         list_lag_s=20.0,
@@ -259,18 +257,6 @@ def troubled(fate: Fate, *, cache: bool, dedupe: bool) -> World:
     )
     world.share(fate)
     return world
-
-
-async def until_done(world: World) -> int:
-    """Start a process again and again until one comes to its end; return how many died."""
-    died = 0
-    while True:
-        try:
-            assert await world.process() is None
-        except CrashError:
-            died += 1
-        else:
-            return died
 
 
 def bought(world: World) -> Counter[bytes]:

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 from claude_batch.core.batch_model import LeftForLive
-from tests.support.batch_world import World, a_live, every, settings, some
+from tests.support.batch_world import World, a_live, every, settings, some, trouble, until_done
 from tests.support.fake_batches import (
     CrashError,
     Fate,
@@ -19,9 +19,7 @@ def troubled(fate: Fate) -> World:
     """Return a world with a bit of everything: lost answers, expiries, errors, cut results."""
     server = PretendBatches(
         duration_s=60.0,
-        outcome=lambda line, time: (
-            "succeeded" if time > 1 else {3: "expired", 7: "api_error"}.get(line % 10, "succeeded")
-        ),
+        outcome=trouble,
         lose={2: "after", 3: "before"},
         cuts=1,
         list_lag_s=20.0,
@@ -29,18 +27,6 @@ def troubled(fate: Fate) -> World:
     world = World(some(60), server, most_requests=25, live=a_live())
     world.share(fate)
     return world
-
-
-async def until_done(world: World) -> int:
-    """Start a process again and again until one comes to its end; return how many died."""
-    died = 0
-    while True:
-        try:
-            assert await world.process() is None
-        except CrashError:
-            died += 1
-        else:
-            return died
 
 
 def steps_without_dying() -> int:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,25 +16,11 @@ from claude_batch.storage.caches.fail_safe import FailSafe
 from claude_batch.storage.caches.lookup import CacheDesk
 from claude_batch.storage.caches.memory import MemoryCache
 from claude_batch.storage.caches.store import CachedAnswer, ResponseCache
+from tests.support.fakes import asking, file_of
 from tests.support.virtual_time import run_virtually
 
 NOW = 1_790_000_000.0
 MESSAGE = b'{"type":"message","content":[{"n":1.10}],"usage":{"input_tokens":3,"output_tokens":5}}'
-
-
-def asking(what: str, line: int) -> Request:
-    return Request(
-        custom_id=f"id-{line}",
-        line=line,
-        model="claude-haiku-5-5",
-        max_tokens=100,
-        body=orjson.dumps({"messages": [{"role": "user", "content": what}]}),
-        input_tokens=10,
-    )
-
-
-def file_of(*prompts: str) -> list[Request]:
-    return [asking(what, line) for line, what in enumerate(prompts, start=1)]
 
 
 def a_reply(line: int = 0, stop_reason: str | None = "end_turn") -> Reply:

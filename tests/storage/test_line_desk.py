@@ -6,7 +6,6 @@ import asyncio
 import tracemalloc
 from collections.abc import Callable, Sequence
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,27 +16,13 @@ from claude_batch.storage.caches.book import AnswerBook
 from claude_batch.storage.caches.line_desk import Leaders, LineDesk
 from claude_batch.storage.caches.memory import MemoryCache
 from claude_batch.storage.caches.store import ResponseCache
+from tests.support.fakes import asking, file_of
 
 NOW = 1_790_000_000.0
 MESSAGE = b'{"type":"message","content":[],"usage":{"input_tokens":3,"output_tokens":5}}'
 REPLY = Reply(message=MESSAGE, usage=Usage(), stop_reason="end_turn")
 MOST_BYTES_A_LINE = 160
 """With what a desk takes that has seen no line yet: a megabyte."""
-
-
-def asking(what: str, line: int) -> Request:
-    return Request(
-        custom_id=f"id-{line}",
-        line=line,
-        model="claude-haiku-5-5",
-        max_tokens=100,
-        body=orjson.dumps({"messages": [{"role": "user", "content": what}]}),
-        input_tokens=10,
-    )
-
-
-def file_of(*prompts: str) -> list[Request]:
-    return [asking(what, line) for line, what in enumerate(prompts, start=1)]
 
 
 def a_store() -> ResponseCache:

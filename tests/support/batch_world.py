@@ -25,6 +25,7 @@ from claude_batch.storage.caches.book import AnswerBook
 from claude_batch.storage.caches.line_desk import LineDesk
 from tests.support.fake_batches import (
     EPOCH,
+    CrashError,
     DyingCache,
     DyingStore,
     Fate,
@@ -163,3 +164,22 @@ def settings(**changes: object) -> BatchSettings:
 def a_live() -> ScriptedLive:
     """Return a Messages API that answers everything."""
     return ScriptedLive(lambda _request: a_reply())
+
+
+async def until_done(world: World) -> int:
+    """Start a process again and again until one comes to its end; return how many died."""
+    died = 0
+    while True:
+        try:
+            assert await world.process() is None
+        except CrashError:
+            died += 1
+        else:
+            return died
+
+
+def trouble(line: int, time: int) -> str:
+    """Return how a line ends when it is in a batch for the first, second ... `time`."""
+    if time > 1:
+        return "succeeded"
+    return {3: "expired", 7: "api_error"}.get(line % 10, "succeeded")

@@ -137,3 +137,20 @@ def steady_draw() -> float:
 def noisy(text: str) -> float:
     """Return a number in [0, 1) that only depends on `text`."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) / (1 << 56)
+
+
+def asking(what: str, line: int) -> Request:
+    """Return the request of a line that asks `what`."""
+    return Request(
+        custom_id=f"id-{line}",
+        line=line,
+        model="claude-haiku-5-5",
+        max_tokens=100,
+        body=orjson.dumps({"messages": [{"role": "user", "content": what}]}),
+        input_tokens=10,
+    )
+
+
+def file_of(*prompts: str) -> list[Request]:
+    """Return the requests of a file with these prompts."""
+    return [asking(what, line) for line, what in enumerate(prompts, start=1)]
