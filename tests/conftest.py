@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -21,3 +22,8 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("commit")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that:
+    # the programs that the tests interrupt would never hear of it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
