@@ -9,6 +9,7 @@ from typing import Protocol
 from claude_batch.core.batch.canary import CanaryResult
 from claude_batch.core.batch.history import BatchRecord
 from claude_batch.core.batch.packing import Piece
+from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.batches import AnswerLost, BatchLine, BatchPage, BatchView, StoredBody
 from claude_batch.core.model.events import Event
 from claude_batch.core.model.requests import Failure, Reply, Request, Result
@@ -113,6 +114,13 @@ class Publish(Protocol):
 
     def __call__(self, snapshot: Snapshot, /) -> None:
         """Show the latest snapshot; must return at once."""
+
+
+class Observe(Protocol):
+    """Learns of attempts, for a log or for metrics."""
+
+    def __call__(self, record: AttemptRecord, /) -> None:
+        """Take in an attempt that has ended; must return at once."""
 
 
 class BatchBody(Protocol):

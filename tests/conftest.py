@@ -24,6 +24,6 @@ settings.register_profile(
 settings.load_profile("commit")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that:
+    # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit it:
     # the programs that the tests interrupt would never hear of it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

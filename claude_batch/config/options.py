@@ -43,6 +43,7 @@ MONEY = "Money"
 CACHING = "Caching"
 FAILURES = "When things go wrong"
 SANDBOX = "Sandbox"
+WATCHING = "Watching"
 SCREEN = "Settings and screen"
 
 RUNS = ("run", "resume")
@@ -618,6 +619,14 @@ class Options:
         commands=("run", "estimate", "limits", "sandbox"),
         group=SANDBOX,
         owner=Owner.RUN,
+    )
+    log: Path | None = option(
+        File(),
+        "Append one JSON line per attempt to FILE.",
+        "FILE",
+        commands=RUNS,
+        group=WATCHING,
+        owner=Owner.COMMAND,
     )
     config: Path | None = option(
         File(),

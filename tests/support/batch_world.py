@@ -11,7 +11,8 @@ import orjson
 
 from claude_batch.core.batch.events import BatchEvent, BatchOutcome, ResultsCollected
 from claude_batch.core.batch.machine import BatchSettings
-from claude_batch.core.model.requests import Request, ResultType
+from claude_batch.core.model.attempts import AttemptRecord
+from claude_batch.core.model.requests import Request, ResultType, Usage
 from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.core.scheduling.progress import Progress, RunFacts
 from claude_batch.engine.batch.canary import LiveCanary
@@ -40,6 +41,11 @@ from tests.support.virtual_time import run_virtually
 End = BatchOutcome | None
 
 
+def price(_model: str, usage: Usage) -> float:
+    """Return the made-up price of an answer: half in a batch."""
+    return 1.0 if usage.service_tier == "batch" else 2.0
+
+
 @dataclass
 class World:
     """What outlives a process: prompts, disk, server. Each `run` is a process of its own."""
@@ -56,6 +62,7 @@ class World:
     store: DyingStore = field(default_factory=DyingStore)
     events: list[BatchEvent] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
+    records: list[AttemptRecord] = field(default_factory=list)
     took_s: float = 0.0
 
     def run(self, *asides: tuple[float, int]) -> End:
@@ -80,9 +87,7 @@ class World:
             downloads=MemoryParts(),
             journal=self.journal,
             results=self.store,
-            canary=LiveCanary(transport=self.live, count=None, clock=clock, rng=steady_draw)
-            if self.live
-            else None,
+            canary=self._canary(clock),
             clock=clock,
             progress=Progress(started_at=clock.now()),
             facts=RunFacts(
@@ -95,8 +100,9 @@ class World:
             ),
             interruption=interruption,
             publish=self.snapshots.append,
+            observe=self.records.append,
             report=self.events.append,
-            price=lambda _model, usage: 1.0 if usage.service_tier == "batch" else 2.0,
+            price=price,
             expected_price=lambda _request: 1.5,
             max_requests=self.max_requests,
             params=self.params,
@@ -107,6 +113,18 @@ class World:
             return await BatchRun(parts).run()
         finally:
             self.took_s = loop.time()
+
+    def _canary(self, clock: LoopClock) -> LiveCanary | None:
+        if self.live is None:
+            return None
+        return LiveCanary(
+            transport=self.live,
+            count=None,
+            clock=clock,
+            rng=steady_draw,
+            observe=self.records.append,
+            price=price,
+        )
 
     def _responses(self) -> CachedResponses | None:
         """Return the response cache of a process; without a store it ends with the process."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from claude_batch.core.model.account import Limits
+from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.requests import Request, ResultType, Usage
 from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.core.scheduling.decisions import Stop
@@ -51,6 +52,7 @@ class Rig:
     patience_s: float = 3600.0
     concurrency: int = 1000
     snapshots: list[Snapshot] = field(default_factory=list)
+    records: list[AttemptRecord] = field(default_factory=list)
     took_s: float = 0.0
 
     def run(self, *asides: tuple[float, int]) -> Stop | None:
@@ -89,6 +91,7 @@ class Rig:
             ),
             interruption=self.interruption,
             publish=self.snapshots.append,
+            observe=self.records.append,
             price=self.price,
             cache=self.cache,
             is_done=self.is_done,

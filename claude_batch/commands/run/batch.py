@@ -147,6 +147,7 @@ class BatchStage:
             facts=context.facts,
             interruption=context.interruption,
             publish=context.publish,
+            observe=context.observe,
             report=self._report,
             price=context.price,
             expected_price=self._most_usd,
@@ -220,6 +221,8 @@ class BatchStage:
             count=counting.count_tokens if transport.abilities.count_tokens else None,
             clock=context.clock,
             rng=random.random,
+            observe=context.observe,
+            price=context.price,
             max_attempts=self.options.max_attempts,
             patience_s=self.options.patience_s,
         )

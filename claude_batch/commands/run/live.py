@@ -55,6 +55,7 @@ from claude_batch.engine.clock import LoopClock
 from claude_batch.engine.live.run import LiveRun, Parts
 from claude_batch.engine.shutdown import Interruption, handle_signals
 from claude_batch.errors import ClaudeBatchError, Exit
+from claude_batch.ports import Observe
 from claude_batch.storage.caches.responses import CachedResponses
 from claude_batch.storage.daemon import in_daemon
 from claude_batch.storage.prompts.reading import FileSource
@@ -76,6 +77,7 @@ class RunContext:
     facts: RunFacts
     interruption: Interruption
     publish: Callable[[Snapshot], None]
+    observe: Observe | None
     price: Callable[[str, Usage], float | None]
 
 
@@ -99,6 +101,7 @@ class LiveStage:
     batches: BatchStage | None = None
     prospects: Callable[[Workload], Prospects]
     table: TableStage | None = None
+    observe: Observe | None = None
     _latest: Snapshot | None = None
     _stdout: Stdout | None = None
     _results: ResultsFile | None = None
@@ -254,6 +257,7 @@ class LiveStage:
                 facts=self._facts(),
                 interruption=self._interruption,
                 publish=self._publish,
+                observe=self.observe,
                 price=self._price,
             )
             try:
@@ -292,6 +296,7 @@ class LiveStage:
             facts=bench.facts,
             interruption=bench.interruption,
             publish=bench.publish,
+            observe=bench.observe,
             price=bench.price,
             cache=cache,
             is_done=done.__contains__,

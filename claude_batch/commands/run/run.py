@@ -35,6 +35,7 @@ from claude_batch.commands.run.options import (
 from claude_batch.commands.run.requests import models_left
 from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.commands.run.table import TableStage
+from claude_batch.commands.run.watching import watched
 from claude_batch.commands.table import checkpoint_of, refuse_other_kind_of_table
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import WITHOUT_CACHE, WITHOUT_TABLE, Options, owned_by
@@ -42,6 +43,7 @@ from claude_batch.config.reading import read_settings, typed_options, unknown_va
 from claude_batch.config.settings import Settings
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.errors import CheckpointMismatchError, Exit, UsageError
+from claude_batch.ports import Observe
 from claude_batch.storage.files import beside, locked
 from claude_batch.storage.prompts.check import CheckReport
 from claude_batch.storage.prompts.input import STDIN, refuse_odd_name, refuse_unreadable
@@ -174,7 +176,7 @@ def carry_out(screen: Screen, request: RunRequest) -> int:
         scenario=options.scenario,
     )
     try:
-        with locked(results), api:
+        with locked(results), api, watched(request, screen) as observe:
             table = None if request.table is None else TableStage(request=request, screen=screen)
             if table is not None:
                 table.refuse_foreign()
@@ -186,7 +188,7 @@ def carry_out(screen: Screen, request: RunRequest) -> int:
             if opened.is_done:
                 return _show_again(screen, request, opened, table)
             _tell_options(screen, request)
-            return _work_off(screen, request, opened, api, table)
+            return _work_off(screen, request, opened, api, table, observe)
     finally:
         screen.close(None, None)
 
@@ -207,7 +209,12 @@ def _tell_options(screen: Screen, request: RunRequest) -> None:
 
 
 def _work_off(
-    screen: Screen, request: RunRequest, opened: OpenRun, api: Api, table: TableStage | None
+    screen: Screen,
+    request: RunRequest,
+    opened: OpenRun,
+    api: Api,
+    table: TableStage | None,
+    observe: Observe | None,
 ) -> int:
     """Choose the mode of an opened run and work it off; return the exit code."""
     options = request.options
@@ -252,6 +259,7 @@ def _work_off(
         batches=batches if way.endpoint is not None else None,
         prospects=selector.prospects_of,
         table=table,
+        observe=observe,
     )
     return stage.work()
 

@@ -16,8 +16,9 @@ from claude_batch.core.batch.history import BatchShapesProved
 from claude_batch.core.batch.machine import BatchMachine
 from claude_batch.core.batch.rules import fatal_stop
 from claude_batch.core.catalog.model_card import BATCH_PRICE
+from claude_batch.core.model.attempts import Attempted, AttemptRecord
 from claude_batch.core.model.events import Failed
-from claude_batch.core.model.requests import Failure, FailureKind, Reply, Request, Result
+from claude_batch.core.model.requests import Failure, FailureKind, Reply, Request, Result, Usage
 from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.core.scheduling.retry import (
     COUNTED,
@@ -28,7 +29,7 @@ from claude_batch.core.scheduling.retry import (
 )
 from claude_batch.engine.batch.answers import BatchAnswers
 from claude_batch.engine.batch.parts import BatchParts
-from claude_batch.ports import Clock, CountTokens, Transport
+from claude_batch.ports import Clock, CountTokens, Observe, Transport
 
 AT_ONCE = 8
 """Canaries in flight: few enough for any limit."""
@@ -44,6 +45,8 @@ _BAD_REQUEST = 400
 class LiveCanary:
     """Sends canaries through the Messages API; `count` is None where nothing counts tokens.
 
+    `observe` gets every attempt that has ended, with what `price` says it cost.
+
     They are few, so they need no pacing: each is tried until the API has accepted or refused it.
     """
 
@@ -51,6 +54,8 @@ class LiveCanary:
     count: CountTokens | None
     clock: Clock
     rng: Callable[[], float]
+    observe: Observe | None
+    price: Callable[[str, Usage], float | None]
     max_attempts: int = 6
     patience_s: float = 3600.0
 
@@ -71,6 +76,7 @@ class LiveCanary:
                 sent_at = self.clock.now()
                 answer = await self._send(request)
                 attempts += 1
+                self._report(request, answer, attempts, self.clock.now() - sent_at)
                 if isinstance(answer, Failure):
                     counted += answer.kind in COUNTED
                     limited += answer.kind in LIMITED
@@ -87,6 +93,16 @@ class LiveCanary:
                 latency_s=self.clock.now() - sent_at,
                 rate_limited=limited,
             )
+
+    def _report(
+        self, request: Request, answer: Reply | Failure, number: int, latency_s: float
+    ) -> None:
+        if self.observe is None:
+            return
+        usage = answer.usage
+        cost_usd = self.price(request.model, usage) if usage.is_reported else None
+        made = Attempted(self.transport.name, number, latency_s, cost_usd)
+        self.observe(AttemptRecord.of(request, answer, at=self.clock.wall(), attempt=made))
 
     async def _refused_by_count(self, request: Request) -> Failure | None:
         """Return why the free token count finds the request invalid, if it does.

@@ -19,6 +19,7 @@ from claude_batch.core.batch.history import BatchCollected
 from claude_batch.core.batch.machine import BatchMachine
 from claude_batch.core.batch.packing import parse_wire_id
 from claude_batch.core.batch.rules import batch_error_is_final, is_final
+from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.batches import BatchLine
 from claude_batch.core.model.events import Failed
 from claude_batch.core.model.line_ranges import LineRanges
@@ -187,7 +188,7 @@ class Collector:
         if owner.is_done:
             return self._end(collection, owner, line)
         if line.kind is FailureKind.RUN_REFUSED:  # no fault of the request: it gets no result
-            self._count(owner, line, final=False)
+            self._count(collection, owner, line, final=False)
             collection.resubmit.append(owner.line)
             collection.refused = _what(line)
             return []
@@ -197,7 +198,7 @@ class Collector:
             max_attempts=self.parts.settings.max_attempts,
             canceled_by=collection.canceled_by,
         )
-        self._count(owner, line, final=final)
+        self._count(collection, owner, line, final=final)
         if not final:
             collection.resubmit.append(owner.line)
             collection.causes[line.type] += 1
@@ -244,9 +245,13 @@ class Collector:
         if self.parts.cache is not None:
             await self.parts.cache.flush()
 
-    def _count(self, owner: PendingResult, line: BatchLine, *, final: bool) -> None:
+    def _count(
+        self, collection: _Collection, owner: PendingResult, line: BatchLine, *, final: bool
+    ) -> None:
         """Count an attempt, and a failure if it is one, as live mode does."""
         self.parts.progress.record_attempt()
+        if self.parts.observe is not None:
+            self.parts.observe(self._attempt_record(collection, owner, line))
         if line.type is ResultType.SUCCEEDED:
             return
         self.parts.progress.apply(
@@ -260,6 +265,28 @@ class Collector:
             )
         )
 
+    def _attempt_record(
+        self, collection: _Collection, owner: PendingResult, line: BatchLine
+    ) -> AttemptRecord:
+        """Return what a batch made of a request; how long the batch took is its latency."""
+        batch, succeeded = collection.act.batch, line.type is ResultType.SUCCEEDED
+        return AttemptRecord(
+            at=self.parts.clock.wall(),
+            custom_id=owner.custom_id,
+            line=owner.line,
+            endpoint=self.parts.api.name,
+            model=owner.model,
+            attempt=self.machine.attempts(owner.line),
+            status=None,
+            kind=None if succeeded else line.kind or _kind(line),
+            error_type=None if succeeded else line.error_type or line.type.value,
+            limit=None,
+            latency_s=(batch.ended_at or batch.created_at) - batch.created_at,
+            usage=line.usage,
+            cost_usd=self.parts.batch_price(owner.model, line.usage) if succeeded else None,
+            batch_id=batch.id,
+        )
+
     async def _write_off(self, collection: _Collection, *, is_gone: bool) -> int:
         """End the requests whose results cannot be fetched, as errored; return how many.
 
@@ -271,7 +298,7 @@ class Collector:
         results: list[Result] = []
         for owner in pending.by_line.values():
             if not owner.is_done:
-                self._count(owner, line, final=True)
+                self._count(collection, owner, line, final=True)
             results += self._end(collection, owner, line)
         await self._commit(results)
         return lost

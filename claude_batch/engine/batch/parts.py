@@ -19,6 +19,7 @@ from claude_batch.ports import (
     Canary,
     Clock,
     Downloads,
+    Observe,
     Prompts,
     Publish,
     ResponseCache,
@@ -31,10 +32,11 @@ class BatchParts:
     """Everything a batch run is made of.
 
     `run` begins our ids in batches; `history` is what the journal says; without a `canary` none is
-    sent; `report` gets what the user should know. `price` returns what a reply cost (its usage says
-    whether it came from a batch), `expected_price` what a request may cost at most, for
-    `max_cost_usd`; `params` what a request is in a batch. With a `cache`, passes may include lines
-    that had a result when the run began: those that are `is_done`.
+    sent; `report` gets what the user should know, `observe` what became of every request in a batch
+    (None: nobody watches). `price` returns what a reply cost (its usage says whether it came from a
+    batch), `expected_price` what a request may cost at most, for `max_cost_usd`; `params` what a
+    request is in a batch. With a `cache`, passes may include lines that had a result when the run
+    began: those that are `is_done`.
     """
 
     run: str
@@ -52,6 +54,7 @@ class BatchParts:
     facts: RunFacts
     interruption: Interruption
     publish: Publish
+    observe: Observe | None
     report: Callable[[BatchEvent], None]
     price: Callable[[str, Usage], float | None]
     expected_price: Callable[[Request], float]

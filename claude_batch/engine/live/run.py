@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from claude_batch.core.model.attempts import Attempted, AttemptRecord
 from claude_batch.core.model.events import Event, Expense, Failed, Launched, Recorded, Spent, Waited
 from claude_batch.core.model.requests import Failure, Reply, Result, Usage
 from claude_batch.core.model.snapshot import Phase, WaitKind, WaitReason
@@ -31,6 +32,7 @@ from claude_batch.engine.shutdown import Interruption, first_cause
 from claude_batch.errors import CheckpointWriteError
 from claude_batch.ports import (
     Clock,
+    Observe,
     Publish,
     ResponseCache,
     ResultStore,
@@ -199,7 +201,8 @@ class Parts:
     """Everything a live run needs.
 
     `transports` are the scheduler's endpoints by name. `publish` gets a snapshot about eight times
-    a second. `price` returns the cost of a model's reply (USD), None where it is unknown.
+    a second, `observe` every attempt that has ended (None: nobody watches). `price` returns the
+    cost of a model's reply (USD), None where it is unknown.
     With a `cache`, `source` also yields lines that have a result: `is_done` returns whether a line
     has.
     """
@@ -214,6 +217,7 @@ class Parts:
     facts: RunFacts
     interruption: Interruption
     publish: Publish
+    observe: Observe | None
     price: Callable[[str, Usage], float | None]
     cache: ResponseCache | None
     is_done: Callable[[int], bool]
@@ -371,6 +375,11 @@ class LiveRun:
         self.parts.progress.record_attempt()
         if isinstance(outcome, Failure):
             self._history.record_failure(attempt, outcome, verdict.retry_at)
+        if self.parts.observe is not None:
+            job, took_s = attempt.job, now - attempt.charge.at
+            made = Attempted(attempt.endpoint, job.attempts, took_s, cost_usd)
+            wall = self.parts.clock.wall()
+            self.parts.observe(AttemptRecord.of(job.request, outcome, at=wall, attempt=made))
         if verdict.expense is not None:
             self._history.record_expense(attempt, verdict.expense)
         self._save(verdict.ended)

@@ -110,7 +110,12 @@ def outcome(transport: Transport, count: CountTokens | None = None) -> CanaryRes
 
     async def tried() -> CanaryResult:
         canary = LiveCanary(
-            transport=transport, count=count, clock=LoopClock(wall=0.0), rng=steady_draw
+            transport=transport,
+            count=count,
+            clock=LoopClock(wall=0.0),
+            rng=steady_draw,
+            observe=None,
+            price=lambda _model, _usage: None,
         )
         (tried,) = await canary.try_lines([a_request(1)])
         return tried

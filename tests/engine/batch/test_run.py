@@ -304,3 +304,11 @@ def test_a_batch_at_the_api_is_waited_for_though_the_next_has_to_wait_for_long()
     world = World(some(20), PretendBatches(refuse={2: why}), max_requests=10)
     assert world.run() is None
     assert world.lines == every(20)
+
+
+def test_every_request_of_a_batch_is_observed_with_its_batch() -> None:
+    world = World(some(3))
+    world.run()
+    assert sorted(each.line for each in world.records) == [1, 2, 3]
+    assert {each.batch_id for each in world.records} == {each.id for each in world.server.batches}
+    assert {each.cost_usd for each in world.records} == {1.0}

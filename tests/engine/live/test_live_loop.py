@@ -64,6 +64,7 @@ def parts_of(
         facts=FACTS,
         interruption=Interruption(),
         publish=lambda _snapshot: None,
+        observe=None,
         price=lambda _model, _usage: None,
         cache=None,
         is_done=lambda _line: False,

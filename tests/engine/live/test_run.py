@@ -274,3 +274,13 @@ def test_a_full_lane_does_not_block_another() -> None:
     rig.run()
     fast = [result.started_at for result in rig.store.results if result.line > 100]
     assert max(fast) < 1_000_000 + 30
+
+
+def test_every_attempt_is_observed_with_its_number_and_outcome() -> None:
+    transport = ScriptedTransport(
+        script=lambda _, attempt: a_reply() if attempt > 1 else a_failure(FailureKind.SERVER_ERROR)
+    )
+    rig = Rig(some(1), transport=transport)
+    rig.run()
+    observed = [(each.custom_id, each.attempt, each.error_type) for each in rig.records]
+    assert observed == [("line-1", 1, "server_error"), ("line-1", 2, None)]
