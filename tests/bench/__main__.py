@@ -23,6 +23,7 @@ from tests.bench import (
     kills,
     offline,
     prefix,
+    rows,
     throughput,
 )
 from tests.bench.measuring import ROOT, Row
@@ -30,6 +31,8 @@ from tests.bench.measuring import ROOT, Row
 BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "help": offline.help_text,
     "checking": offline.checking,
+    "rows": rows.rows_in,
+    "tables": rows.tables_out,
     "resuming": offline.resuming,
     "kills": kills.kills,
     "faults": kills.faults,
@@ -76,8 +79,8 @@ def _page(sections: dict[str, list[Row]]) -> str:
     """Return docs/benchmarks.md: what was measured now, and what was measured before."""
     old = PAGE.read_text() if PAGE.exists() else ""
     parts = {part.partition(":")[0]: part for part in old.split(HEADING)[1:]}
-    for name, rows in sections.items():
-        parts[name] = _section(name, rows)
+    for name, measured in sections.items():
+        parts[name] = _section(name, measured)
     head = (ROOT / "docs/benchmarks.head.md").read_text().rstrip() + "\n"
     return head + "".join(HEADING + parts[name] for name in BENCHES if name in parts)
 

@@ -24,8 +24,14 @@ from claude_batch.storage.by_line import repeated
 from claude_batch.storage.prompts.columns import CUSTOM_ID
 from claude_batch.storage.prompts.lines import Lines, PromptLines
 from claude_batch.storage.prompts.params import quoted
-from claude_batch.storage.prompts.parse import InvalidLine, generated_id, input_tokens, read_line
-from claude_batch.storage.prompts.quick import Destination, Names, plain_names, row_names
+from claude_batch.storage.prompts.parse import (
+    BOM,
+    InvalidLine,
+    generated_id,
+    input_tokens,
+    read_line,
+)
+from claude_batch.storage.prompts.quick import Destination, Names, QuickLook
 from claude_batch.storage.prompts.rows import plan_rows, refuse_all_alike
 from claude_batch.storage.prompts.shapes import Defaults, Shape
 
@@ -157,8 +163,13 @@ class _CheckingPass:
         self._data: dict[str, None] = {}
         columns = defaults.columns
         self._all_in_full = bool(defaults.routes or columns.attach) or columns.change_params
-        self._usual_tokens = defaults.max_tokens or DEFAULT_MAX_TOKENS
-        self._most_tokens = min(card.max_output_tokens for card in defaults.catalog.cards.values())
+        self._quick = QuickLook(
+            columns,
+            are_data=defaults.are_data,
+            wrapping=defaults.wrapping,
+            usual_tokens=defaults.max_tokens or DEFAULT_MAX_TOKENS,
+            most_tokens=min(card.max_output_tokens for card in defaults.catalog.cards.values()),
+        )
 
     def take(self, numbers: Sequence[int], lines: Lines) -> None:
         """Check the next lines."""
@@ -189,8 +200,10 @@ class _CheckingPass:
             self._sample.lines += 1
             self._sample.bytes += len(raw or b"")
             self._sample.tokens += input_tokens(shape, self._defaults.catalog)
-        if shape.data and len(self._data) < _MOST_FINDINGS:
-            self._data.update(dict.fromkeys(shape.data))
+        if shape.data:
+            self._quick.know(orjson.loads((raw or b"").removeprefix(BOM)))
+            if len(self._data) < _MOST_FINDINGS:
+                self._data.update(dict.fromkeys(shape.data))
         for key in shape.unknown:
             self._unknown.add(number, f"unknown key {quoted(key)} in params is passed on")
         for refused in refusals(
@@ -243,15 +256,11 @@ class _CheckingPass:
         estimated; for all when there are rules, which may ask anything.
         """
         every = 1 if self._all_in_full else self._every
-        usual, most = self._usual_tokens, self._most_tokens
-        columns = self._defaults.columns if self._defaults.are_data else None
+        look = self._quick.names
         for number, raw, value in zip(numbers, lines, _values(lines), strict=True):
             names = None
             if number % every:
-                if columns is None:
-                    names = plain_names(raw or b"", value, usual, most)
-                else:
-                    names = row_names(value, columns, usual, most)
+                names = look(raw or b"", value)
             if names is None:
                 names = read(raw, number)
             if names is not None:

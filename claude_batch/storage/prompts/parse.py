@@ -47,7 +47,9 @@ LEAST_WHOLE, BEYOND_WHOLE = -(2**63), 2**64
 """Whole numbers from the first up to the second stay what they are."""
 
 _MOST_DIGITS = 21
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+"""What Windows programs begin a file with."""
+
 _UTF8_HINT = "save the file as UTF-8"
 
 
@@ -145,7 +147,7 @@ def _read(raw: bytes | None, defaults: Defaults, *, checked: bool) -> Shape | No
             f"the line is longer than {MOST_BYTES // 1_000_000} MB",
             "the API takes no larger requests: shorten it, or upload what it carries as a file",
         )
-    raw = raw.removeprefix(_BOM)
+    raw = raw.removeprefix(BOM)
     if not raw or raw.isspace():
         return None
     if defaults.wrapping is not None and (bad := read_error(raw)) is not None:

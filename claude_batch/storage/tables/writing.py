@@ -198,8 +198,9 @@ class _Csv:
         self._file = file
         self._end = "\r\n" if style.crlf else "\n"
         self._lines: list[str] = []
-        # this line end makes it quote both kinds of line ends in cells; `_take` corrects it
-        self._writer = csv.writer(_Sink(self._take), delimiter=delimiter, lineterminator="\r\n")
+        # this line end makes it quote both kinds of line ends in cells; `_flush` corrects it
+        sink = _Sink(self._lines.append)
+        self._writer = csv.writer(sink, delimiter=delimiter, lineterminator="\r\n")
         self._mixed = [n for n, each in enumerate(columns) if each.holds in _NEED_TEXT]
         texts = (Holds.TEXT, Holds.JSON)
         guarded = [n for n, each in enumerate(columns) if each.is_ours and each.holds in texts]
@@ -210,15 +211,13 @@ class _Csv:
         self._writer.writerow(header)
         self._flush()
 
-    def _take(self, line: str) -> None:
-        self._lines.append(line[:-2] + self._end)
-
     def write(self, rows: list[Row]) -> None:
         mixed, guarded = self._mixed, self._guarded
         for row in rows:
-            for at in mixed:
-                if type(row[at]) in _AS_JSON:
-                    row[at] = as_text(row[at])
+            if not _AS_JSON.isdisjoint(map(type, row)):
+                for at in mixed:
+                    if type(row[at]) in _AS_JSON:
+                        row[at] = as_text(row[at])
             for at in guarded:
                 cell = row[at]
                 if cell and type(cell) is str and cell[0] in _MAY_BE_FORMULAS:
@@ -227,7 +226,8 @@ class _Csv:
         self._flush()
 
     def _flush(self) -> None:
-        self._file.write("".join(self._lines).encode())
+        end = self._end
+        self._file.write("".join([line[:-2] + end for line in self._lines]).encode())
         self._lines.clear()
 
 
@@ -238,8 +238,8 @@ _AS_JSON = frozenset({bool, list, dict})
 class _Sink:
     """What csv.writer takes for a file."""
 
-    def __init__(self, take: Callable[[str], None]) -> None:
-        self.write = take
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
 
 
 # Parquet
@@ -287,33 +287,35 @@ class _Parquet:
         self._schema = schema
         self._columns = columns
         self._pyarrow = pyarrow
-        self._rows: list[Row] = []
+        self._cells: list[list[Any]] = [[] for _ in columns]
         self._bytes = 0
 
     def write(self, rows: list[Row]) -> None:
-        self._rows += rows
-        self._bytes += sum(len(cell) for row in rows for cell in row if type(cell) is str)
-        if len(self._rows) >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+        for held, cells in zip(self._cells, zip(*rows, strict=True), strict=bool(rows)):
+            held.extend(cells)
+            if str in set(map(type, cells)):
+                self._bytes += sum([len(cell) for cell in cells if type(cell) is str])
+        if len(self._cells[0]) >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what is held as one row group."""
-        if not self._rows:
+        if not self._cells[0]:
             return
         arrays = [
             self._array(cells, column, field.type)
-            for cells, column, field in zip(
-                zip(*self._rows, strict=True), self._columns, self._schema, strict=True
-            )
+            for cells, column, field in zip(self._cells, self._columns, self._schema, strict=True)
         ]
         self._writer.write_batch(self._pyarrow.record_batch(arrays, schema=self._schema))
-        self._rows, self._bytes = [], 0
+        self._bytes = 0
+        for held in self._cells:
+            held.clear()
 
     def _array(self, cells: Sequence[Any], column: Column, kind: Any) -> Any:
         if not column.keeps_type or column.name not in self._kept:
             return self._pyarrow.array(_typed(cells, column.holds), type=kind)
         try:
-            if all(cell is None or type(cell) is str for cell in cells):  # dates and decimals, too
+            if _TEXT.issuperset(map(type, cells)):  # dates and decimals, too
                 return self._pyarrow.array(cells, type=self._pyarrow.string()).cast(kind)
             return self._pyarrow.array(cells, type=kind)
         except (ValueError, TypeError, NotImplementedError) as error:
@@ -344,20 +346,22 @@ def arrow_types(path: Path) -> str | None:
         return None
 
 
+_TEXT = frozenset({str, type(None)})
 _FITS = {
-    Holds.INTEGER: frozenset({int}),
-    Holds.NUMBER: frozenset({int, float}),
-    Holds.BOOLEAN: frozenset({bool}),
+    Holds.INTEGER: frozenset({int, type(None)}),
+    Holds.NUMBER: frozenset({int, float, type(None)}),
+    Holds.BOOLEAN: frozenset({bool, type(None)}),
 }
 
 
 def _typed(cells: Sequence[Any], holds: Holds) -> Sequence[Any]:
     """Return cells of one type; what is of another, in a column that has a type, is null."""
     fits = _FITS.get(holds)
+    types = set(map(type, cells))
+    if types <= (fits or _TEXT):
+        return cells
     if fits is None:
         return [cell if cell is None or type(cell) is str else as_text(cell) for cell in cells]
-    if all(cell is None or type(cell) in fits for cell in cells):
-        return cells
     return [cell if type(cell) in fits else None for cell in cells]
 
 

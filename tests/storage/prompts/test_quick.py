@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from claude_batch.core.catalog.catalog import BUNDLED
 from claude_batch.core.catalog.refusals import refusals
+from claude_batch.storage.prompts.columns import CUSTOM_ID, ID, Columns
 from claude_batch.storage.prompts.parse import InvalidLine, read_line
-from claude_batch.storage.prompts.quick import plain_names
+from claude_batch.storage.prompts.quick import QuickLook, plain_names
 from claude_batch.storage.prompts.shapes import Defaults, Shape
 from tests.support.forms import examples
 
@@ -46,7 +47,8 @@ ENVELOPE = {
 }
 PARAMS = {
     "model": mostly(
-        st.sampled_from(["claude-haiku-5-5", "claude-haiku-4-5", "m"]), st.just("") | JSON
+        st.sampled_from(["claude-haiku-5-5", "claude-haiku-4-5", "m", "gpt-4o-mini"]),
+        st.just("") | JSON,
     ),
     "max_tokens": mostly(st.integers(1, 5), st.integers(-2, 0) | st.just(64_001) | JSON),
     "system": TEXT,
@@ -138,3 +140,86 @@ def test_a_key_that_is_there_twice_is_looked_at_in_full(
 def test_a_number_that_may_have_been_a_large_whole_one_is_looked_at_in_full() -> None:
     raw = b'{"prompt":"hello","meta":{"a":99999999999999999999}}'
     assert plain_names(raw, orjson.loads(raw), USUAL, MOST) is None
+
+
+DATA = {"id": st.integers(0, 9) | JSON, "answer": JSON, "choices": st.lists(JSON, max_size=3)}
+ROWS = st.lists(
+    a_line({"prompt": TEXT}, {**ENVELOPE, **PARAMS, **DATA})
+    | a_line({"messages": MESSAGES}, {**ENVELOPE, **PARAMS, **DATA}),
+    min_size=2,
+    max_size=6,
+)
+
+
+def a_look(columns: Columns) -> QuickLook:
+    """Return a quick look at a JSONL file."""
+    return QuickLook(
+        columns,
+        are_data=columns.are_data,
+        wrapping=None,
+        usual_tokens=USUAL,
+        most_tokens=MOST,
+    )
+
+
+@examples(5)
+@given(ROWS, st.sampled_from([(CUSTOM_ID,), (CUSTOM_ID, ID)]))
+def test_rows_with_data_that_pass_the_quick_look_pass_the_full_one(
+    rows: list[Any], ids: tuple[str, ...]
+) -> None:
+    columns = Columns(ids=ids)
+    look = a_look(columns)
+    for row in rows * 2:  # the second time its keys are known
+        raw = orjson.dumps(row)
+        names = look.names(raw, row)
+        shape = read_line(raw, 1, Defaults(catalog=BUNDLED, columns=columns))
+        if isinstance(shape, Shape) and shape.data:
+            look.know(row)
+        if names is not None:
+            assert isinstance(shape, Shape)
+            model = shape.params["model"] if shape.names_model else None
+            assert names == (shape.custom_id, (model, shape.rule, shape.names_max_tokens))
+
+
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        (Columns(), {"prompt": "hello", "answer": "x", "choices": ["a", {"b": 1}], "none": None}),
+        (Columns(ids=(CUSTOM_ID, ID)), {"id": 17, "prompt": "hello", "level": 0.5}),
+        (Columns(), {"messages": [{"role": "user", "content": "hello"}], "source": "web"}),
+        (Columns(prompt_column="question"), {"question": "how?", "answer": "so"}),
+    ],
+)
+def test_common_json_rows_pass_once_their_keys_are_known(
+    columns: Columns, row: dict[str, Any]
+) -> None:
+    look = a_look(columns)
+    look.know(row)
+    assert look.names(orjson.dumps(row), row) is not None
+
+
+@pytest.mark.parametrize("columns", [Columns(), Columns(prompt_column="prompt")])
+@pytest.mark.parametrize(
+    ("raw", "what"),
+    [
+        (b'{"prompt":"a","answer":"b","answer":"c"}', "the key 'answer' is there twice"),
+        (b'{"prompt":"a","answer":99999999999999999999}', "the whole number"),
+        (b'{"prompt":"a","answer":[{"x":99999999999999999999}]}', "the whole number"),
+        (b'{"prompt":"a","answer":' + b"[" * 101 + b"]" * 101 + b"}", "nested more than 100"),
+    ],
+)
+def test_a_row_that_would_lose_something_is_looked_at_in_full(
+    columns: Columns, raw: bytes, what: str
+) -> None:
+    look = a_look(columns)
+    look.know({"prompt": "a", "answer": "b"})
+    assert look.names(raw, orjson.loads(raw)) is None
+    refused = read_line(raw, 1, Defaults(catalog=BUNDLED, columns=columns))
+    assert isinstance(refused, InvalidLine)
+    assert what in refused.what
+
+
+def test_columns_asked_of_a_request_are_looked_at_in_full() -> None:
+    line = {"custom_id": "a", "params": {"messages": [{"role": "user", "content": "hello"}]}}
+    look = a_look(Columns(prompt_column="custom_id"))
+    assert look.names(orjson.dumps(line), line) is None

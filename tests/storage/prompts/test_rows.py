@@ -21,7 +21,7 @@ from claude_batch.storage.prompts.input import rereadable
 from claude_batch.storage.prompts.options import columns_of, input_options
 from claude_batch.storage.prompts.params import BadPromptError
 from claude_batch.storage.prompts.parse import InvalidLine, parse_line
-from claude_batch.storage.prompts.quick import row_names
+from claude_batch.storage.prompts.quick import QuickLook
 from claude_batch.storage.prompts.reading import read_requests
 from claude_batch.storage.prompts.shapes import Defaults
 from tests.storage.prompts.conftest import Write
@@ -312,7 +312,10 @@ _VALUES = st.one_of(
 @given(st.dictionaries(st.sampled_from(["id", "prompt", "custom_id", "x"]), _VALUES))
 def test_the_quick_look_at_rows_says_what_the_full_one_says(row: dict[str, Any]) -> None:
     defaults = with_options(prompt="{{prompt}}", system="{{x}}")
-    names = row_names(row, defaults.columns, 1_024, 64_000)
+    look = QuickLook(
+        defaults.columns, are_data=True, wrapping=None, usual_tokens=1_024, most_tokens=64_000
+    )
+    names = look.names(orjson.dumps(row), row)
     request = parse_line(orjson.dumps(row), 7, defaults)
     if names is not None:
         assert isinstance(request, Request)
