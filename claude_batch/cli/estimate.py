@@ -60,8 +60,9 @@ def estimate(
     "over_monthly_cap"}], "batch": {"usual_seconds", "worst_seconds"},
     "compared": {model: like "cost"},
     "routed": [{"route", "model", "requests"}], "prices_as_of", "notes",
-    "recommendation"}; a cost is {"usd", "low", "high"}, null where the price
-    is not known.
+    "recommendation", "whole" (with --limit: the whole file's {"requests",
+    "input_tokens", "output_tokens", "live_usd", "batch_usd", "seconds"})}; a
+    cost is {"usd", "low", "high"}, null where the price is not known.
     """
     settings = opt.settings_from(given)
     options = settings.options

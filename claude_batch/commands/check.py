@@ -14,6 +14,7 @@ import orjson
 from claude_batch.commands.money import catalog_for
 from claude_batch.commands.schema import output_format
 from claude_batch.commands.terminal import print_json
+from claude_batch.config.options import Options
 from claude_batch.config.settings import Settings
 from claude_batch.core.catalog.catalog import (
     DEFAULT_MAX_TOKENS,
@@ -32,6 +33,7 @@ from claude_batch.storage.prompts.options import columns_of, input_options
 from claude_batch.storage.prompts.parse import InvalidLine
 from claude_batch.storage.prompts.reading import read_requests
 from claude_batch.storage.prompts.shapes import Defaults
+from claude_batch.storage.run.limit import choose_lines
 from claude_batch.ui.messages import invalid_line_text
 from claude_batch.ui.plan_words import retirement_words
 from claude_batch.ui.screen.opening import open_screen
@@ -62,6 +64,12 @@ def defaults_of(settings: Settings, prompts: str) -> Defaults:
         columns=columns_of(options),
         attachments=Attachments(prompts=prompts, folder=folder, since_ns=time.time_ns()),
     )
+
+
+def refuse_random_alone(options: Options) -> None:
+    """Refuse to draw a sample of no size."""
+    if options.random and options.limit is None:
+        raise UsageError("--random draws a sample: how large?", hint="add --limit N")
 
 
 def check_shown(
@@ -162,6 +170,15 @@ class PromptsReport:
     causes: tuple[Cause, ...]
     errors: tuple[LineError, ...]
     shown: tuple[ShownRequest, ...]
+    limited: LimitedRows | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitedRows:
+    """What the rows hold that --limit chose."""
+
+    requests: int
+    input_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,31 +195,61 @@ def check_prompts(prompts: str, settings: Settings, *, show: int, as_json: bool)
     listed: list[InvalidLine] = []
     bad: set[int] = set()
 
+    options = settings.options
+    refuse_random_alone(options)
+
     def note(line: InvalidLine) -> None:
-        if show:
+        if show or options.limit:
             bad.add(line.line)
         if len(listed) < MOST_LISTED:
             listed.append(line)
 
     defaults = defaults_of(settings, prompts)
-    screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
+    screen = open_screen(options.progress, quiet=options.quiet)
+    limited = None
     try:
-        with rereadable(prompts, options=input_options(settings.options)) as path:
+        with rereadable(prompts, options=input_options(options)) as path:
             report = check_shown(path, prompts, defaults, screen, note)
             identified = replace(defaults, columns=replace(defaults.columns, ids=report.ids))
-            requests = read_requests(path, identified, skip=bad.__contains__, estimated=False)
-            shown = tuple(map(_shown, islice(requests, show)))
+            if options.limit is None:
+                requests = read_requests(path, identified, skip=bad.__contains__, estimated=False)
+                shown = tuple(map(_shown, islice(requests, show)))
+            else:
+                lines = choose_lines(path, options.limit, left_out=bad, at_random=options.random)
+                shown, limited = _limited(path, identified, lines, show)
     finally:
         screen.close(None, None)
     if as_json:
-        print_json(_report(prompts, report, listed, shown))
+        print_json(replace(_report(prompts, report, listed, shown), limited=limited))
         return Exit.USAGE if report.invalid else Exit.SUCCEEDED
     for each in shown:
         print_json(each, indented=True)
     if not settings.options.quiet:
-        notes = tuple(filter(None, (default_note(report, defaults), *report.notes)))
+        chosen = "" if limited is None else _limited_note(limited, report)
+        notes = tuple(filter(None, (default_note(report, defaults), *report.notes, chosen)))
         print_table(check_table(prompts, report, notes), to_stdout=True)
     return Exit.USAGE if report.invalid else Exit.SUCCEEDED
+
+
+def _limited(
+    path: Path, defaults: Defaults, lines: frozenset[int], show: int
+) -> tuple[tuple[ShownRequest, ...], LimitedRows]:
+    """Return the first requests of the lines that --limit chose, and what all of them hold."""
+    shown: list[ShownRequest] = []
+    requests = tokens = 0
+    for request in read_requests(path, defaults, skip=lambda line: line not in lines):
+        requests += 1
+        tokens += request.input_tokens
+        if len(shown) < show:
+            shown.append(_shown(request))
+    return tuple(shown), LimitedRows(requests=requests, input_tokens=tokens)
+
+
+def _limited_note(limited: LimitedRows, report: CheckReport) -> str:
+    return (
+        f"--limit: {limited.requests:,} of {report.requests:,} requests for now, about "
+        f"{limited.input_tokens:,} of {report.input_tokens:,} input tokens"
+    )
 
 
 def _shown(request: Request) -> ShownRequest:

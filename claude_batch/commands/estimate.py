@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from claude_batch.commands.account.probing import Probe, counting_of, one_per_class, probe, remedy
 from claude_batch.commands.api import MOST_CONCURRENT, Api
-from claude_batch.commands.check import check_shown, defaults_of
+from claude_batch.commands.check import check_shown, defaults_of, refuse_random_alone
 from claude_batch.commands.endpoints import ceilings, known_endpoints
 from claude_batch.commands.terminal import print_json
 from claude_batch.config.options import Options
@@ -37,6 +37,7 @@ from claude_batch.core.planning.plan import (
     Plan,
     RoutedLines,
     RunSpeed,
+    WholeFile,
     plan,
     recommend,
 )
@@ -55,6 +56,7 @@ from claude_batch.storage.prompts.workload import (
     read_workload,
 )
 from claude_batch.storage.run.checkpoint import mean_output
+from claude_batch.storage.run.limit import choose_lines
 from claude_batch.storage.run.paths import default_results
 from claude_batch.ui.plan_words import (
     limit_notes,
@@ -102,6 +104,7 @@ class _Read:
 def estimate(request: EstimateRequest) -> None:
     """Print what the file will take. Raises InvalidPromptsError, UsageError, SettingsError."""
     settings = request.settings
+    refuse_random_alone(settings.options)
     defaults = defaults_of(settings, request.prompts)
     sample = LineSample(size=request.sample, draw=random.random) if request.sample else None
     with rereadable(request.prompts, options=input_options(settings.options)) as path:
@@ -127,9 +130,6 @@ def _read(
 ) -> _Read:
     """Check the file and add up its lines, shown on the screen."""
     options, name = request.settings.options, request.prompts
-    question = Question(
-        defaults=defaults, expectation=_expectation(request), compare=request.compare, sample=sample
-    )
     screen = open_screen(options.progress, quiet=options.quiet)
     try:
         report = check_shown(path, name, defaults, screen, ignore)
@@ -140,7 +140,15 @@ def _read(
             )
         found = read_workload(
             path,
-            question,
+            Question(
+                defaults=defaults,
+                expectation=_expectation(request),
+                compare=request.compare,
+                sample=sample,
+                only=None
+                if options.limit is None
+                else choose_lines(path, options.limit, left_out=(), at_random=options.random),
+            ),
             progress=lambda done: screen.checking(name, done, report.size, "estimating"),
         )
     finally:
@@ -181,6 +189,10 @@ def _estimate(request: EstimateRequest, read: _Read, measured: Measured) -> Esti
     most = calibrated(read.found.most, calibrations)
     most_cost = costs_of(most, (), catalog)
     recommendation = recommend(planned, deadline_s=options.deadline_s)
+    whole = None
+    if read.found.whole.requests > planned.requests:
+        load = calibrated(read.found.whole, calibrations)
+        whole = _whole_file(plan(load, (), limits, _speed(options, measured), catalog))
     return Estimate(
         prompts=request.prompts,
         requests=planned.requests,
@@ -203,11 +215,24 @@ def _estimate(request: EstimateRequest, read: _Read, measured: Measured) -> Esti
         },
         routed=tuple(
             RoutedLines(route=rule or "(none)", model=model, requests=requests)
-            for (rule, model), requests in report.routed.items()
+            for (rule, model), requests in read.found.routed.items()
+            if settings.routes
         ),
         prices_as_of=catalog.as_of,
         notes=tuple(_notes(read, measured, planned, limits)),
         recommendation=recommendation_words(recommendation, request.run_command),
+        whole=whole,
+    )
+
+
+def _whole_file(planned: Plan) -> WholeFile:
+    return WholeFile(
+        requests=planned.requests,
+        input_tokens=planned.input_tokens,
+        output_tokens=planned.output_tokens,
+        live_usd=planned.cost.live.usd,
+        batch_usd=None if planned.cost.fast else planned.cost.batch.usd,
+        seconds=next((each.seconds for each in planned.live if each.current), None),
     )
 
 

@@ -49,6 +49,7 @@ SCREEN = "Settings and screen"
 RUNS = ("run", "resume")
 TABLES = (*RUNS, "results")
 INPUT = ("run", "check", "estimate")
+ROWS_CHOSEN = (*RUNS, "check", "estimate")
 
 WITHOUT_BATCHES = "in live mode"
 WITHOUT_CACHE = "without --cache"
@@ -237,7 +238,7 @@ class Options:
         Number(low=1, whole=True),
         "Only N rows for now; the same command without it continues.",
         "N",
-        commands=RUNS,
+        commands=ROWS_CHOSEN,
         group=PROMPTS,
         owner=Owner.COMMAND,
         variable=False,
@@ -245,7 +246,7 @@ class Options:
     random: bool = option(
         Switch(),
         "With --limit: a sample instead of the first rows.",
-        commands=RUNS,
+        commands=ROWS_CHOSEN,
         group=PROMPTS,
         owner=Owner.COMMAND,
         default=False,

@@ -68,3 +68,12 @@ def test_a_budget_that_cannot_be_is_a_warning(home: Path) -> None:
     assert done.exit_code == 0
     assert "requires a thinking.budget_tokens of at least 1,024 (and line 2)" in done.out
     assert "requires max_tokens above thinking.budget_tokens (and line 2)" in done.out
+
+
+def test_limit_shows_what_a_trial_would_send(home: Path) -> None:
+    write(home, *({"prompt": f"Name a city in country {n}."} for n in range(40)))
+    found = claude_batch("check", "p.jsonl", "--limit", "3", "--random", "--show", "9", "--json")
+    report = found.json()
+    assert (report["requests"], report["limited"]["requests"], len(report["shown"])) == (40, 3, 3)
+    assert 0 < report["limited"]["input_tokens"] * 10 < report["input_tokens"] * 2
+    assert "--limit: 5 of 40 requests" in claude_batch("check", "p.jsonl", "--limit", "5").out

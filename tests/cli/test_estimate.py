@@ -348,3 +348,36 @@ def test_what_is_wrong_is_named(arguments: tuple[str, ...], said: str) -> None:
     assert refused.exit_code == 2
     assert said in refused.err
     assert "Traceback" not in refused.err
+
+
+def test_limit_asks_about_some_rows_and_says_what_the_whole_file_will_take() -> None:
+    whole, part = estimated(), estimated("--limit", "10")
+    assert (part["requests"], [*by_model(part)]) == (10, [HAIKU])
+    assert part["whole"]["requests"] == 40
+    assert part["whole"]["live_usd"] == whole["cost"]["live"]["usd"]
+    assert part["whole"]["seconds"] == next(o["seconds"] for o in whole["live"] if o["current"])
+    assert part["cost"]["live"]["usd"] < whole["cost"]["live"]["usd"] / 3
+    assert f"claude-batch run {FILE} --limit 10" in part["recommendation"]
+    assert whole["whole"] is None
+
+
+def test_a_random_sample_is_the_one_that_run_takes(home: Path) -> None:
+    models = by_model(estimated("--limit", "20", "--random"))
+    claude_batch("run", FILE, "--sandbox", "--no-stdout", "--limit", "20", "--random")
+    lines = (home / "prompts.sandbox.results.jsonl").read_text().splitlines()
+    answers = [json.loads(line)["result"]["message"]["model"] for line in lines]
+    assert {m: each["requests"] for m, each in models.items()} == {
+        m: answers.count(m) for m in (HAIKU, OPUS)
+    }
+
+
+def test_the_page_names_both_the_rows_asked_about_and_the_file() -> None:
+    page = claude_batch("estimate", FILE, "--limit", "10").out
+    assert "10 of 40 requests" in page
+    assert "The whole file, 40 requests: " in page
+
+
+@pytest.mark.parametrize("command", ["estimate", "check", "run"])
+def test_a_sample_of_no_size_is_refused(command: str) -> None:
+    done = claude_batch(command, FILE, "--random")
+    assert (done.exit_code, "add --limit N" in done.err) == (2, True)

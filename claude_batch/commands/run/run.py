@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from claude_batch.commands.api import Api
-from claude_batch.commands.check import check_shown, defaults_of
+from claude_batch.commands.check import check_shown, defaults_of, refuse_random_alone
 from claude_batch.commands.find_run import journal_of, last_unfinished
 from claude_batch.commands.money import (
     catalog_for,
@@ -80,8 +80,7 @@ def resume(results: Path | None, given: Mapping[str, Any]) -> int:
 def run_request(prompts: str, given: Mapping[str, Any]) -> RunRequest:
     """Return what `run` asks for. Raises UsageError, CheckpointError."""
     typed = typed_options(given, os.environ)
-    if typed.random and typed.limit is None:
-        raise UsageError("--random draws a sample: how large?", hint="add --limit N")
+    refuse_random_alone(typed)
     if typed.out is None and prompts == STDIN:
         raise UsageError(
             "prompts come from stdin: where should the results go?",

@@ -118,7 +118,8 @@ class RoutedLines:
 class Estimate:
     """What `estimate` reports; with --json these very fields.
 
-    `counted_lines` were counted exactly. `compared` are the costs if all lines went to one model,
+    With --limit it is about those rows, and `whole` about the whole file. `counted_lines` were
+    counted exactly. `compared` are the costs if all lines went to one model,
     `notes` what to know before believing the figures, `recommendation` what to do.
     """
 
@@ -138,6 +139,22 @@ class Estimate:
     prices_as_of: str
     notes: tuple[str, ...]
     recommendation: str
+    whole: WholeFile | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeFile:
+    """What a whole file will take, of which --limit leaves rows; costs in USD, None if not known.
+
+    `seconds` are those of a live run at today's limits.
+    """
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    live_usd: float | None
+    batch_usd: float | None
+    seconds: float | None
 
 
 def plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,23 +55,28 @@ class Expectation:
 class Question:
     """What `estimate` wants to know of a file.
 
-    `compare` are models to price all of it with; `sample` chooses lines to be counted.
+    `compare` are models to price all of it with; `sample` chooses lines to be counted. `only`
+    these lines are asked about; None: all.
     """
 
     defaults: Defaults
     expectation: Expectation
     compare: tuple[str, ...] = ()
     sample: LineSample | None = None
+    only: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What the file holds: as it is, at `most`, and if all of it went to one model.
 
-    At most: if every answer used all of its max_tokens.
+    At most: if every answer used all of its max_tokens. `whole` is the whole file, where only some
+    lines were asked about. `routed` counts lines by the rule they follow (None: by none) and model.
     """
 
     workload: Workload
+    whole: Workload
+    routed: Mapping[tuple[str | None, str], int]
     most: Workload
     compared: Mapping[str, Workload]
     prefixes: tuple[SharedPrefix, ...]
@@ -88,6 +94,8 @@ def read_workload(
         reading.take(line, shape, may_mark=may_mark)
     return Found(
         workload=reading.fold.workload(),
+        whole=reading.whole.workload(),
+        routed=dict(reading.routed.most_common()),
         most=reading.most.workload(),
         compared={model: fold.workload() for model, fold in reading.folds.items()},
         prefixes=(
@@ -123,6 +131,8 @@ class _Reading:
         self._catalog = question.defaults.catalog
         basis = question.expectation.basis
         self.fold = self._new_fold(basis)
+        self.whole = self.fold if question.only is None else self._new_fold(basis)
+        self.routed: Counter[tuple[str | None, str]] = Counter()
         self.most = self._new_fold(OutputBasis.BOUND)
         self.folds = {model: self._new_fold(basis) for model in question.compare}
         self.prefixes = PrefixCount(catalog=self._catalog)
@@ -136,6 +146,11 @@ class _Reading:
         expected = question.expectation.of(params["max_tokens"])
         tokens = input_tokens(shape, self._catalog)
         terms = terms_of(params, may_mark=may_mark, catalog=self._catalog)
+        if question.only is not None:
+            self.whole.add(params["model"], tokens, expected, terms)
+            if line not in question.only:
+                return
+        self.routed[shape.rule, params["model"]] += 1
         self.fold.add(params["model"], tokens, expected, terms)
         self.most.add(params["model"], tokens, params["max_tokens"], terms)
         self.prefixes.add(params)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from claude_batch.core.model.units import dollars, duration
 from claude_batch.core.planning.costs import Costs, ModelCost, caching_pays
-from claude_batch.core.planning.plan import AtMost, Estimate, LiveOption, RoutedLines
+from claude_batch.core.planning.plan import AtMost, Estimate, LiveOption, RoutedLines, WholeFile
 from claude_batch.core.planning.workload import OutputBasis
 from claude_batch.ui.figures import count, short
 from claude_batch.ui.messages import printable
@@ -23,7 +23,9 @@ def estimate_table(found: Estimate) -> RenderableType:
 
 
 def _parts(found: Estimate) -> Iterator[RenderableType]:
-    yield Text.assemble((printable(found.prompts), "bold"), f"  {count(found.requests)} requests")
+    of = "" if found.whole is None else f" of {count(found.whole.requests)}"
+    what = f"  {count(found.requests)}{of} requests"
+    yield Text.assemble((printable(found.prompts), "bold"), what)
     yield Text(f"input: {_input(found.models, found.counted_lines)}")
     yield Text(f"output: {short(found.output_tokens)} tokens, {_output(found.output_basis)}")
     yield Text(f"at most {_most(found.at_most)}, if answers use all of their max_tokens", "dim")
@@ -42,7 +44,17 @@ def _parts(found: Estimate) -> Iterator[RenderableType]:
     for note in found.notes:
         yield Text.assemble(("note: ", "yellow"), printable(note))
     yield Text()
+    if found.whole is not None:
+        yield Text(_whole(found.whole))
     yield Text(printable(found.recommendation), style="bold")
+
+
+def _whole(file: WholeFile) -> str:
+    """Return what the file will take without --limit."""
+    took = "" if file.seconds is None else f", {duration(file.seconds)}"
+    text = f"The whole file, {count(file.requests)} requests: "
+    text += f"{dollars(file.live_usd)} live{took}" if file.live_usd is not None else "price unknown"
+    return text + ("" if file.batch_usd is None else f"; {dollars(file.batch_usd)} as batch")
 
 
 def _output(basis: OutputBasis) -> str:
