@@ -35,7 +35,7 @@ from tests.support.fake_batches import (
     ScriptedLive,
 )
 from tests.support.fake_cache import responses_in
-from tests.support.fakes import a_reply, a_request, steady_draw
+from tests.support.fakes import MemoryLog, a_reply, a_request, steady_draw
 from tests.support.virtual_time import run_virtually
 
 End = BatchOutcome | None
@@ -59,6 +59,7 @@ class World:
     dedupe: bool = False
     params: Callable[[Request], bytes] = lambda request: request.body
     journal: MemoryJournal = field(default_factory=MemoryJournal)
+    log: MemoryLog = field(default_factory=MemoryLog)
     store: DyingStore = field(default_factory=DyingStore)
     events: list[BatchEvent] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -86,6 +87,7 @@ class World:
             bodies=MemoryBodies(),
             downloads=MemoryParts(),
             journal=self.journal,
+            log=self.log,
             results=self.store,
             canary=self._canary(clock),
             clock=clock,

@@ -140,6 +140,7 @@ class BatchStage:
             bodies=bodies,
             downloads=PartFiles(results, clean=client.scrub.json),
             journal=BatchJournalFile(results, context.journal),
+            log=context.journal,
             results=context.results,
             canary=self._canary(context, transport) if self.options.canary else None,
             clock=context.clock,

@@ -241,7 +241,7 @@ class LiveStage:
     async def _run(self, journal: JournalFile, source: FileSource | None) -> Stop | None:
         self._interruption = Interruption()
         clock = LoopClock(wall=time.time())
-        self._progress.started_at = clock.now()
+        self._progress.start(clock.now())
         if self.to_stdout:
             self._stdout = self._open_stdout()
         durable = self._stdout.durable if self._stdout else _ignore_durable

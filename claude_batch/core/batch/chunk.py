@@ -118,6 +118,7 @@ class Chunk:
     batch: BatchView | None = None
     created_at: float | None = None
     expires_at: float | None = None
+    ended_at: float | None = None
     cancel_requested: bool = False
     cancel_wanted: bool = False
     is_gone: bool = False
@@ -173,7 +174,7 @@ class Chunk:
             state=ChunkState.CANCELING if canceling else self.state,
             created_at=self.created_at,
             expires_at=self.expires_at,
-            ended_at=self.batch.ended_at if self.batch else None,
+            ended_at=self.batch.ended_at if self.batch else self.ended_at,
         )
 
     def act(self) -> Act | None:

@@ -64,11 +64,16 @@ class BatchLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchCollected:
-    """All results of the batch are on disk but for the lines `retry`, which are submitted again."""
+    """All results of the batch are on disk but for the lines `retry`, which are submitted again.
+
+    It ended at `ended_at`, and was collected `at` (wall time); None: not known.
+    """
 
     chunk: int
     id: str
     retry: str = ""
+    ended_at: float | None = None
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +150,7 @@ class BatchHistory:
                 self.chunks.pop(record.chunk, None)
             case BatchCollected():
                 if chunk := self.chunks.get(record.chunk):
-                    chunk.state = ChunkState.COLLECTED
+                    chunk.state, chunk.ended_at = ChunkState.COLLECTED, record.ended_at
                     count_attempts(self.attempts, chunk.lines, LineRanges.parse(record.retry))
             case BatchCancelRequested():
                 self._note_cancel(record)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from claude_batch.core.model.requests import FailureKind, Result, ResultType, Usage
+from claude_batch.core.model.minutes import Minute
+from claude_batch.core.model.requests import FailureKind, LimitKind, Result, ResultType, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """An attempt failed. `at` is wall time; `retry_in_s` is None when it is not retried."""
+    """An attempt failed. `at` is wall time; `retry_in_s` is None when it is not retried.
+
+    `limit` is the one that a 429 names.
+    """
 
     at: float
     custom_id: str
@@ -17,6 +21,7 @@ class Failed:
     kind: FailureKind
     what: str
     retry_in_s: float | None
+    limit: LimitKind | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +64,13 @@ class Waited:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Minute:
-    """Figures of one minute: attempts ended, results by success, failures by kind."""
+class Switched:
+    """An endpoint is used from now on, or no more (an EndpointState); `why`, if that is known."""
 
     at: float
-    attempts: int
-    succeeded: int
-    failed: int
-    failures: dict[str, int]
-    input_tokens: int
-    output_tokens: int
+    endpoint: str
+    state: str
+    why: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,4 +122,4 @@ class Launched:
     line: int
 
 
-Event = Failed | Recorded | Waited | Minute | Spent | Launched
+Event = Failed | Recorded | Waited | Switched | Minute | Spent | Launched

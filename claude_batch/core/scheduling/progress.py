@@ -6,10 +6,13 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from claude_batch.core.model.events import NO_EXPENSE, Expense, Failed, Minute, Recorded, Spent
-from claude_batch.core.model.requests import UNFINISHED, FailureKind, LimitKind, ResultType, Usage
+from claude_batch.core.model.attempts import AttemptRecord
+from claude_batch.core.model.events import NO_EXPENSE, Expense, Failed, Recorded, Spent
+from claude_batch.core.model.minutes import Minute, length_s
+from claude_batch.core.model.requests import UNFINISHED, LimitKind, ResultType, Usage
 from claude_batch.core.model.snapshot import FailureView, LaneView, Phase, Snapshot
 from claude_batch.core.scheduling.decisions import SchedulerStatus
+from claude_batch.core.scheduling.minutes import LIMITED_KINDS, MinuteCounter
 
 RATE_WINDOW_S = 60
 """Rates are means over this many seconds."""
@@ -114,16 +117,24 @@ class Progress:
     cut_off: int = 0
     failures: deque[FailureView] = field(default_factory=lambda: deque(maxlen=LATEST_FAILURES))
     _seconds: deque[_Second] = field(default_factory=deque)
-    _minute: Counter[str] = field(default_factory=Counter)
+    _minute: MinuteCounter = field(default_factory=MinuteCounter)
     _minute_start: Tally = field(default_factory=Tally)
+    _minute_began_at: float = field(init=False)
+    _cached_before: int = 0
+    _sampled_at: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._minute_start = self.tally.copy()
+        self._minute_began_at = self._sampled_at = self.started_at
 
-    def record_attempt(self) -> None:
-        """Count an attempt that has ended."""
+    def start(self, now: float) -> None:
+        """Begin the clock of the run and of its first minute."""
+        self.started_at = self._minute_began_at = self._sampled_at = now
+
+    def record_attempt(self, record: AttemptRecord, lane: str = "") -> None:
+        """Count an attempt that has ended; one in a batch, or a canary, has no lane."""
         self.attempts += 1
-        self._minute["attempts"] += 1
+        self._minute.add_attempt(record, lane)
 
     def apply(self, event: Failed | Recorded | Spent) -> None:
         """Add one event to the figures."""
@@ -133,9 +144,8 @@ class Progress:
             case Spent(expense=expense):
                 self.tally.add_expense(expense)
             case Failed():
-                self._minute[event.kind] += 1
-                if event.kind in {FailureKind.RATE_LIMITED, FailureKind.RAMP_LIMITED}:
-                    self.rate_limited += 1
+                self._minute.add_failure(event)
+                self.rate_limited += event.kind in LIMITED_KINDS
                 self.failures.append(
                     FailureView(
                         at=event.at,
@@ -183,19 +193,42 @@ class Progress:
         left = total - self.tally.done
         return max(left * 60.0 / rates.requests, _limited_s(left, rates, lanes))
 
-    def close_minute(self, wall: float) -> Minute:
+    def sample(self, lanes: Sequence[LaneView], *, now: float, wall: float) -> Minute | None:
+        """Note what limits each lane; return the figures of a minute that is over."""
+        self._minute.sample(lanes, now - self._sampled_at)
+        self._sampled_at = now
+        began_at = self._minute_began_at
+        if now < began_at + length_s(began_at - self.started_at):
+            return None
+        return self.close_minute(now=now, wall=wall)
+
+    def close_minute(self, *, now: float, wall: float) -> Minute:
         """Return the figures since the last call, for the journal."""
         counted, before, after = self._minute, self._minute_start, self.tally.copy()
-        self._minute, self._minute_start = Counter(), after
+        seconds, cached = now - self._minute_began_at, self.cached - self._cached_before
+        self._minute, self._minute_start = MinuteCounter(), after
+        self._minute_began_at, self._cached_before = now, self.cached
         succeeded = after.ended[ResultType.SUCCEEDED] - before.ended[ResultType.SUCCEEDED]
+        cost_usd = None
+        if after.cost_usd is not None:
+            cost_usd = round(after.cost_usd - (before.cost_usd or 0.0), 9)
         return Minute(
             at=wall,
-            attempts=counted.pop("attempts", 0),
+            seconds=round(seconds, 3),
+            attempts=counted.attempts,
+            retried=counted.retried,
             succeeded=succeeded,
             failed=after.done - before.done - succeeded,
-            failures=dict(counted),
+            cached=cached,
             input_tokens=after.input_tokens - before.input_tokens,
             output_tokens=after.output_tokens - before.output_tokens,
+            cost_usd=cost_usd,
+            failures=dict(counted.failures),
+            limited=dict(counted.limited),
+            examples=dict(counted.examples),
+            latency=dict(counted.latency),
+            traffic=counted.traffic(),
+            lanes=counted.lanes(),
         )
 
 

@@ -18,7 +18,15 @@ from claude_batch.core.batch.rules import fatal_stop
 from claude_batch.core.catalog.model_card import BATCH_PRICE
 from claude_batch.core.model.attempts import Attempted, AttemptRecord
 from claude_batch.core.model.events import Failed
-from claude_batch.core.model.requests import Failure, FailureKind, Reply, Request, Result, Usage
+from claude_batch.core.model.requests import (
+    NO_USAGE,
+    Failure,
+    FailureKind,
+    Reply,
+    Request,
+    Result,
+    Usage,
+)
 from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.core.scheduling.retry import (
     COUNTED,
@@ -209,15 +217,20 @@ class CanaryRunner:
 
     def _count(self, tried: CanaryResult) -> None:
         """Count the attempts of a canary, and those that got a 429, as live mode does."""
-        progress = self.parts.progress
-        for _ in range(tried.attempts):
-            progress.record_attempt()
+        progress, request, outcome = self.parts.progress, tried.request, tried.outcome
+        usage = outcome.usage
+        cost_usd = self.parts.price(request.model, usage) if usage.is_reported else None
+        made = Attempted(self.parts.api.name, tried.attempts, tried.latency_s, cost_usd)
+        last = AttemptRecord.of(request, outcome, at=self.parts.clock.wall(), attempt=made)
+        failed = last._replace(kind=FailureKind.SERVER_ERROR, usage=NO_USAGE, cost_usd=None)
+        for left in reversed(range(tried.attempts)):
+            progress.record_attempt(failed if left else last)
         for _ in range(tried.rate_limited):
             progress.apply(
                 Failed(
                     at=self.parts.clock.wall(),
-                    custom_id=tried.request.custom_id,
-                    line=tried.request.line,
+                    custom_id=request.custom_id,
+                    line=request.line,
                     kind=FailureKind.RATE_LIMITED,
                     what="429 before its batch",
                     retry_in_s=0.0,

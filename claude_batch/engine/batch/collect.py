@@ -93,7 +93,13 @@ class Collector:
         lost = await self._write_off(collection, is_gone=act.is_gone)
         retry = LineRanges.of(collection.resubmit)
         await self.parts.journal.record(
-            BatchCollected(chunk=act.chunk, id=act.batch.id, retry=retry.text)
+            BatchCollected(
+                chunk=act.chunk,
+                id=act.batch.id,
+                retry=retry.text,
+                ended_at=act.batch.ended_at,
+                at=self.parts.clock.wall(),
+            )
         )
         self.machine.collected(act.chunk, retry, self.parts.clock.now())
         del self._open[act.chunk]
@@ -249,9 +255,10 @@ class Collector:
         self, collection: _Collection, owner: PendingResult, line: BatchLine, *, final: bool
     ) -> None:
         """Count an attempt, and a failure if it is one, as live mode does."""
-        self.parts.progress.record_attempt()
+        record = self._attempt_record(collection, owner, line)
+        self.parts.progress.record_attempt(record)
         if self.parts.observe is not None:
-            self.parts.observe(self._attempt_record(collection, owner, line))
+            self.parts.observe(record)
         if line.type is ResultType.SUCCEEDED:
             return
         self.parts.progress.apply(

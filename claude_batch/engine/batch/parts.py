@@ -24,6 +24,7 @@ from claude_batch.ports import (
     Publish,
     ResponseCache,
     ResultStore,
+    RunLog,
 )
 
 
@@ -31,12 +32,12 @@ from claude_batch.ports import (
 class BatchParts:
     """Everything a batch run is made of.
 
-    `run` begins our ids in batches; `history` is what the journal says; without a `canary` none is
-    sent; `report` gets what the user should know, `observe` what became of every request in a batch
-    (None: nobody watches). `price` returns what a reply cost (its usage says whether it came from a
-    batch), `expected_price` what a request may cost at most, for `max_cost_usd`; `params` what a
-    request is in a batch. With a `cache`, passes may include lines that had a result when the run
-    began: those that are `is_done`.
+    `run` begins our ids in batches; `history` is what the journal says; `log` gets the figures of
+    each minute; without a `canary` none is sent; `report` gets what the user should know, `observe`
+    what became of every request in a batch (None: nobody watches). `price` returns what a reply
+    cost (its usage says whether it came from a batch), `expected_price` what a request may cost at
+    most, for `max_cost_usd`; `params` what a request is in a batch. With a `cache`, passes may
+    include lines that had a result when the run began: those that are `is_done`.
     """
 
     run: str
@@ -47,6 +48,7 @@ class BatchParts:
     bodies: Bodies
     downloads: Downloads
     journal: BatchJournal
+    log: RunLog
     results: ResultStore
     canary: Canary | None
     clock: Clock

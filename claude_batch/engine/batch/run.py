@@ -27,6 +27,7 @@ from claude_batch.core.batch.events import BatchOutcome, ChunkLost, Undecided, W
 from claude_batch.core.batch.history import BY_DEADLINE, BatchCancelRequested, BatchLost
 from claude_batch.core.batch.machine import BatchMachine, Over, Wait
 from claude_batch.core.model.batches import LeftForLive
+from claude_batch.core.model.minutes import Minute
 from claude_batch.core.model.requests import Failure
 from claude_batch.core.model.snapshot import Phase
 from claude_batch.core.scheduling.decisions import Stop, StopKind
@@ -89,6 +90,8 @@ class BatchRun:
         finally:
             await self._collector.close()
             self._publish()
+        now, wall = self.parts.clock.now(), self.parts.clock.wall()
+        await self._note(self.parts.progress.close_minute(now=now, wall=wall))
         return outcome
 
     async def _work(self, group: asyncio.TaskGroup) -> BatchOutcome | None:
@@ -185,10 +188,17 @@ class BatchRun:
         self._machine.end(Stop(kind=StopKind.INTERRUPTED, message="interrupted"))
 
     async def _tick(self) -> None:
-        """Publish a snapshot every second."""
+        """Publish a snapshot every second; journal each minute in which something ended."""
         while True:
             self._publish()
+            now, wall = self.parts.clock.now(), self.parts.clock.wall()
+            await self._note(self.parts.progress.sample((), now=now, wall=wall))
             await asyncio.sleep(FRAME_S)
+
+    async def _note(self, minute: Minute | None) -> None:
+        """Journal a minute in which something has ended."""
+        if minute is not None and not minute.is_empty:
+            await self.parts.log.note([minute])
 
     def _publish(self) -> None:
         """Show the chunks and the figures.

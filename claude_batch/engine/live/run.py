@@ -8,23 +8,41 @@ the disk.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from claude_batch.core.model.attempts import Attempted, AttemptRecord
-from claude_batch.core.model.events import Event, Expense, Failed, Launched, Recorded, Spent, Waited
+from claude_batch.core.model.events import (
+    Event,
+    Expense,
+    Failed,
+    Launched,
+    Recorded,
+    Spent,
+    Switched,
+    Waited,
+)
 from claude_batch.core.model.requests import Failure, Reply, Result, Usage
-from claude_batch.core.model.snapshot import Phase, WaitKind, WaitReason
+from claude_batch.core.model.snapshot import (
+    EndpointState,
+    EndpointView,
+    LaneView,
+    Phase,
+    WaitKind,
+    WaitReason,
+)
 from claude_batch.core.scheduling.decisions import (
     Finished,
     Idle,
     RequestOutcome,
+    SchedulerStatus,
     Send,
     Sleep,
     Stop,
     StopKind,
 )
-from claude_batch.core.scheduling.lane import Attempt, Lane
+from claude_batch.core.scheduling.lane import Attempt
 from claude_batch.core.scheduling.progress import Progress, RunFacts, make_snapshot
 from claude_batch.core.scheduling.scheduler import Scheduler
 from claude_batch.engine.answers import Answers
@@ -41,11 +59,15 @@ from claude_batch.ports import (
     Transport,
 )
 
-JOURNAL_EVERY_S = 60.0
-"""How often the journal gets the figures of the last minute, in seconds."""
-
 JOURNALED_WAIT_S = 1.0
 """Waits of a lane that are longer than this, in seconds, go into the journal."""
+
+NOTED_EVERY_S = 5.0
+"""The journal gets no more than one wait of a lane, and one change of an endpoint, in as many
+seconds: in a storm both can change with every reply."""
+
+_SAME_S = 0.1
+"""Waits that end within as many seconds of each other are the same one."""
 
 COMMIT_EVERY_S = 0.02
 """Results that arrive within this time, in seconds, share one fsync: a crash can lose as much."""
@@ -82,10 +104,8 @@ class History:
     clock: Clock
     _events: list[Event] = field(default_factory=list)
     _pauses: dict[str, float] = field(default_factory=dict)
-    _minute_ends: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._minute_ends = self.clock.now() + JOURNAL_EVERY_S
+    _states: dict[str, EndpointState] = field(default_factory=dict)
+    _noted_at: dict[str, float] = field(default_factory=dict)
 
     def record_failure(self, attempt: Attempt, failure: Failure, retry_at: float | None) -> None:
         """Report a failed attempt, and when it is retried."""
@@ -98,6 +118,7 @@ class History:
                 kind=failure.kind,
                 what=f"{failure.error_type}: {failure.message}",
                 retry_in_s=None if retry_at is None else max(0.0, retry_at - now),
+                limit=failure.limit,
             )
         )
 
@@ -110,28 +131,50 @@ class History:
         self.progress.apply(event)
         self._events.append(event)
 
-    async def update(self, lanes: Iterable[Lane]) -> None:
-        """Journal lanes that have begun to wait, and the last minute when it is over."""
-        for lane in lanes:
-            self._add_wait(lane)
-        if self.clock.now() >= self._minute_ends:
-            self._minute_ends += JOURNAL_EVERY_S
-            self._events.append(self.progress.close_minute(self.clock.wall()))
+    async def update(self, status: SchedulerStatus) -> None:
+        """Journal lanes that wait, endpoints that drop out, and a minute that is over."""
+        now, wall = self.clock.now(), self.clock.wall()
+        for lane in status.lanes:
+            self._add_wait(lane, now, wall)
+        for endpoint in status.endpoints:
+            self._add_switch(endpoint, now, wall)
+        minute = self.progress.sample(status.lanes, now=now, wall=wall)
+        if minute is not None:
+            self._events.append(minute)
         await self.flush()
 
     async def close(self) -> None:
         """Journal the rest."""
-        self._events.append(self.progress.close_minute(self.clock.wall()))
+        now, wall = self.clock.now(), self.clock.wall()
+        self._events.append(self.progress.close_minute(now=now, wall=wall))
         await self.flush()
 
-    def _add_wait(self, lane: Lane) -> None:
-        left_s = lane.paused_until - self.clock.now()
-        if left_s < JOURNALED_WAIT_S or self._pauses.get(lane.name) == lane.paused_until:
+    def _add_wait(self, lane: LaneView, now: float, wall: float) -> None:
+        left_s = lane.waiting_s
+        if left_s is None or left_s < JOURNALED_WAIT_S:
             return
-        self._pauses[lane.name] = lane.paused_until
-        wall = self.clock.wall()
+        known_until = self._pauses.get(lane.name, -math.inf)
+        if now + left_s <= known_until + _SAME_S or not self._is_due(f"lane {lane.name}", now):
+            return
+        self._pauses[lane.name] = now + left_s
         why = lane.waiting_for or ""
         self._events.append(Waited(at=wall, lane=lane.name, why=why, until=wall + left_s))
+
+    def _add_switch(self, endpoint: EndpointView, now: float, wall: float) -> None:
+        name, state = endpoint.name, endpoint.state
+        before = self._states.get(name, state)
+        if state is before:
+            self._states[name] = state
+        elif self._is_due(f"endpoint {name}", now):
+            self._states[name] = state
+            self._events.append(Switched(at=wall, endpoint=name, state=state, why=endpoint.why))
+
+    def _is_due(self, what: str, now: float) -> bool:
+        """Return whether the last note of `what` is long ago, and take this one for noted."""
+        if now < self._noted_at.get(what, -math.inf) + NOTED_EVERY_S:
+            return False
+        self._noted_at[what] = now
+        return True
 
     async def flush(self) -> None:
         """Journal what has been reported so far."""
@@ -372,14 +415,14 @@ class LiveRun:
         if outcome.usage.is_reported:
             cost_usd = self.parts.price(attempt.job.request.model, outcome.usage)
         verdict = self.parts.scheduler.record_outcome(attempt, outcome, now, cost_usd=cost_usd)
-        self.parts.progress.record_attempt()
+        job, wall = attempt.job, self.parts.clock.wall()
+        made = Attempted(attempt.endpoint, job.attempts, now - attempt.charge.at, cost_usd)
+        record = AttemptRecord.of(job.request, outcome, at=wall, attempt=made)
+        self.parts.progress.record_attempt(record, attempt.lane.name)
         if isinstance(outcome, Failure):
             self._history.record_failure(attempt, outcome, verdict.retry_at)
         if self.parts.observe is not None:
-            job, took_s = attempt.job, now - attempt.charge.at
-            made = Attempted(attempt.endpoint, job.attempts, took_s, cost_usd)
-            wall = self.parts.clock.wall()
-            self.parts.observe(AttemptRecord.of(job.request, outcome, at=wall, attempt=made))
+            self.parts.observe(record)
         if verdict.expense is not None:
             self._history.record_expense(attempt, verdict.expense)
         self._save(verdict.ended)
@@ -393,11 +436,11 @@ class LiveRun:
     async def _show_progress(self) -> None:
         """Publish a snapshot a few times a second; journal waits and minutes."""
         while True:
-            self._publish()
-            await self._history.update(self.parts.scheduler.lanes)
+            await self._history.update(self._publish())
             await asyncio.sleep(FRAME_S)
 
-    def _publish(self) -> None:
+    def _publish(self) -> SchedulerStatus:
+        """Show the state of the run now; return that of its lanes and endpoints."""
         parts = self.parts
         now, wall = parts.clock.now(), parts.clock.wall()
         status = parts.scheduler.status(now)
@@ -409,6 +452,7 @@ class LiveRun:
         if self._grace_ends is not None:
             snapshot = replace(snapshot, grace_s=max(0.0, self._grace_ends - now))
         parts.publish(snapshot)
+        return status
 
     async def _watch_interruption(self) -> None:
         """Launch nothing more once the user asks to stop."""

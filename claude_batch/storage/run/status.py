@@ -120,7 +120,9 @@ def _pace(results: Path, journal: Journal, tally: Tally) -> RunPace | None:
             case _:
                 pass
     if minutes:
-        per_minute = float(_sum(minutes[-1:], "succeeded", "failed"))
+        seconds = minutes[-1].get("seconds")  # older journals have whole minutes only
+        length_s = seconds if isinstance(seconds, int | float) and seconds >= 1 else 60.0
+        per_minute = _sum(minutes[-1:], "succeeded", "failed") * 60.0 / length_s
     else:
         new = max(0, tally.done - journal.opened.done)
         per_minute = new * 60.0 / max(1.0, time.time() - began_at)

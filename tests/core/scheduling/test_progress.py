@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import pytest
 
+from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.events import Failed, Recorded
-from claude_batch.core.model.requests import FailureKind, LimitKind, ResultType, Usage
+from claude_batch.core.model.requests import NO_USAGE, FailureKind, LimitKind, ResultType, Usage
 from claude_batch.core.model.snapshot import Gauge, LaneView
 from claude_batch.core.scheduling.progress import Progress, Tally
+
+AN_ATTEMPT = AttemptRecord(
+    at=0.0,
+    custom_id="a",
+    line=1,
+    endpoint="main",
+    model="m",
+    attempt=1,
+    status=200,
+    kind=None,
+    error_type=None,
+    limit=None,
+    latency_s=1.0,
+    usage=NO_USAGE,
+    cost_usd=0.5,
+)
 
 
 def recorded(at: float, kind: ResultType = ResultType.SUCCEEDED) -> Recorded:
@@ -56,13 +73,13 @@ def test_a_minute_holds_what_came_in_since_the_last() -> None:
     tally = Tally()
     tally.add(ResultType.SUCCEEDED, Usage(input_tokens=99), None)
     progress = Progress(started_at=0, tally=tally)
-    progress.record_attempt()
+    progress.record_attempt(AN_ATTEMPT)
     progress.apply(recorded(1))
     progress.apply(failed(FailureKind.RATE_LIMITED))
-    minute = progress.close_minute(wall=60)
+    minute = progress.close_minute(now=60, wall=60)
     assert (minute.attempts, minute.succeeded, minute.input_tokens) == (1, 1, 12)
     assert minute.failures == {"rate_limited": 1}
-    assert progress.close_minute(wall=120).succeeded == 0
+    assert progress.close_minute(now=120, wall=120).succeeded == 0
 
 
 def test_429s_are_counted_apart() -> None:

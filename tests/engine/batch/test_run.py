@@ -14,6 +14,7 @@ from claude_batch.core.batch.events import (
     WaitingForBatches,
 )
 from claude_batch.core.model.batches import ChunkState, Detached, LeftForLive
+from claude_batch.core.model.minutes import Minute
 from claude_batch.core.model.requests import (
     SAMPLING_API_VERSION,
     Failure,
@@ -312,3 +313,20 @@ def test_every_request_of_a_batch_is_observed_with_its_batch() -> None:
     assert sorted(each.line for each in world.records) == [1, 2, 3]
     assert {each.batch_id for each in world.records} == {each.id for each in world.server.batches}
     assert {each.cost_usd for each in world.records} == {1.0}
+
+
+def test_what_batches_bring_is_in_the_minutes_of_the_journal() -> None:
+    world = World(some(250), max_requests=100)
+    world.run()
+    minutes = [event for event in world.log.events if isinstance(event, Minute)]
+    assert sum(minute.succeeded for minute in minutes) == 250
+    (traffic,) = {(t.lane, t.model): t for minute in minutes for t in minute.traffic}.values()
+    assert traffic.lane == ""
+    assert not any(minute.is_empty for minute in minutes)
+
+
+def test_the_journal_knows_when_a_batch_ended_and_was_collected() -> None:
+    world = World(some(5))
+    world.run()
+    (chunk,) = world.journal.history().chunks.values()
+    assert chunk.view.ended_at is not None

@@ -109,6 +109,7 @@ class Run:
                 bodies=bodies,
                 downloads=PartFiles(self.results, clean=bytes),
                 journal=BatchJournalFile(self.results, journal),
+                log=journal,
                 results=results,
                 canary=LiveCanary(
                     transport=messages,

@@ -17,7 +17,16 @@ from claude_batch.config.options import Options
 from claude_batch.config.reading import read_settings
 from claude_batch.config.settings import RunSettings
 from claude_batch.core.batch.history import BatchCreated, BatchIntent, ModeChosen
-from claude_batch.core.model.events import Waited
+from claude_batch.core.model.events import Launched, Waited
+from claude_batch.core.model.minutes import (
+    FailureExample,
+    LaneFigures,
+    LimitFigures,
+    Minute,
+    Traffic,
+)
+from claude_batch.core.model.requests import FailureKind, LimitKind
+from claude_batch.engine.live.run import MOST_MARKED
 from claude_batch.errors import CheckpointError, CheckpointWriteError
 from claude_batch.storage.run.batch_journal import history_of, read_batches
 from claude_batch.storage.run.journal import (
@@ -261,3 +270,55 @@ def test_counts_beyond_64_bits_and_half_characters_are_noted(results: Path) -> N
     journal.close()
     assert [record["at"] for record in read_records(results) if "at" in record] == ["?"]
     assert read_journal(results) is not None
+
+
+def a_full_minute() -> Minute:
+    """Return a minute of a pool with three lanes at 10,000 requests per minute."""
+    limits = tuple(
+        LimitFigures(kind=kind.value, per_minute=10_000_000.0, least=1_234_567.1, source="api")
+        for kind in LimitKind
+    )
+    traffic = tuple(
+        Traffic(
+            lane=f"organization-{n}: Haiku 5.5",
+            endpoint=f"endpoint-{n}",
+            model="claude-haiku-5-5",
+            attempts=3_333,
+            succeeded=3_333,
+            input_tokens=12_345_678,
+            cache_read_tokens=12_345_678,
+            cache_write_tokens=12_345_678,
+            output_tokens=1_234_567,
+            cost_usd=12.345678901,
+        )
+        for n in range(3)
+    )
+    waits = {"pace:input_tokens": 55.1, "limit:requests": 3.2, "concurrency": 1.0}
+    lanes = tuple(
+        LaneFigures(lane=each.lane, in_flight=288, limits=limits, waits=waits) for each in traffic
+    )
+    kinds = [kind.value for kind in FailureKind]
+    return Minute(
+        at=1_796_000_000.123456,
+        seconds=60.012,
+        attempts=10_000,
+        succeeded=9_990,
+        failures=dict.fromkeys(kinds, 3),
+        limited={kind.value: 123 for kind in LimitKind},
+        examples={kind: FailureExample(custom_id="line-123456", what="x" * 200) for kind in kinds},
+        latency=dict.fromkeys(range(-10, 50), 166),
+        traffic=traffic,
+        lanes=lanes,
+    )
+
+
+def test_a_day_at_ten_thousand_a_minute_stays_below_50_mb(results: Path) -> None:
+    """The worst: every kind of failure each minute, --max-cost, a pause every five seconds."""
+    journal = begin(results)
+    before = journal_path(results).stat().st_size
+    waited = Waited(at=1.7e9 + 0.123, lane="organization-1: Haiku 5.5", why="w" * 30, until=1.7e9)
+    marks = [Launched(line=10_000_000 + n) for n in range(10_000 // (MOST_MARKED + 1))]
+    asyncio.run(journal.note([a_full_minute(), *marks, *[waited] * 36]))
+    journal.close()
+    per_minute = journal_path(results).stat().st_size - before
+    assert per_minute * 24 * 60 < 50_000_000
