@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from claude_batch.commands.terminal import confirmed
 from claude_batch.config.options import Options
+from claude_batch.core.batch.reserve import BatchPrice
 from claude_batch.core.catalog.catalog import BUNDLED, Catalog
 from claude_batch.core.catalog.pricing import expected_cost_usd
 from claude_batch.core.model.requests import Request
@@ -99,6 +101,19 @@ def most_usd(
     All of its max_tokens are used, and what it marks is written to the cache. What has no price
     fits no bound.
     """
+    return _at_most(request, input_tokens, request.max_tokens, batch=batch, catalog=catalog)
+
+
+def batch_price(request: Request, input_tokens: float, *, catalog: Catalog) -> BatchPrice:
+    """Return what a request costs in a batch, as `most_usd` does, for an answer of any length."""
+    price = partial(_at_most, request, input_tokens, batch=True, catalog=catalog)
+    prompt = price(0)
+    return BatchPrice(prompt, 0.0 if prompt == math.inf else price(1) - prompt)
+
+
+def _at_most(
+    request: Request, input_tokens: float, output_tokens: int, *, batch: bool, catalog: Catalog
+) -> float:
     terms = request.terms
     if terms.marked_tokens and request.input_tokens:
         share = terms.marked_tokens / request.input_tokens
@@ -106,7 +121,7 @@ def most_usd(
     price = expected_cost_usd(
         request.model,
         input_tokens,
-        request.max_tokens,
+        output_tokens,
         terms=terms,
         batch=batch,
         catalog=catalog,

@@ -20,6 +20,7 @@ from claude_batch.core.batch.events import (
     CannotAffordBatch,
     CannotAffordCanaries,
     ChunkLost,
+    ChunkReserved,
     CreatePostponed,
     CreateUnanswered,
     EvenSmallBatchesTooLarge,
@@ -95,6 +96,12 @@ def event_texts(event: BatchEvent, *, endpoint: str) -> Iterator[str]:
             yield f"chunk {chunk}: {_LOSSES[reason]}; submitting its requests again"
         case CreatePostponed(chunk, failure):
             yield f"chunk {chunk} has to wait: {failure.message}"
+        case ChunkReserved(chunk, usd, tokens, excess_usd):
+            yield (
+                f"chunk {chunk} reserves {dollars(usd)} of --max-cost, for answers of up to "
+                f"{tokens:,.0f} tokens, as 99 of 100 so far; if all use their max_tokens, it costs "
+                f"{dollars(excess_usd)} more"
+            )
         case BatchTooLarge(size):
             yield f"a batch of {size:,} bytes is too large here; trying smaller ones"
         case AnsweredFromCache(lines):
@@ -145,7 +152,7 @@ def stop_text(stop: BatchStop, *, endpoint: str) -> str:
             return (
                 f"the next batch ({stop.requests:,} requests) may cost up to {dollars(stop.usd)}, "
                 f"and {dollars(stop.spent_usd)} of {dollars(stop.max_cost_usd)} are spent; "
-                "continue with a higher --max-cost or a smaller --batch-size"
+                "continue with a higher --max-cost"
             )
         case CannotAffordCanaries(requests, usd):
             return (

@@ -11,9 +11,11 @@ import orjson
 
 from claude_batch.core.batch.events import BatchEvent, BatchOutcome, ResultsCollected
 from claude_batch.core.batch.machine import BatchSettings
+from claude_batch.core.batch.reserve import AnswerLengths, BatchPrice
 from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.requests import Request, ResultType, Usage
 from claude_batch.core.model.snapshot import Snapshot
+from claude_batch.core.scheduling.guards import InputBound
 from claude_batch.core.scheduling.progress import Progress, RunFacts
 from claude_batch.engine.batch.canary import LiveCanary
 from claude_batch.engine.batch.parts import BatchParts
@@ -58,6 +60,9 @@ class World:
     cache: DyingCache | None = None
     dedupe: bool = False
     params: Callable[[Request], bytes] = lambda request: request.body
+    batch_price_of: Callable[[Request, float], BatchPrice] = lambda _request, _tokens: BatchPrice(
+        0.9, 0.01
+    )
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     log: MemoryLog = field(default_factory=MemoryLog)
     store: DyingStore = field(default_factory=DyingStore)
@@ -105,7 +110,10 @@ class World:
             observe=self.records.append,
             report=self.events.append,
             price=price,
-            expected_price=lambda _request: 1.5,
+            most_usd=lambda _request, _tokens: 3.8,
+            batch_price_of=self.batch_price_of,
+            inputs=InputBound(),
+            lengths=AnswerLengths(),
             max_requests=self.max_requests,
             params=self.params,
             cache=self._responses(),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
+from claude_batch.core.batch.reserve import AnswerLengths, BatchPrice, Budget
 from claude_batch.core.model.account import NO_LIMITS
 from claude_batch.core.model.events import Event
 from claude_batch.core.model.requests import (
@@ -47,9 +48,13 @@ def a_reply(*, input_tokens: int = 20, output_tokens: int = 10) -> Reply:
     )
 
 
-def free(_request: Request) -> float:
+def free(_request: Request, _tokens: float = 0.0) -> BatchPrice:
     """Return the price of a request where none matters."""
-    return 0.0
+    return BatchPrice(0.0, 0.0)
+
+
+UNBOUNDED = Budget(price=free, can_afford=lambda _usd: True, lengths=AnswerLengths())
+"""A budget that allows everything."""
 
 
 def a_failure(

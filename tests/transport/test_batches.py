@@ -30,7 +30,7 @@ from claude_batch.transport.batches import BatchesTransport, batch_view
 from claude_batch.transport.clients import EndpointSettings
 from claude_batch.transport.opening import open_client
 from tests.support.fake_batches import data_of
-from tests.support.fakes import free
+from tests.support.fakes import UNBOUNDED
 from tests.support.virtual_time import run_virtually
 from tests.transport.wire import KEY, NEVER_S, Chunks, Wire, a_request, an_error, unreachable
 
@@ -136,7 +136,7 @@ def test_a_cloud_that_signs_requests_gets_the_body_whole(monkeypatch: pytest.Mon
 
 
 def test_what_is_packed_is_what_the_sdk_would_send() -> None:
-    packer = Packer("r", next_chunk=1, expected_price=free)
+    packer = Packer("r", next_chunk=1, budget=UNBOUNDED)
     data = b"".join(data_of(packer.add(a_request(line=line))) for line in (1, 2)) + TAIL
     wire = Wire(answers=[a_batch()])
     over(wire, lambda api: api.create(Body(data), api_version=API_VERSION))

@@ -21,7 +21,7 @@ from claude_batch.storage.prompts.reading import read_requests
 from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.run.journal import read_records
 from tests.support.fake_batches import data_of
-from tests.support.fakes import free
+from tests.support.fakes import UNBOUNDED
 from tests.support.killing import lines_of, write_prompts
 from tests.support.program import Program, Served, served, wait_for
 from tests.whole.test_recipes import PROMPTS, ROOT, recipes
@@ -270,7 +270,7 @@ def told_by_recipes(folder: Path, mode: str) -> dict[str, list[bytes]]:
 
 
 def test_the_sdks_own_types_accept_every_request() -> None:
-    packer = Packer("run1", next_chunk=1, expected_price=free)
+    packer = Packer("run1", next_chunk=1, budget=UNBOUNDED)
     items = [
         data_of(packer.add(request)).partition(b'{"custom_id"')[2]
         for request in read_requests(ROOT / "samples/prompts.jsonl", Defaults(catalog=BUNDLED))

@@ -6,7 +6,9 @@ import json
 import random
 import re
 import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +40,7 @@ MOST_USD = 1.2 * (1024 * OUTPUT_USD + 200 * INPUT_USD)
 NOTHING = 1e-9
 """Rounding of sums."""
 
-KILLS = 3
+KILLS, BATCH_KILLS = 3, 2
 _STOPPED, _STOPPED_BEFORE = 6, 2
 
 
@@ -94,3 +96,98 @@ def test_a_bound_below_one_request_is_refused_before_anything_is_sent(tmp_path: 
     assert (refused.returncode, sent) == (_STOPPED_BEFORE, 0), refused.stderr.decode()
     assert b"line 1 alone can cost 0.00052 USD" in refused.stderr
     assert again.returncode == 0, again.stderr.decode()
+
+
+BATCHES = UNEVEN + "[batches]\nspread = 0.0\nduration_s = 0.3\n"
+SOON = {"CLAUDE_BATCH_LIST_LAG": "1s", "CLAUDE_BATCH_FIRST_POLL": "0.1s"}
+STATED = re.compile(rb"max_tokens, it costs (\S+) USD more")
+
+
+def test_batches_stay_within_a_bound_that_does_not_cover_the_longest_answers(
+    tmp_path: Path,
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 400)
+    with served(tmp_path, BATCHES) as sandbox:
+        program = Program(folder=tmp_path, variables={**sandbox.variables, **SOON})
+        command = ("run", "p.jsonl", "--mode", "batch", "--max-cost", "0.06", "--no-stdout")
+        ended = program.run(*command)
+        batches = sandbox.stats()["batches"]
+    status = json.loads(program.run("status", "p.results.jsonl", "--json").stdout)
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert batches > 1  # 400 times the highest price of a request would be 0.10
+    assert b"of --max-cost, for answers of up to" in ended.stderr
+    assert status["cost_usd"] <= 0.06
+
+
+def charged_for_batches_usd(sandbox: Served) -> float:
+    """Return what the sandbox has charged for batches that have ended, collected or not."""
+    usd, after = 0.0, ""
+    while True:
+        page = parsed(sandbox, f"/v1/messages/batches?limit=100{after}")
+        for batch in page["data"]:
+            results = result_lines(sandbox, batch["id"]) if batch["results_url"] else []
+            replies = [each["result"] for each in results if each["result"]["type"] == "succeeded"]
+            for usage in (reply["message"]["usage"] for reply in replies):
+                tokens = usage["input_tokens"] * INPUT_USD + usage["output_tokens"] * OUTPUT_USD
+                usd += tokens / 2
+        if not page["has_more"]:
+            return usd
+        after = f"&after_id={page['last_id']}"
+
+
+def parsed(sandbox: Served, path: str) -> Any:
+    return json.loads(read(sandbox, path))
+
+
+def result_lines(sandbox: Served, batch: str) -> list[Any]:
+    lines = read(sandbox, f"/v1/messages/batches/{batch}/results").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def read(sandbox: Served, path: str) -> bytes:
+    headers = {"x-api-key": "sandbox-key", "anthropic-version": "2023-06-01"}
+    request = urllib.request.Request(f"{sandbox.url}{path}", headers=headers)  # noqa: S310  # loopback
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # loopback
+        content: bytes = answer.read()
+    return content
+
+
+def kill_soon(program: Program, chance: random.Random, *command: str) -> bytes:
+    """Start a run, kill it within two seconds, and return what it has printed."""
+    process, journal = program.start(*command), program.folder / "p.results.journal"
+    wait_for(lambda: journal.exists() or process.poll() is not None)
+    time.sleep(chance.random() * 2)
+    process.kill()
+    return process.communicate()[1]
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        pytest.param("0.004", marks=pytest.mark.long),
+        pytest.param("0.01", marks=pytest.mark.long),
+        "0.02",
+        pytest.param("0.03", marks=pytest.mark.long),
+        pytest.param("0.06", marks=pytest.mark.long),
+    ],
+)
+def test_killed_batch_runs_exceed_a_bound_by_no_more_than_they_have_stated(
+    tmp_path: Path, bound: str
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 600)
+    chance, most = random.Random(bound), float(bound)
+    with served(tmp_path, BATCHES) as sandbox:
+        program = Program(folder=tmp_path, variables={**sandbox.variables, **SOON})
+        command = ("run", "p.jsonl", "--mode", "batch", "--max-cost", bound, "--no-stdout")
+        said = b""
+        for _ in range(BATCH_KILLS):
+            said += kill_soon(program, chance, *command)
+        ended = program.run(*command)
+        said += ended.stderr
+        charged = charged_usd(sandbox) + charged_for_batches_usd(sandbox)
+    status = json.loads(program.run("status", "p.results.jsonl", "--json").stdout)
+    stated = sum(float(usd) for usd in STATED.findall(said))
+    assert ended.returncode in {0, _STOPPED, _STOPPED_BEFORE}, ended.stderr.decode()
+    assert charged <= most + stated
+    assert charged <= status["cost_usd"] + BATCH_KILLS * MOST_USD  # canaries that were lost
+    assert ended.returncode == 0 or status["cost_usd"] > most - (1 + BATCH_KILLS) * MOST_USD

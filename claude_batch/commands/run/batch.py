@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_batch.commands.api import Api
+from claude_batch.commands.money import batch_price, most_usd
 from claude_batch.commands.run.live import RunContext
 from claude_batch.commands.run.mode import ExecutionPlan, refuse_detached_live
 from claude_batch.commands.run.requests import prefix_plan, requests_left
@@ -20,13 +21,14 @@ from claude_batch.config.options import Options
 from claude_batch.core.batch.events import BatchEvent, BatchOutcome
 from claude_batch.core.batch.machine import BatchSettings
 from claude_batch.core.batch.packing import MAX_REQUESTS
+from claude_batch.core.batch.reserve import AnswerLengths
 from claude_batch.core.caching.prefix import Lifetime, PrefixPlan
 from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.catalog.data import TIERS
-from claude_batch.core.catalog.pricing import expected_cost_usd
 from claude_batch.core.model.batches import Detached, LeftForLive
 from claude_batch.core.model.requests import Request
 from claude_batch.core.scheduling.decisions import Stop, StopKind
+from claude_batch.core.scheduling.guards import InputBound
 from claude_batch.engine.batch.canary import LiveCanary
 from claude_batch.engine.batch.parts import BatchParts
 from claude_batch.engine.batch.run import BatchRun
@@ -36,6 +38,7 @@ from claude_batch.storage.caches.responses import CachedResponses
 from claude_batch.storage.daemon import in_daemon
 from claude_batch.storage.prompts.reading import FileSource, marked
 from claude_batch.storage.run.batch_journal import BatchJournalFile, note_mode, read_batches
+from claude_batch.storage.run.checkpoint import output_lengths
 from claude_batch.storage.run.opening import OpenRun, RunRequest
 from claude_batch.ui.batch_words import detached_text, event_texts, live_text, stop_text
 from claude_batch.ui.screen.screen import Screen
@@ -151,7 +154,10 @@ class BatchStage:
             observe=context.observe,
             report=self._report,
             price=context.price,
-            expected_price=self._most_usd,
+            most_usd=partial(most_usd, catalog=self.catalog),
+            batch_price_of=partial(batch_price, catalog=self.catalog),
+            inputs=InputBound(),
+            lengths=self._lengths(),
             params=lambda request: client.renamed(request.body, request.model),
             cache=cache,
             is_done=self.opened.checkpoint.done.__contains__,
@@ -228,17 +234,13 @@ class BatchStage:
             patience_s=self.options.patience_s,
         )
 
-    def _most_usd(self, request: Request) -> float:
-        """Return the price of a request that uses all its tokens; without one it fits no bound."""
-        price = expected_cost_usd(
-            request.model,
-            request.input_tokens,
-            request.max_tokens,
-            terms=request.terms,
-            batch=True,
-            catalog=self.catalog,
-        )
-        return math.inf if price is None else price
+    def _lengths(self) -> AnswerLengths:
+        """Return how long the answers of the run were so far, where a bound on the cost asks."""
+        lengths = AnswerLengths()
+        if self.options.max_cost is not None:
+            for tokens in output_lengths(self.request.results):
+                lengths.add(tokens)
+        return lengths
 
 
 def _note_endpoint(results: Path, name: str) -> None:

@@ -29,7 +29,7 @@ SAMPLE = 3
 class CanaryResult:
     """A canary and its outcome after `attempts`, of which `rate_limited` got a 429.
 
-    `started_at` is wall time.
+    `started_at` is wall time. `discarded` are failures that the API has charged, or may have.
     """
 
     request: Request
@@ -38,6 +38,7 @@ class CanaryResult:
     started_at: float
     latency_s: float
     rate_limited: int = 0
+    discarded: tuple[Failure, ...] = ()
 
 
 _Features = tuple[object, ...]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from claude_batch.core.batch.reserve import Reserve
 from claude_batch.core.model.batches import BatchStatus, BatchView, ChunkState, ChunkView
 from claude_batch.core.model.line_ranges import LineRanges
 
@@ -99,10 +101,11 @@ Act = Probe | Pack | Submit | Search | Poll | Inspect | Collect | Cancel | GiveU
 class Chunk:
     """A chunk from its packing to the last of its results.
 
-    `expected_usd` is what it may cost at most; `intent_at` is when its create was journaled. Times
-    are wall time, but for `next_at` (when it needs attention), `missing_since` (when the API first
-    did not know its batch) and `certain_at`, which are monotonic. `polls` and `failures` make
-    waits grow.
+    `reserve` is the price of its requests, `expected_usd` what is reserved for it, `excess_usd` how
+    much more it costs if all answers are as long as they may be. `intent_at` is when its create was
+    journaled. Times are wall time, but for `next_at` (when it needs attention), `missing_since`
+    (when the API first did not know its batch) and `certain_at`, which are monotonic. `polls` and
+    `failures` make waits grow.
 
     While it is unsettled, its batch was created in `window` if at all, which is certain at
     `certain_at`; `candidates` may be it: `ended` of these have ended; `excluded` ones are not it.
@@ -112,7 +115,9 @@ class Chunk:
     api_version: str
     lines: LineRanges
     state: ChunkState = ChunkState.PACKED
+    reserve: Reserve = field(default_factory=Reserve)
     expected_usd: float = 0.0
+    excess_usd: float = 0.0
     intent_at: float = 0.0
     batch_id: str | None = None
     batch: BatchView | None = None
@@ -132,6 +137,13 @@ class Chunk:
     candidates: list[str] = field(default_factory=list)
     ended: dict[str, BatchView] = field(default_factory=dict)
     excluded: set[str] = field(default_factory=set)
+
+    def expect(self, most_tokens: float) -> float:
+        """Reserve for answers of up to `most_tokens`; return how much (USD)."""
+        self.expected_usd = self.reserve.usd(most_tokens)
+        most_usd = self.reserve.usd()
+        self.excess_usd = most_usd - self.expected_usd if most_usd < math.inf else 0.0
+        return self.expected_usd
 
     @property
     def count(self) -> int:

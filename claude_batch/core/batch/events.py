@@ -143,6 +143,19 @@ class CreatePostponed:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkReserved:
+    """A chunk reserves `usd` of the limit on cost, for answers of up to `tokens`.
+
+    With longer answers it could cost up to `excess_usd` more.
+    """
+
+    chunk: int
+    usd: float
+    tokens: float
+    excess_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class BatchTooLarge:
     """The endpoint refused a batch of `size` bytes: smaller ones are tried."""
 
@@ -178,6 +191,7 @@ BatchEvent = (
     | BatchFound
     | ChunkLost
     | CreatePostponed
+    | ChunkReserved
     | BatchTooLarge
     | AnsweredFromCache
     | ResultsCollected

@@ -44,6 +44,7 @@ from claude_batch.core.batch.events import (
     Undecided,
 )
 from claude_batch.core.batch.history import BatchHistory, count_attempts
+from claude_batch.core.batch.reserve import AnswerLengths
 from claude_batch.core.batch.rules import (
     RESULTS_KEPT_S,
     Refusal,
@@ -77,6 +78,12 @@ FIRST_SEARCH_S, MAX_SEARCH_S = 1.0, 60.0
 
 FIRST_HOLD_S, MAX_HOLD_S = 30.0, 600.0
 """Waits after a create for which the API has no room."""
+
+_FREE_SHARE = 0.1
+"""A chunk is packed when at least this share of what batches in flight reserve is free.
+
+With less it would have a few requests; what these batches leave over makes a larger one.
+"""
 
 LONGEST_CREATE_S = 3600.0
 """A create that began longer ago than this has ended, whether it made a batch or not."""
@@ -136,13 +143,17 @@ Decision = Act | Wait | Over
 
 
 class BatchMachine:
-    """A run's requests on their way through batches; `tally` has what the run has cost so far."""
+    """A run's requests on their way through batches.
+
+    `tally` has what the run has cost so far, `lengths` how long answers were.
+    """
 
     def __init__(
         self,
         settings: BatchSettings,
         history: BatchHistory,
         tally: Tally,
+        lengths: AnswerLengths,
         *,
         now: float,
         wall: float,
@@ -150,6 +161,7 @@ class BatchMachine:
         """Begin with what the journal says; its open chunks are the machine's from here on."""
         self._settings = settings
         self._tally = tally
+        self._lengths = lengths
         self._chunks = {chunk.number: chunk for chunk in history.open_chunks}
         for chunk in self._chunks.values():
             chunk.next_at = now
@@ -195,12 +207,20 @@ class BatchMachine:
     def can_afford(self, usd: float) -> bool:
         """Return whether the limit on cost allows this much beside all that is in flight."""
         most_usd = self._settings.max_cost_usd
-        reserved_usd = sum(chunk.expected_usd for chunk in self._chunks.values())
-        return most_usd is None or self._spent_usd + reserved_usd + usd <= most_usd
+        return most_usd is None or self._spent_usd + self._reserved_usd + usd <= most_usd
+
+    @property
+    def _reserved_usd(self) -> float:
+        return sum(chunk.expected_usd for chunk in self._chunks.values())
+
+    @property
+    def _is_short_of_money(self) -> bool:
+        """Whether so little is free of the limit on cost that it is better to wait."""
+        return self._reserved_usd > 0 and not self.can_afford(self._reserved_usd * _FREE_SHARE)
 
     @property
     def _spent_usd(self) -> float:
-        return self._tally.cost_usd or 0.0
+        return self._tally.most_spent_usd
 
     # what to do
 
@@ -225,12 +245,27 @@ class BatchMachine:
             return None
         if self._packed:
             chunk = next(iter(self._packed.values()))
-            fits = self._has_room(chunk) and self.can_afford(chunk.expected_usd)
-            return Submit(chunk) if self._hold_until <= now and fits else None
+            fits = self._has_room(chunk) and self._can_afford_chunk(chunk)
+            if fits or not self._is_worth_splitting(chunk):
+                return Submit(chunk) if self._hold_until <= now and fits else None
+            del self._packed[chunk.number]
+            self._resubmit.update(chunk.lines)
+            return self._submit_or_pack(now)
         if self._pass is None and self._resubmit:
             self._pass = Pack(frozenset(self._resubmit))
             self._resubmit.clear()
-        return self._pass
+        return None if self._is_short_of_money else self._pass
+
+    def _is_worth_splitting(self, chunk: Chunk) -> bool:
+        """Whether a part of a chunk is all that the limit on cost will ever allow."""
+        return chunk.count > 1 and not self._reserved_usd and self._has_room(chunk)
+
+    def is_packed(self, number: int) -> bool:
+        """Return whether a chunk waits for being submitted."""
+        return number in self._packed
+
+    def _can_afford_chunk(self, chunk: Chunk) -> bool:
+        return self.can_afford(chunk.expect(self._lengths.usual))
 
     @property
     def _creates_are_blocked(self) -> bool:
@@ -271,10 +306,11 @@ class BatchMachine:
         self.end(Stop(kind=StopKind.PATIENCE, message=self._last_failure, retry_in_s=until - now))
 
     def _detached(self) -> Over:
-        affordable = any(self.can_afford(chunk.expected_usd) for chunk in self._packed.values())
+        affordable = any(map(self._can_afford_chunk, self._packed.values()))
         if not self._moving and not affordable:
             return self._over()
-        return Over(Detached(running=self._moving, is_all=not (self._packed or self._forbidden)))
+        left = self._packed or self._pass or self._resubmit or self._forbidden
+        return Over(Detached(running=self._moving, is_all=not left))
 
     def _over(self) -> Over:
         stuck = (chunk for chunk in self._chunks.values() if chunk.is_stuck)

@@ -8,10 +8,10 @@ versions go into different chunks. The same lines in the same chunk always give 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from claude_batch.core.batch.chunk import Chunk
+from claude_batch.core.batch.reserve import BatchPrice, Budget
 from claude_batch.core.model.line_ranges import LineRanges
 from claude_batch.core.model.requests import Attached, Request
 
@@ -84,20 +84,23 @@ class _OpenBody:
 
 
 class Packer:
-    """Decides into which chunk the next request goes; one chunk is open per API version."""
+    """Decides into which chunk the next request goes; one chunk is open per API version.
+
+    A chunk takes no more requests than the `budget` allows, but at least one.
+    """
 
     def __init__(
         self,
         run: str,
         *,
         next_chunk: int,
-        expected_price: Callable[[Request], float],
+        budget: Budget,
         max_requests: int = MAX_REQUESTS,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._run = run
         self._next_chunk = next_chunk
-        self._expected_price = expected_price
+        self._budget = budget
         self._max_requests = min(max_requests, MAX_REQUESTS)
         self._max_bytes = max_bytes
         self._open: dict[str, _OpenBody] = {}
@@ -110,18 +113,20 @@ class Packer:
         body = self._open.get(request.api_version)
         full: Chunk | None = None
         item = b"" if body is None else body.item(request, attached)
-        if body is None or not self._fits(body, item):
+        price = self._budget.price(request)
+        if body is None or not self._fits(body, len(item), price, request.max_tokens):
             full = None if body is None else body.close()
             body = self._begin(request.api_version)
             item = body.item(request, attached)
         body.lines.append(request.line)
         body.size += len(item)
-        body.chunk.expected_usd += self._expected_price(request)
+        body.chunk.reserve.add(price, request.max_tokens)
         return Piece(chunk=body.chunk.number, data=item, full=full)
 
-    def _fits(self, body: _OpenBody, item: bytes | Attached) -> bool:
-        size = body.size + len(item)
-        return len(body.lines) < self._max_requests and size <= self._max_bytes
+    def _fits(self, body: _OpenBody, size: int, price: BatchPrice, max_tokens: int) -> bool:
+        if len(body.lines) >= self._max_requests or body.size + size > self._max_bytes:
+            return False
+        return self._budget.has_room(body.chunk.reserve, price, max_tokens)
 
     def _begin(self, api_version: str) -> _OpenBody:
         number = self._next_chunk

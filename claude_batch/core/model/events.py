@@ -122,4 +122,12 @@ class Launched:
     line: int
 
 
-Event = Failed | Recorded | Waited | Switched | Minute | Spent | Launched
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canaries:
+    """Requests sent live before their batch: in flight from now on, or, without any, ended."""
+
+    requests: int = 0
+    at_most_usd: float = 0.0
+
+
+Event = Failed | Recorded | Waited | Switched | Minute | Spent | Launched | Canaries

@@ -118,11 +118,11 @@ class InputBound:
         factor = UNPROVED_FACTOR if self._replies < PROVING_REPLIES else MARGIN * self._highest
         return max(factor, self._highest) * request.input_tokens + OVERHEAD_TOKENS
 
-    def learn(self, request: Request, usage: Usage) -> None:
+    def learn(self, estimated_tokens: float, usage: Usage) -> None:
         """Compare an estimate with what the API has counted."""
         self._replies += 1
         real = usage.prompt_tokens - OVERHEAD_TOKENS
-        self._highest = max(self._highest, real / max(1, request.input_tokens))
+        self._highest = max(self._highest, real / max(1, estimated_tokens))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,7 +159,7 @@ class Spending:
         if isinstance(outcome, Reply):
             self.spent_usd += cost_usd or 0.0
             if outcome.usage.is_reported:
-                self._inputs.learn(attempt.job.request, outcome.usage)
+                self._inputs.learn(attempt.job.request.input_tokens, outcome.usage)
         if expense is not None:
             self.spent_usd += (expense.cost_usd or 0.0) + expense.at_most_usd
 

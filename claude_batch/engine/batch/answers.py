@@ -144,6 +144,8 @@ class PendingResult:
     schema: bytes | None
     key: bytes | None
     is_done: bool
+    input_tokens: float
+    """The estimate."""
 
 
 @dataclass(slots=True)
@@ -216,7 +218,14 @@ def _pending(
     """Keep what a result needs of its request; equal model names are kept once."""
     model = models.setdefault(request.model, request.model)
     return PendingResult(
-        request.line, request.custom_id, model, request.meta, request.schema, key, is_done
+        request.line,
+        request.custom_id,
+        model,
+        request.meta,
+        request.schema,
+        key,
+        is_done,
+        request.input_tokens,
     )
 
 

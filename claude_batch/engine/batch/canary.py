@@ -15,9 +15,8 @@ from claude_batch.core.batch.events import CanaryRefused, CannotAffordCanaries, 
 from claude_batch.core.batch.history import BatchShapesProved
 from claude_batch.core.batch.machine import BatchMachine
 from claude_batch.core.batch.rules import fatal_stop
-from claude_batch.core.catalog.model_card import BATCH_PRICE
 from claude_batch.core.model.attempts import Attempted, AttemptRecord
-from claude_batch.core.model.events import Failed
+from claude_batch.core.model.events import Canaries, Expense, Failed, Spent
 from claude_batch.core.model.requests import (
     NO_USAGE,
     Failure,
@@ -34,6 +33,7 @@ from claude_batch.core.scheduling.retry import (
     OUTAGES,
     attempt_timeout_s,
     backoff_s,
+    may_be_billed,
 )
 from claude_batch.engine.batch.answers import BatchAnswers
 from claude_batch.engine.batch.parts import BatchParts
@@ -78,6 +78,7 @@ class LiveCanary:
         async with room:
             began, started_at = self.clock.now(), self.clock.wall()
             attempts = counted = limited = 0
+            discarded: list[Failure] = []
             outcome: Reply | Failure | None = await self._refused_by_count(request)
             sent_at = began
             while outcome is None:
@@ -86,6 +87,8 @@ class LiveCanary:
                 attempts += 1
                 self._report(request, answer, attempts, self.clock.now() - sent_at)
                 if isinstance(answer, Failure):
+                    if answer.usage.is_reported or may_be_billed(answer):
+                        discarded.append(answer)
                     counted += answer.kind in COUNTED
                     limited += answer.kind in LIMITED
                     wait_s = self._wait_s(answer, attempts)
@@ -100,6 +103,7 @@ class LiveCanary:
                 started_at=started_at,
                 latency_s=self.clock.now() - sent_at,
                 rate_limited=limited,
+                discarded=tuple(discarded),
             )
 
     def _report(
@@ -178,6 +182,8 @@ class CanaryRunner:
                 return []
             accepted = [shape for shape, each in tried.items() if _is_accepted(each)]
             await self._accept({shape: [*refused[shape], tried[shape]] for shape in accepted})
+            if self.parts.bounds_cost:
+                await self.parts.log.note([Canaries()])
             for shape in accepted:
                 spare += held.pop(shape)
             for shape in held:
@@ -206,14 +212,20 @@ class CanaryRunner:
         parts = self.parts
         if parts.canary is None:
             return None
-        most_usd = sum(map(parts.expected_price, lines.values())) / BATCH_PRICE
+        most_usd = sum(map(self._most_usd, lines.values()))
         if not self.machine.can_afford(most_usd):
             self.machine.end(CannotAffordCanaries(len(lines), most_usd))
             return None
+        if parts.bounds_cost:
+            await parts.log.note([Canaries(requests=len(lines), at_most_usd=most_usd)])
         tried = await parts.canary.try_lines([*lines.values()])
         for each in tried:
             self._count(each)
+            await self._count_expenses(each)
         return dict(zip(lines, tried, strict=True))
+
+    def _most_usd(self, request: Request) -> float:
+        return self.parts.most_usd(request, self.parts.inputs.tokens(request))
 
     def _count(self, tried: CanaryResult) -> None:
         """Count the attempts of a canary, and those that got a 429, as live mode does."""
@@ -225,6 +237,8 @@ class CanaryRunner:
         failed = last._replace(kind=FailureKind.SERVER_ERROR, usage=NO_USAGE, cost_usd=None)
         for left in reversed(range(tried.attempts)):
             progress.record_attempt(failed if left else last)
+        if isinstance(outcome, Reply) and usage.is_reported:
+            self.parts.inputs.learn(request.input_tokens, usage)
         for _ in range(tried.rate_limited):
             progress.apply(
                 Failed(
@@ -236,6 +250,29 @@ class CanaryRunner:
                     retry_in_s=0.0,
                 )
             )
+
+    async def _count_expenses(self, tried: CanaryResult) -> None:
+        """Count what attempts of a canary cost that no result shows; the journal keeps it."""
+        parts, request = self.parts, tried.request
+        for failure in tried.discarded:
+            usage = failure.usage
+            cost = parts.price(request.model, usage) if usage.is_reported else None
+            expense = Expense(
+                discarded=int(usage.is_reported),
+                input_tokens=usage.prompt_tokens,
+                output_tokens=usage.output_tokens,
+                cost_usd=cost,
+                unreported=int(cost is None),
+                at_most_usd=self._most_usd(request) if cost is None else 0.0,
+            )
+            event = Spent(
+                at=parts.clock.wall(),
+                custom_id=request.custom_id,
+                line=request.line,
+                expense=expense,
+            )
+            parts.progress.apply(event)
+            await parts.log.note([event])
 
     async def _accept(self, shapes: Mapping[str, list[CanaryResult]]) -> None:
         """Commit the results of shapes that are accepted; what was refused before is errored."""

@@ -234,6 +234,8 @@ class Collector:
     def _result(self, collection: _Collection, owner: PendingResult, line: BatchLine) -> Result:
         batch = collection.act.batch
         succeeded = line.type is ResultType.SUCCEEDED
+        if succeeded and line.usage.is_reported:
+            self.parts.inputs.learn(owner.input_tokens, line.usage)
         return Result.of(
             owner,
             line,

@@ -65,6 +65,7 @@ class BatchRun:
             parts.settings,
             parts.history,
             parts.progress.tally,
+            parts.lengths,
             now=parts.clock.now(),
             wall=parts.clock.wall(),
         )

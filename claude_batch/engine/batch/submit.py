@@ -18,6 +18,7 @@ from claude_batch.core.batch.chunk import Chunk, Inspect, Pack, Search
 from claude_batch.core.batch.events import (
     BatchFound,
     BatchTooLarge,
+    ChunkReserved,
     CreatePostponed,
     CreateUnanswered,
     EvenSmallBatchesTooLarge,
@@ -25,6 +26,7 @@ from claude_batch.core.batch.events import (
 from claude_batch.core.batch.history import BatchCreated, BatchIntent, BatchRefused
 from claude_batch.core.batch.machine import BatchMachine
 from claude_batch.core.batch.packing import Packer, parse_wire_id
+from claude_batch.core.batch.reserve import Budget
 from claude_batch.core.batch.rules import Refusal
 from claude_batch.core.model.batches import AnswerLost, BatchPage, BatchView, StoredBody
 from claude_batch.core.model.requests import Failure, FailureKind, Request
@@ -55,7 +57,11 @@ class Submission:
         self._packer = Packer(
             parts.run,
             next_chunk=parts.history.last_chunk + 1,
-            expected_price=parts.expected_price,
+            budget=Budget(
+                price=lambda each: parts.batch_price_of(each, parts.inputs.tokens(each)),
+                can_afford=self.machine.can_afford,
+                lengths=parts.lengths,
+            ),
             max_requests=parts.max_requests,
         )
 
@@ -63,6 +69,8 @@ class Submission:
 
     async def pack(self, act: Pack) -> None:
         """Read until a chunk is full or the pass is over; then try the canaries it needs."""
+        for number in [each for each in self._stored if not self.machine.is_packed(each)]:
+            await self._forget(number)  # it is split
         source = self._source or self._open(act)
         self._source = source
         full: list[Chunk] = []
@@ -117,19 +125,22 @@ class Submission:
         parts = self.parts
         await parts.journal.record(self._intent(chunk))
         self.machine.submitting(chunk, parts.clock.now())
+        if chunk.excess_usd and parts.bounds_cost:
+            tokens = parts.lengths.usual
+            parts.report(ChunkReserved(chunk.number, chunk.expected_usd, tokens, chunk.excess_usd))
         body = parts.bodies.body(chunk.number)
         answer = await parts.api.create(body, api_version=chunk.api_version)
         match answer:
             case BatchView():
                 await parts.journal.record(_created(chunk.number, answer))
                 self.machine.submitted(chunk, answer, parts.clock.now())
-                await self._forget(chunk)
+                await self._forget(chunk.number)
             case Failure():
                 await self._refused(chunk, answer)
             case AnswerLost(failure=failure):
                 self.machine.submitted(chunk, answer, parts.clock.now())
                 parts.report(CreateUnanswered(chunk.number, failure))
-                await self._forget(chunk)
+                await self._forget(chunk.number)
 
     def _intent(self, chunk: Chunk) -> BatchIntent:
         stored = self._stored[chunk.number]
@@ -151,7 +162,7 @@ class Submission:
             self.parts.report(CreatePostponed(chunk.number, failure))
             return
         size = self._stored[chunk.number].size
-        await self._forget(chunk)
+        await self._forget(chunk.number)
         if verdict is not Refusal.TOO_LARGE:
             return
         if not self._packer.shrink(size):
@@ -180,9 +191,9 @@ class Submission:
         results = [canary_result(self.parts, each) for each in tried]
         await self.answers.commit_canaries(tried, results)
 
-    async def _forget(self, chunk: Chunk) -> None:
-        self._stored.pop(chunk.number, None)
-        await self.parts.bodies.discard(chunk.number)
+    async def _forget(self, number: int) -> None:
+        self._stored.pop(number, None)
+        await self.parts.bodies.discard(number)
 
     # a create brought no answer: is there a batch?
 

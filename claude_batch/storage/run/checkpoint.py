@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -258,14 +259,15 @@ def _count(tally: Tally, entry: Entry) -> None:
         tally.cost_usd = (tally.cost_usd or 0.0) + entry.cost_usd
 
 
+def output_lengths(results: Path) -> Iterator[int]:
+    """Yield the output tokens of the first replies in a results file."""
+    entries = (entry for _, entry in read_lines(results) if entry is not None)
+    usages = (each.usage for each in entries if each.type is ResultType.SUCCEEDED)
+    replies = (usage.output_tokens for usage in usages if usage.is_reported)
+    return islice(replies, _REPLIES_READ)
+
+
 def mean_output(results: Path) -> float | None:
     """Return the mean output tokens of the first replies in a results file; None without any."""
-    tokens = replies = 0
-    for _, entry in read_lines(results):
-        if entry is None or entry.type is not ResultType.SUCCEEDED:
-            continue
-        tokens += entry.usage.output_tokens
-        replies += 1
-        if replies >= _REPLIES_READ:
-            break
-    return tokens / replies if replies else None
+    lengths = list(output_lengths(results))
+    return sum(lengths) / len(lengths) if lengths else None

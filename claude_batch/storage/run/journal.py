@@ -21,7 +21,7 @@ from claude_batch.config.declaration import Owner, parse_value
 from claude_batch.config.options import OPTIONS, Options, owned_by
 from claude_batch.config.settings import RunSettings
 from claude_batch.core.catalog.routing import routes_of_text
-from claude_batch.core.model.events import NO_EXPENSE, Event, Expense
+from claude_batch.core.model.events import NO_EXPENSE, Canaries, Event, Expense
 from claude_batch.core.model.typos import quoted
 from claude_batch.errors import CheckpointError, CheckpointWriteError, SettingsError
 from claude_batch.storage.daemon import HANGING_S, ends_within, in_daemon
@@ -207,9 +207,15 @@ def read_journal(results: Path) -> Journal | None:
 class _Money:
     """What records say about attempts without a result: known expenses, and requests in flight."""
 
-    expenses: Expense = NO_EXPENSE
+    known: Expense = NO_EXPENSE
     lost_marks: tuple[int, ...] = ()
     _mark: int = 0
+    _canaries: Expense = NO_EXPENSE
+
+    @property
+    def expenses(self) -> Expense:
+        """All of them, as far as known; canaries in flight may cost all that they can."""
+        return self.known.plus(self._canaries)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take in the next record; a process that was killed leaves no `closed`."""
@@ -221,9 +227,12 @@ class _Money:
             case "closed" if self._mark and not record.get("cut_off"):
                 self.lost_marks, self._mark = self.lost_marks[:-1], 0
             case "opened":
-                self._mark = 0
+                self._mark, self.known, self._canaries = 0, self.expenses, NO_EXPENSE
             case "spent":
-                self.expenses = self.expenses.plus(_expense(record))
+                self.known = self.known.plus(_expense(record))
+            case "canaries":
+                sent = parse_record(Canaries, record)
+                self._canaries = Expense(unreported=sent.requests, at_most_usd=sent.at_most_usd)
             case _:
                 pass
 

@@ -34,6 +34,7 @@ from claude_batch.core.batch.machine import (
     Over,
     Wait,
 )
+from claude_batch.core.batch.reserve import AnswerLengths
 from claude_batch.core.model.batches import BatchCounts, BatchPage, BatchStatus, BatchView
 from claude_batch.core.model.line_ranges import LineRanges
 from claude_batch.core.model.requests import API_VERSION, FailureKind
@@ -69,7 +70,9 @@ def a_page(*batches: BatchView) -> BatchPage:
 
 def a_machine(*records: BatchRecord, settings: BatchSettings = SETTINGS) -> BatchMachine:
     """Return a machine that knows that there are batches here."""
-    machine = BatchMachine(settings, fold_batches(records), Tally(), now=0.0, wall=WALL)
+    machine = BatchMachine(
+        settings, fold_batches(records), Tally(), AnswerLengths(), now=0.0, wall=WALL
+    )
     machine.probed(a_page(), 0.0)
     return machine
 
@@ -100,7 +103,7 @@ def after(machine: BatchMachine, now: float) -> Decision:
 
 
 def test_the_endpoint_is_asked_first_whether_it_has_batches() -> None:
-    machine = BatchMachine(SETTINGS, BatchHistory(), Tally(), now=0.0, wall=WALL)
+    machine = BatchMachine(SETTINGS, BatchHistory(), Tally(), AnswerLengths(), now=0.0, wall=WALL)
     assert machine.next(0.0) == Probe()
 
 

@@ -21,12 +21,12 @@ from claude_batch.core.batch.packing import (
 )
 from claude_batch.core.model.requests import API_VERSION, SAMPLING_API_VERSION, Request
 from tests.support.fake_batches import data_of
-from tests.support.fakes import a_request, free
+from tests.support.fakes import UNBOUNDED, a_request
 
 
 def packed(requests: list[Request], **limits: Any) -> tuple[list[Chunk], dict[int, bytes]]:
     """Return the chunks of `requests`, and their bodies."""
-    packer = Packer("abc123", next_chunk=1, expected_price=free, **limits)
+    packer = Packer("abc123", next_chunk=1, budget=UNBOUNDED, **limits)
     bodies: dict[int, list[bytes]] = defaultdict(list)
     chunks: list[Chunk] = []
     for request in requests:
@@ -85,18 +85,18 @@ def test_the_same_lines_give_the_same_bytes() -> None:
 
 
 def test_after_shrinking_chunks_are_smaller() -> None:
-    packer = Packer("r", next_chunk=1, expected_price=free, max_bytes=4_000_000)
+    packer = Packer("r", next_chunk=1, budget=UNBOUNDED, max_bytes=4_000_000)
     assert packer.shrink(3_000_000)
     requests = sized([1_000_000, 1_000_000])
     assert [packer.add(request).chunk for request in requests] == [1, 2]
 
 
 def test_shrinking_comes_to_an_end() -> None:
-    assert not Packer("r", next_chunk=1, expected_price=free).shrink(9_999)
+    assert not Packer("r", next_chunk=1, budget=UNBOUNDED).shrink(9_999)
 
 
 def test_shrinking_begins_at_what_was_refused() -> None:
-    packer = Packer("r", next_chunk=1, expected_price=free)
+    packer = Packer("r", next_chunk=1, budget=UNBOUNDED)
     packer.shrink(30_000)
     chunks = [packer.add(request).chunk for request in sized([7_000, 7_000, 7_000])]
     assert chunks == [1, 1, 2]

@@ -183,7 +183,7 @@ def test_a_prompt_may_be_longer_than_estimated_until_replies_show_by_how_much() 
     bound, request = InputBound(), replace(a_request(), input_tokens=1_000)
     assert bound.tokens(request) == 2_000 + OVERHEAD_TOKENS
     for _ in range(PROVING_REPLIES):
-        bound.learn(request, Usage(input_tokens=1_200 + OVERHEAD_TOKENS, output_tokens=1))
+        bound.learn(1_000, Usage(input_tokens=1_200 + OVERHEAD_TOKENS, output_tokens=1))
     assert round(bound.tokens(request)) == 1_320 + OVERHEAD_TOKENS
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from claude_batch.core.batch.canary import CanaryResult
 from claude_batch.core.batch.events import CanaryRefused, CannotAffordCanaries, NotForBatches
-from claude_batch.core.model.requests import Failure, FailureKind, Reply, Request, ResultType
+from claude_batch.core.model.events import Canaries, Spent
+from claude_batch.core.model.requests import Failure, FailureKind, Reply, Request, ResultType, Usage
 from claude_batch.engine.batch.canary import LiveCanary
 from claude_batch.engine.clock import LoopClock
 from claude_batch.ports import CountTokens, Transport
@@ -162,3 +163,23 @@ def test_an_outage_ends_with_patience() -> None:
     tried = outcome(ScriptedTransport(lambda _r, _n: a_failure(FailureKind.UNREACHABLE)))
     assert isinstance(tried.outcome, Failure)
     assert tried.attempts > 100
+
+
+def test_what_a_canary_discards_is_counted_in_cost_and_tokens() -> None:
+    broken = replace(a_failure(FailureKind.INVALID_RESPONSE), usage=Usage(output_tokens=7))
+    ends: list[Reply | Failure] = [broken, a_failure(FailureKind.TIMED_OUT), a_reply()]
+    answers = iter(ends)
+    world = World(some(2), live=ScriptedLive(lambda _request: next(answers)))
+    assert world.run() is None
+    last = world.snapshots[-1]
+    assert (last.output_tokens, last.unreported) == (7 + 10 + 10, 1)
+    assert last.cost_usd == 2.0 + 2.0 + 1.0
+    assert sum(isinstance(event, Spent) for event in world.log.events) == 2
+
+
+def test_canaries_in_flight_are_in_the_journal_where_there_is_a_bound_on_cost() -> None:
+    world = World(some(2), live=ScriptedLive(lambda _request: a_reply()))
+    world.settings = replace(world.settings, max_cost_usd=100.0)
+    assert world.run() is None
+    noted = [event for event in world.log.events if isinstance(event, Canaries)]
+    assert noted == [Canaries(requests=1, at_most_usd=3.8), Canaries()]

@@ -7,13 +7,17 @@ from dataclasses import replace
 
 import pytest
 
+from claude_batch.core.batch.chunk import Chunk
 from claude_batch.core.batch.events import (
     BatchRefusedForGood,
     CannotAffordBatch,
+    ChunkReserved,
     EvenSmallBatchesTooLarge,
     WaitingForBatches,
 )
+from claude_batch.core.batch.reserve import AnswerLengths, BatchPrice
 from claude_batch.core.model.batches import ChunkState, Detached, LeftForLive
+from claude_batch.core.model.line_ranges import LineRanges
 from claude_batch.core.model.minutes import Minute
 from claude_batch.core.model.requests import (
     SAMPLING_API_VERSION,
@@ -23,6 +27,7 @@ from claude_batch.core.model.requests import (
     ResultType,
 )
 from claude_batch.core.scheduling.decisions import Stop, StopKind
+from claude_batch.core.scheduling.guards import MARGIN, OVERHEAD_TOKENS, UNPROVED_FACTOR
 from tests.support.batch_world import World, every, settings, some
 from tests.support.fake_batches import (
     PretendBatches,
@@ -241,10 +246,53 @@ def test_requests_are_in_flight_until_their_results_have_come() -> None:
 
 
 def test_no_batch_is_made_that_the_bound_on_cost_might_not_cover() -> None:
-    world = World(some(250), settings=settings(max_cost_usd=260.0))
+    world = World(some(250), settings=settings(max_cost_usd=210.5))
     end = world.run()
     assert isinstance(end, CannotAffordBatch)
-    assert len(world.store.results) == 200
+    assert len(world.store.results) == 210
+
+
+def test_a_batch_takes_no_more_than_the_bound_on_cost_allows_with_the_longest_answers() -> None:
+    world = World(some(250), settings=settings(max_cost_usd=260.0), max_requests=250)
+    assert world.run() is None
+    sizes = [len(batch.wire_ids) for batch in world.server.batches]
+    assert sizes == [136, 114]  # at 1.90 each, then at the 1.00 that answers so far have cost
+    [reserved] = [each for each in world.events if isinstance(each, ChunkReserved)]
+    assert (reserved.chunk, reserved.tokens) == (2, 10)
+    assert (round(reserved.usd), round(reserved.excess_usd, 1)) == (114, 102.6)
+
+
+def test_what_answers_have_shown_frees_what_a_waiting_chunk_reserved() -> None:
+    lengths = AnswerLengths()
+    chunk = Chunk(number=1, api_version="v", lines=LineRanges())
+    chunk.reserve.add(BatchPrice(1.0, 0.1), 100)
+    assert chunk.expect(lengths.usual) == 11.0
+    for tokens in range(1, 101):
+        lengths.add(tokens % 50)
+    assert (lengths.usual, round(chunk.expect(lengths.usual), 6)) == (49, 5.9)
+    assert round(chunk.excess_usd, 6) == 5.1
+
+
+def test_prompts_may_be_longer_than_estimated_until_replies_show_by_how_much() -> None:
+    world = World(some(250), settings=settings(max_cost_usd=260.0))
+    seen: list[float] = []
+
+    def price(_request: Request, tokens: float) -> BatchPrice:
+        seen.append(tokens)
+        return BatchPrice(0.9, 0.01)
+
+    world.batch_price_of = price
+    assert world.run() is None
+    [estimate] = {request.input_tokens for request in world.requests}
+    assert seen[0] == UNPROVED_FACTOR * estimate + OVERHEAD_TOKENS
+    assert seen[-1] == pytest.approx(MARGIN * estimate + OVERHEAD_TOKENS)
+
+
+def test_a_run_that_leaves_requests_for_want_of_money_says_so_when_it_detaches() -> None:
+    world = World(some(250), settings=settings(max_cost_usd=210.0, detach=True))
+    end = world.run()
+    assert isinstance(end, Detached)
+    assert not end.is_all
 
 
 def test_a_higher_bound_on_cost_goes_on() -> None:

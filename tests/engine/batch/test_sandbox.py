@@ -18,8 +18,10 @@ import orjson
 
 from claude_batch.core.batch.events import BatchOutcome
 from claude_batch.core.batch.machine import BatchSettings
+from claude_batch.core.batch.reserve import AnswerLengths
 from claude_batch.core.catalog.catalog import BUNDLED
 from claude_batch.core.model.batches import LeftForLive
+from claude_batch.core.scheduling.guards import InputBound
 from claude_batch.core.scheduling.progress import Progress, RunFacts
 from claude_batch.engine.batch.canary import LiveCanary
 from claude_batch.engine.batch.parts import BatchParts
@@ -129,7 +131,10 @@ class Run:
                 observe=None,
                 report=lambda _event: None,
                 price=lambda _model, _usage: None,
-                expected_price=free,
+                most_usd=lambda _request, _tokens: 0.0,
+                batch_price_of=free,
+                inputs=InputBound(),
+                lengths=AnswerLengths(),
                 params=lambda request: request.body,
                 cache=None,
                 is_done=done.__contains__,

@@ -17,7 +17,7 @@ from claude_batch.config.options import Options
 from claude_batch.config.reading import read_settings
 from claude_batch.config.settings import RunSettings
 from claude_batch.core.batch.history import BatchCreated, BatchIntent, ModeChosen
-from claude_batch.core.model.events import Launched, Waited
+from claude_batch.core.model.events import Canaries, Event, Launched, Waited
 from claude_batch.core.model.minutes import (
     FailureExample,
     LaneFigures,
@@ -322,3 +322,25 @@ def test_a_day_at_ten_thousand_a_minute_stays_below_50_mb(results: Path) -> None
     journal.close()
     per_minute = journal_path(results).stat().st_size - before
     assert per_minute * 24 * 60 < 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("events", "unreported", "at_most_usd"),
+    [
+        ([Canaries(requests=2, at_most_usd=0.5)], 2, 0.5),
+        ([Canaries(requests=2, at_most_usd=0.5), Canaries()], 0, 0.0),
+    ],
+)
+def test_canaries_that_were_in_flight_when_a_process_was_killed_may_have_been_charged(
+    results: Path, events: list[Event], unreported: int, at_most_usd: float
+) -> None:
+    create_journal(results, IDENTITY, RunSettings())
+    for _ in range(2):
+        journal = JournalFile(results)
+        journal.opened(OPENED)
+        asyncio.run(journal.note(events))
+        journal.close()
+    found = read_journal(results)
+    assert found is not None
+    expenses = found.expenses
+    assert (expenses.unreported, expenses.at_most_usd) == (2 * unreported, 2 * at_most_usd)
