@@ -21,7 +21,9 @@ def batches(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option("--run", metavar="RESULTS", help="Cancel all batches of this run."),
+        typer.Option(
+            "--run", metavar="RESULTS", help="Cancel all batches of this run: its results or table."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="List at most N.")] = 20,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Cancel without asking.")] = False,

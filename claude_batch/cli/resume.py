@@ -16,7 +16,8 @@ def resume(
         Path | None,
         typer.Argument(
             metavar="RESULTS",
-            help="Default: the unfinished run in or below this folder that was active last.",
+            help="A results file, or a table; default: the unfinished run in or below this folder "
+            "that was active last.",
         ),
     ] = None,
 ) -> None:

@@ -13,7 +13,9 @@ from claude_batch.cli import options as opt
 def status(
     results: Annotated[
         Path | None,
-        typer.Argument(metavar="RESULTS", help="Default: all runs in or below this folder."),
+        typer.Argument(
+            metavar="RESULTS", help="A results file, or a table; default: all in or below here."
+        ),
     ] = None,
     as_json: opt.Json = False,
 ) -> None:

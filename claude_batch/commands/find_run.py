@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from claude_batch.commands.run.messages import shown
 from claude_batch.errors import CheckpointError
 from claude_batch.storage.run.journal import Journal, read_journal
+from claude_batch.storage.run.paths import results_beside
 from claude_batch.storage.run.status import is_unfinished, runs_below
 
 
@@ -19,9 +21,13 @@ def journal_of(results: Path) -> Journal:
 
 def no_run_at(results: Path) -> CheckpointError:
     """Return the error that a file is the results of no run."""
+    beside = results_beside(results) if results.is_file() else []
+    near = next((each for each in beside if each.is_file()), None)
     return CheckpointError(
         f"{results}: no run has left a journal there",
-        hint="name the results file of a run; claude-batch status lists them",
+        hint=f"did you mean {shown(near.absolute())}?"
+        if near
+        else "name the results file of a run, or its table; claude-batch status lists them",
     )
 
 

@@ -14,6 +14,7 @@ from claude_batch.config.options import Options
 from claude_batch.core.model.answers import ANSWER
 from claude_batch.errors import UsageError
 from claude_batch.storage.files import beside
+from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.table import TABLE_RESULTS, InputRows, TableRequest
 from claude_batch.storage.tables.writing import CSV, EXTENSIONS, is_table
 
@@ -24,7 +25,8 @@ _OTHER_KINDS = {".xls", ".xlsm", ".ods", ".feather", ".arrow", ".gz", ".zst", ".
 def checkpoint_of(path: Path) -> Path:
     """Return the results file that is meant: a table's path stands for the one beside it."""
     results = beside(path, TABLE_RESULTS)
-    return results if is_table(path) and results.exists() else path
+    there = is_table(path) and (results.exists() or journal_path(results).exists())
+    return results if there else path
 
 
 def refuse_other_kind_of_table(out: Path) -> None:
@@ -59,9 +61,9 @@ def table_request(
 
 
 def input_rows(prompts: Path, options: Options) -> InputRows:
-    """Return the rows of the prompts of a run with these options."""
+    """Return the rows of the prompts of a run with these options; none where they are gone."""
     columns_asked = options.prompt is not None or options.prompt_column is not None
-    return InputRows(path=prompts, columns_asked=columns_asked)
+    return InputRows(path=prompts if prompts.exists() else None, columns_asked=columns_asked)
 
 
 def typed_command() -> str:

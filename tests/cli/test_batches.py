@@ -163,3 +163,32 @@ def test_a_results_file_without_a_journal_is_no_run(serve: Serve) -> None:
         refused = claude_batch("batches", "cancel", "--run", "none.jsonl", "--yes")
     assert refused.exit_code == 5
     assert "none.jsonl" in refused.err
+
+
+def test_the_path_of_a_table_stands_for_its_run(serve: Serve, home: Path) -> None:
+    prompts = [{"custom_id": f"p{n}", "prompt": f"Say {n}."} for n in range(4)]
+    (home / "p.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    how = ("--mode", "batch", "--batch-size", "2", "--no-canary", "--detach", "-o", "out.csv")
+    quiet = ("--no-stdout", "--progress", "none")
+    with serve(SLOW):
+        claude_batch("run", "p.jsonl", *how, *quiet)
+        (home / "out.csv").unlink(missing_ok=True)
+        assert len(claude_batch("status", "out.csv", "--json").json()["batches"]) == 2
+        canceled = claude_batch("batches", "cancel", "--run", "out.csv", "--yes", "--json")
+        assert len(canceled.json()) == 2
+        collected = claude_batch("resume", "out.csv", *quiet)
+        again = claude_batch("resume", "out.csv", "--retry-errored", "--mode", "live", *quiet)
+    assert collected.exit_code == 3, collected.err
+    assert again.exit_code in {0, 3}, again.err
+    assert claude_batch("results", "out.csv", "-o", "again.tsv").exit_code == 0
+
+
+def test_prompts_in_the_place_of_results_are_named_with_what_was_meant(
+    serve: Serve, home: Path
+) -> None:
+    (home / "p.jsonl").write_text('"Say one."\n')
+    with serve():
+        claude_batch("run", "p.jsonl", "--no-stdout", "--progress", "none")
+        for command in (("status",), ("resume",), ("batches", "cancel", "--yes", "--run")):
+            refused = claude_batch(*command, "p.jsonl")
+            assert (refused.exit_code, "did you mean p.results.jsonl?" in refused.err) == (5, True)

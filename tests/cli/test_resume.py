@@ -172,3 +172,47 @@ def test_a_run_with_another_model_is_named(serve: Serve) -> None:
         refused = bounded()
     assert refused.exit_code == 5
     assert "was started with --model claude-haiku-5-5; this command has no --model" in refused.err
+
+
+def test_prompts_that_are_gone_are_asked_back_where_requests_are_left(
+    serve: Serve, home: Path
+) -> None:
+    with serve():
+        bounded()
+        done = len((home / RESULTS).read_text().splitlines())
+        (home / "p.jsonl").rename(home / "moved.jsonl")
+        for command in (("run", "p.jsonl"), ("resume", RESULTS)):
+            refused = claude_batch(*command, *QUIET, "--max-cost", "none")
+            assert refused.exit_code == 2
+            assert f"p.jsonl is gone: of its 40 requests {40 - done} have no re" in refused.err
+            assert "put it back, unchanged" in refused.err
+        moved = claude_batch("run", "moved.jsonl", "--out", RESULTS, *QUIET, "--max-cost", "none")
+    assert moved.exit_code == 0, moved.err
+    assert len((home / RESULTS).read_text().splitlines()) == 40
+
+
+def test_prompts_that_are_gone_are_not_missed_where_all_is_done(serve: Serve, home: Path) -> None:
+    out = ("-o", "t.csv")
+    with serve():
+        first = claude_batch("run", "p.jsonl", *QUIET, *out)
+        (home / "p.jsonl").unlink()
+        again = claude_batch("run", "p.jsonl", *QUIET, *out)
+        limited = claude_batch("run", "p.jsonl", *QUIET, *out, "--limit", "3")
+        (home / "t.csv").unlink()
+        resumed = claude_batch("resume", "t.csv", *QUIET)
+        other = claude_batch("run", "p.jsonl", *QUIET, *out, "--model", "claude-opus-5-5")
+        retry = claude_batch("resume", "t.csv", *QUIET, "--retry-errored")
+    assert [each.exit_code for each in (first, again, limited, resumed)] == [0, 0, 0, 0]
+    assert len((home / "t.csv").read_text().splitlines()) == 41
+    assert other.exit_code == 5
+    assert (retry.exit_code, "--retry-errored sends requests again" in retry.err) == (2, True)
+
+
+def test_a_copy_of_a_table_that_is_gone_is_made_again(serve: Serve, home: Path) -> None:
+    (home / "t.csv").write_text("prompt\n" + "".join(f"Say {n}.\n" for n in range(40)))
+    with serve():
+        stopped = claude_batch("run", "t.csv", *QUIET, "-o", "o.csv", "--limit", "7")
+        (home / "o.csv.results.jsonl.prompts").unlink()
+        done = claude_batch("resume", "o.csv", *QUIET)
+    assert (stopped.exit_code, done.exit_code) == (6, 0), done.err
+    assert len((home / "o.csv").read_text().splitlines()) == 41

@@ -14,6 +14,7 @@ from claude_batch.commands.account.probing import batches_of, remedy
 from claude_batch.commands.api import Api
 from claude_batch.commands.find_run import journal_of
 from claude_batch.commands.run.messages import shown
+from claude_batch.commands.table import checkpoint_of
 from claude_batch.commands.terminal import print_json, require_yes
 from claude_batch.config.settings import Settings
 from claude_batch.core.batch.history import BY_USER, BatchCancelRequested
@@ -175,7 +176,8 @@ async def _find(apis: BatchApis, batch_id: str) -> tuple[str, BatchView]:
 
 def _cancel(request: BatchesRequest) -> None:
     """Cancel batches that are under way, after a yes, and noted in the journals of their runs."""
-    ids = (request.batch_id,) if request.batch_id else _under_way(request.run or Path())
+    run = Path() if request.run is None else checkpoint_of(request.run)
+    ids = (request.batch_id,) if request.batch_id else _under_way(run)
 
     async def find_all(apis: BatchApis) -> list[tuple[str, BatchView]]:
         return [await _find(apis, batch_id) for batch_id in ids]

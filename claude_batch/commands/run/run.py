@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -46,7 +45,12 @@ from claude_batch.errors import CheckpointMismatchError, Exit, UsageError
 from claude_batch.ports import Observe
 from claude_batch.storage.files import beside, locked
 from claude_batch.storage.prompts.check import CheckReport
-from claude_batch.storage.prompts.input import STDIN, refuse_odd_name, refuse_unreadable
+from claude_batch.storage.prompts.input import (
+    STDIN,
+    is_regular,
+    refuse_odd_name,
+    refuse_unreadable,
+)
 from claude_batch.storage.prompts.parse import InvalidLine
 from claude_batch.storage.run.journal import note_settings, read_journal
 from claude_batch.storage.run.opening import OpenRun, RunRequest, open_run
@@ -95,8 +99,8 @@ def run_request(prompts: str, given: Mapping[str, Any]) -> RunRequest:
         refuse_other_kind_of_table(out)
         results = out if table is None else beside(out, TABLE_RESULTS)
     journal = None if typed.fresh else read_journal(results)
-    if not (journal and journal.identity.source_sha256 and not Path(prompts).exists()):
-        refuse_unreadable(prompts)  # what was converted may be gone: there is a copy of it
+    if journal is None or not is_regular(prompts) or Path(prompts).exists():
+        refuse_unreadable(prompts)  # those of a run may be gone: opening it looks what is left
     settings = read_settings(
         given,
         os.environ,
@@ -116,11 +120,11 @@ def _resume_request(results: Path, given: Mapping[str, Any]) -> RunRequest:
             "sandbox",
             hint="unset CLAUDE_BATCH_SANDBOX and CLAUDE_BATCH_SCENARIO to resume it",
         )
-    refuse_unreadable(
-        was.prompts_path,
-        hint=f"was it moved? claude-batch run PROMPTS --out {shlex.quote(str(results))} resumes "
-        "the run with the file where it is now, given the options that the run was started with",
-    )
+    # a copy of ours that is gone can be made again
+    is_there = Path(was.prompts_path).exists() or not Path(was.prompts).exists()
+    prompts = was.prompts_path if is_there else was.prompts
+    if Path(prompts).exists():
+        refuse_unreadable(prompts)
     settings = read_settings(
         given,
         os.environ,
@@ -128,7 +132,7 @@ def _resume_request(results: Path, given: Mapping[str, Any]) -> RunRequest:
         fixed={name: getattr(was.options, name) for name in owned_by(Owner.RESULTS)},
     )
     settings = replace(settings, routes=routes_of_text(was.routes))
-    request = _request(was.prompts_path, results, settings, None)
+    request = _request(prompts, results, settings, None)
     return replace(request, defaults=defaults_of(settings, was.prompts))  # it may be a copy
 
 

@@ -5,6 +5,7 @@ Called under the lock. Nothing is created before the prompts are known to be goo
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -16,6 +17,7 @@ from claude_batch import __version__
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import Options
 from claude_batch.config.settings import RunSettings, Settings
+from claude_batch.config.spelling import flag
 from claude_batch.core.batch.history import BatchHistory
 from claude_batch.core.catalog.routing import routes_text
 from claude_batch.core.model.requests import ResultType
@@ -23,6 +25,7 @@ from claude_batch.errors import (
     CheckpointMismatchError,
     CheckpointWriteError,
     InvalidPromptsError,
+    UsageError,
 )
 from claude_batch.storage.files import beside, open_to_read, replace_file
 from claude_batch.storage.prompts.check import CheckReport
@@ -64,7 +67,7 @@ from claude_batch.storage.run.recovery import (
     take_out,
     take_out_again,
 )
-from claude_batch.storage.run.source import change_of, has_grown, prompts_now, source_of
+from claude_batch.storage.run.source import are_gone, change_of, has_grown, prompts_now, source_of
 
 _MOST_MODELS = 1_000
 """Models that a journal keeps."""
@@ -155,7 +158,7 @@ def open_run(
     """
     opened = _open_whole(wanted, check_file, before_start)
     limit = wanted.options.limit
-    if limit is None:
+    if limit is None or opened.is_done:
         return opened
     lines = choose_lines(
         opened.prompts,
@@ -177,6 +180,8 @@ def _open_whole(
     if journal is None:
         return _begin(wanted, check_file, before_start)
     identity, results = journal.identity, wanted.results
+    if are_gone(wanted.prompts, results, identity):
+        return _open_without_prompts(wanted, journal)
     how = input_options(wanted.options)
     with prompts_now(wanted.prompts, results, identity, how) as path:
         now = _identity(wanted, path, *fingerprint(path))
@@ -210,6 +215,34 @@ def _open_whole(
         restored=restored,
         added=identity.total - journal.identity.total,
         lost_marks=() if retaken else journal.lost_marks,  # retried lines have been answered
+    )
+
+
+def _open_without_prompts(wanted: RunRequest, journal: Journal) -> OpenRun:
+    """Take up a run whose prompts are gone: nothing of it may be left to send."""
+    options, identity, results = wanted.options, journal.identity, wanted.results
+    refuse_mismatch(identity, _identity(wanted, Path(), identity.size, identity.sha256))
+    _refuse_gone(results, journal)
+    checkpoint = recover(results)
+    left = identity.total - checkpoint.tally.done
+    again = [each for each in ("retry_errored", "retry_degraded") if getattr(options, each)]
+    if left > 0 or again or is_retrying(results):
+        what = f"{flag(again[0])} sends requests again" if again else f"{left:,} have no result yet"
+        name = shlex.quote(str(results))
+        raise UsageError(
+            f"{wanted.prompts} is gone: of its {identity.total:,} requests {what}",
+            hint="put it back, unchanged, then run the same command again; if it was moved: "
+            f"claude-batch run PROMPTS --out {name} with the options of the run; the "
+            f"{checkpoint.tally.done:,} results so far: claude-batch results {name}",
+        )
+    checkpoint.tally.add_expense(journal.expenses)
+    return OpenRun(
+        identity=identity,
+        settings=journal.settings,
+        prompts=Path(wanted.prompts),
+        checkpoint=checkpoint,
+        left=journal.closed,
+        batches=history_of(journal.batches),
     )
 
 

@@ -70,13 +70,14 @@ def refuse_no_results(results: Path) -> None:
         raise UsageError(f"{results}: is no regular file", hint=hint)
     lines = read_lines(results)
     if results.stat().st_size and not any(entry for _, entry in islice(lines, _LOOKED_AT)):
-        beside = next((p for p in _results_beside(results) if p.is_file()), None)
+        beside = next((p for p in results_beside(results) if p.is_file()), None)
         raise UsageError(
             f"{results}: holds no results", hint=f"did you mean {beside}?" if beside else hint
         )
 
 
-def _results_beside(prompts: Path) -> list[Path]:
+def results_beside(prompts: Path) -> list[Path]:
+    """Return where the results of these prompts are unless a command says otherwise."""
     return [default_results(prompts, sandbox=sandbox) for sandbox in (False, True)]
 
 

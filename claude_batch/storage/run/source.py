@@ -20,6 +20,13 @@ from claude_batch.storage.run.paths import copied_prompts, prompts_part
 from claude_batch.storage.tables.kinds import InputOptions
 
 
+def are_gone(prompts: str, results: Path, identity: RunIdentity) -> bool:
+    """Return whether the prompts of a run can no longer be read: no file, and no copy of ours."""
+    if not is_regular(prompts) or Path(prompts).exists():
+        return False
+    return not (identity.source_sha256 and copied_prompts(results).exists())
+
+
 @contextmanager
 def prompts_now(
     prompts: str, results: Path, identity: RunIdentity, options: InputOptions
