@@ -17,10 +17,16 @@ def status(
             metavar="RESULTS", help="A results file, or a table; default: all in or below here."
         ),
     ] = None,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="A run minute by minute. Default: the one active last."),
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Show where runs stand. Takes no lock and changes nothing."""
+    from claude_batch.commands.history import show_history  # noqa: PLC0415  # as below
     from claude_batch.commands.status import show_status  # noqa: PLC0415  # only when really run
     from claude_batch.commands.table import checkpoint_of  # noqa: PLC0415  # as above
 
-    show_status(results and checkpoint_of(results), as_json=as_json)
+    show = show_history if history else show_status
+    show(results and checkpoint_of(results), as_json=as_json)

@@ -1,0 +1,1 @@
+"""What happened in a run, read back from its journal and results: figures for status and report."""

@@ -1,0 +1,81 @@
+"""A run as its journal tells it: processes, their minutes, pauses, endpoints, batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from claude_batch.core.history.minutes import merged
+from claude_batch.core.model.events import Switched, Waited
+from claude_batch.core.model.minutes import Minute
+
+_WHOLE_S = 59.0
+"""Figures of as many seconds are a whole minute."""
+
+_GAP_S = 2.0
+"""Between figures that follow each other there is less than this, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What one process did. Times are wall time; None: not known, or it has not ended.
+
+    `state` is finished, interrupted or stopped; empty where the process was killed, or still works.
+    """
+
+    opened_at: float | None = None
+    closed_at: float | None = None
+    state: str = ""
+    why: str = ""
+    minutes: tuple[Minute, ...] = ()
+
+    @property
+    def whole_minutes(self) -> tuple[Minute, ...]:
+        """Its figures by whole minutes; the last one, and one before a gap, may be shorter."""
+        whole: list[Minute] = []
+        pieces: list[Minute] = []
+        for piece in self.minutes:
+            gap = bool(pieces) and piece.at - piece.seconds > pieces[-1].at + _GAP_S
+            full = sum(each.seconds for each in pieces) >= _WHOLE_S
+            if pieces and (gap or full):
+                whole.append(merged(pieces))
+                pieces = []
+            pieces.append(piece)
+        return (*whole, merged(pieces)) if pieces else tuple(whole)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSpan:
+    """One batch of a run on the time line. None: not known, or not yet."""
+
+    chunk: int
+    id: str | None
+    requests: int
+    state: str
+    created_at: float | None = None
+    ended_at: float | None = None
+    collected_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHistory:
+    """Everything that a journal says about what happened when."""
+
+    sessions: tuple[Session, ...] = ()
+    pauses: tuple[Waited, ...] = ()
+    switches: tuple[Switched, ...] = ()
+    batches: tuple[BatchSpan, ...] = ()
+
+    @property
+    def minutes(self) -> tuple[Minute, ...]:
+        """The figures of all processes, as fine as they are."""
+        return tuple(minute for session in self.sessions for minute in session.minutes)
+
+    @property
+    def whole_minutes(self) -> tuple[Minute, ...]:
+        """The figures of all processes by whole minutes."""
+        return tuple(minute for session in self.sessions for minute in session.whole_minutes)
+
+    @property
+    def active_s(self) -> float:
+        """Seconds in which a process sent requests, or collected batches."""
+        return sum(minute.seconds for minute in self.minutes)
