@@ -192,3 +192,61 @@ def resident_mb(pid: int) -> int:
         return 0
     found = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
     return int(found[0]) // 1_000 if found else 0
+
+
+def write_pdfs(folder: Path) -> None:
+    """Write three PDFs of one to three pages, and both kinds of files that name them."""
+    (folder / "scans").mkdir()
+    for pages in (1, 2, 3):
+        (folder / "scans" / f"{pages}.pdf").write_bytes(images.pdf(pages, packed=pages == 2))
+    (folder / "t.csv").write_text("file\n" + "".join(f"scans/{n}.pdf\n" for n in (1, 2, 3)))
+    with (folder / "p.jsonl").open("w") as file:
+        for pages in (1, 2, 3):
+            source = {"type": "path", "path": f"scans/{pages}.pdf"}
+            content = [{"type": "document", "source": source}, {"type": "text", "text": "Total?"}]
+            file.write(json.dumps({"messages": [{"role": "user", "content": content}]}) + "\n")
+
+
+@pytest.mark.parametrize("mode", ["live", "batch"])
+@pytest.mark.parametrize(
+    "asked", [("p.jsonl",), ("t.csv", "--attach", "file", "--prompt", "Total?")], ids=str
+)
+def test_pdfs_by_path_are_estimated_sent_and_answered(
+    tmp_path: Path, asked: tuple[str, ...], mode: str
+) -> None:
+    write_pdfs(tmp_path)
+    with served(tmp_path, QUICK) as sandbox:
+        program = a_program(tmp_path, sandbox)
+        shown = program.run("check", *asked, "--show", "1", "--json")
+        estimate = json.loads(program.run("estimate", *asked, "--json").stdout)
+        run = program.run("run", *asked, "-o", "o.csv", "--mode", mode, "--yes", *QUIET)
+        assert run.returncode == 0, run.stderr
+    content = json.loads(shown.stdout)["shown"][0]["params"]["messages"][0]["content"]
+    assert [each["type"] for each in content] == ["document", "text"]
+    assert 6 * 3_000 < estimate["input_tokens"] < 6 * 4_000
+    with (tmp_path / "o.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["answer_status"] for row in rows] == ["succeeded"] * 3
+    assert all(int(row["answer_input_tokens"]) > 1_000 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("pdf", "model", "what"),
+    [
+        (images.pdf(601), "claude-sonnet-5-5", "there are 601 PDF pages"),
+        (images.pdf(101), "claude-haiku-4-5", "there are 101 PDF pages"),
+        (images.pdf(1) + bytes(25_000_000), "claude-sonnet-5-5", "is too large"),
+        (b"hello", "claude-sonnet-5-5", "is neither a picture"),
+    ],
+    ids=["pages", "pages-of-a-small-model", "bytes", "no-pdf"],
+)
+def test_a_pdf_that_the_api_refuses_is_found_in_the_check(
+    tmp_path: Path, pdf: bytes, model: str, what: str
+) -> None:
+    (tmp_path / "a.pdf").write_bytes(pdf)
+    (tmp_path / "t.csv").write_text("file\na.pdf\n")
+    checked = Program(folder=tmp_path).run(
+        "check", "t.csv", "--attach", "file", "--prompt", "Total?", "--model", model
+    )
+    assert checked.returncode == 2
+    assert what in checked.stderr.decode()
