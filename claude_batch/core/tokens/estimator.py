@@ -1,9 +1,9 @@
 """How many tokens a prompt will have, before they are counted.
 
 A linear fit over features of the text, one set of weights per tokenizer generation. On texts that
-were not fitted each kind is within 20 % (French 22 % with the old tokenizer), the mean error 7 %;
-documents are rough guesses. Real usage corrects the estimate per model
-(core/pacing/estimates.py). Source: docs/claude-api.md#token-estimates.
+were not fitted each kind is within 15 %, the mean error 6 %; documents are rough guesses. Real
+usage corrects the estimate per model (core/pacing/estimates.py). Source:
+docs/claude-api.md#token-estimates.
 
 All features are counted by C loops over bytes: 1 KB takes about 50 microseconds.
 """
@@ -49,7 +49,7 @@ class _Weights:
     space_run: float  # two spaces or more
     lower_upper: float  # a capital after a small letter, as in camelCase and base64
     letter_digit: float  # a digit beside a letter, as in hex and IDs
-    foreign_word: float  # added to words of a text with accented letters
+    foreign_word: float  # added to words of four letters or more of a text with accents
     japanese: float
     korean: float
     chinese: float
@@ -65,19 +65,19 @@ class _Weights:
 
 _WEIGHTS = {
     Tokenizer.NEW: _Weights(
-        word=0.760,
-        long_letter=0.707,
-        capital_run=0.941,
-        capital=0.383,
-        digits=0.967,
-        punctuation=0.126,
-        punctuation_run=1.128,
-        newline=0.833,
-        tab=1.330,
-        space_run=0.820,
-        lower_upper=0.240,
-        letter_digit=0.349,
-        foreign_word=0.476,
+        word=0.801,
+        long_letter=0.689,
+        capital_run=1.136,
+        capital=0.341,
+        digits=0.982,
+        punctuation=0.128,
+        punctuation_run=1.093,
+        newline=0.756,
+        tab=1.363,
+        space_run=0.924,
+        lower_upper=0.026,
+        letter_digit=0.321,
+        foreign_word=0.687,
         japanese=0.801,
         korean=1.365,
         chinese=1.228,
@@ -85,25 +85,25 @@ _WEIGHTS = {
         arabic=0.829,
         indic=0.885,
         thai=0.978,
-        sign=2.131,
+        sign=2.116,
         emoji=3.626,
-        accent=1.195,
-        other=2.013,
+        accent=1.460,
+        other=2.019,
     ),
     Tokenizer.OLD: _Weights(
-        word=0.770,
-        long_letter=0.160,
-        capital_run=0.079,
-        capital=0.166,
-        digits=0.919,
-        punctuation=0.0,
-        punctuation_run=1.210,
-        newline=1.184,
-        tab=0.977,
-        space_run=0.637,
-        lower_upper=2.582,
-        letter_digit=0.251,
-        foreign_word=0.593,
+        word=0.787,
+        long_letter=0.142,
+        capital_run=0.369,
+        capital=0.113,
+        digits=0.915,
+        punctuation=0.023,
+        punctuation_run=1.158,
+        newline=1.199,
+        tab=1.020,
+        space_run=0.649,
+        lower_upper=2.238,
+        letter_digit=0.245,
+        foreign_word=0.940,
         japanese=0.806,
         korean=1.373,
         chinese=1.235,
@@ -111,10 +111,10 @@ _WEIGHTS = {
         arabic=0.831,
         indic=0.888,
         thai=0.981,
-        sign=2.563,
-        emoji=3.537,
-        accent=0.788,
-        other=1.984,
+        sign=2.538,
+        emoji=3.559,
+        accent=1.072,
+        other=2.006,
     ),
 }
 """Fitted to 319 texts of 33 kinds with counts for both tokenizers (docs/claude-api.md)."""
@@ -157,18 +157,19 @@ def text_tokens(text: str, tokenizer: Tokenizer) -> float:
     weights = _WEIGHTS[tokenizer]
     raw = text.encode("utf-8", "surrogatepass")
     classes = b" " + raw.translate(_CLASSES)  # runs are counted where they begin, behind a space
-    words, tokens = _word_tokens(classes, weights)
+    tokens = _word_tokens(classes, weights)
     tokens += _digit_tokens(classes, weights) + _sign_tokens(classes, weights)
     if len(raw) != len(text):
         scripts, accents = _script_tokens(text, weights)
         ascii_letters = max(1, len(text.encode("ascii", "ignore")))
         foreign = min(1.0, accents / (_FOREIGN_ACCENTS * ascii_letters))
-        tokens += scripts + words * weights.foreign_word * foreign
+        long_words = classes.translate(_LETTERS).count(b" xxxx")  # short ones are a token anywhere
+        tokens += scripts + long_words * weights.foreign_word * foreign
     return tokens
 
 
-def _word_tokens(classes: bytes, weights: _Weights) -> tuple[int, float]:
-    """Return the words, and the tokens of letters and capitals."""
+def _word_tokens(classes: bytes, weights: _Weights) -> float:
+    """Return the tokens of letters and capitals."""
     letters = classes.translate(_LETTERS)
     words = letters.count(b" x")
     in_first_four = words + sum(letters.count(b" xx" + b"x" * more) for more in range(3))
@@ -178,7 +179,7 @@ def _word_tokens(classes: bytes, weights: _Weights) -> tuple[int, float]:
     if runs:
         tokens += weights.capital_run * runs + weights.capital * (capitals.count(b"x") - runs)
         tokens += weights.lower_upper * classes.count(b"aA")
-    return words, tokens
+    return tokens
 
 
 def _digit_tokens(classes: bytes, weights: _Weights) -> float:
