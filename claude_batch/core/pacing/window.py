@@ -155,6 +155,10 @@ class Window:
         self.cut_at = now
         self.size = max(1.0, used * _CUT)
 
+    def restart(self) -> None:
+        """Allow at least as many as at the beginning."""
+        self.size = max(self.size, min(FIRST_WINDOW, float(self.maximum)))
+
     def reopen(self, *, paced: bool) -> None:
         """Restore half of what was in flight before an outage.
 

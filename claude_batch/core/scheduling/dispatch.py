@@ -3,8 +3,9 @@
 Requests wait in queues: one per model class and set of endpoints that serve it. A queue is
 strictly first come, first served. A large request waits until its bucket has filled, and none
 passes it; the refill is not lost, since the large one will use it. Retries go before new requests,
-oldest first. Only requests that wait for a prompt cache to be written (`PrefixGate`) are set aside
-so that others pass.
+oldest first; but what fails in an outage goes behind all others, since it may be its own fault.
+Only requests that wait for a prompt cache to be written (`PrefixGate`) are set aside so that others
+pass.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from claude_batch.core.pacing.lane_limits import Cost
 from claude_batch.core.scheduling.lane import Attempt, Job, Lane
 from claude_batch.core.scheduling.pool import Endpoint, Pool, Role
 from claude_batch.core.scheduling.retry import attempt_timeout_s
+
+_BEHIND_ALL = 1 << 60
+"""Orders above this are behind every place in the input."""
 
 _IN_FLIGHT = attrgetter("in_flight")
 _IS_UNPROBED = attrgetter("is_unprobed")
@@ -88,9 +92,15 @@ class WaitQueue:
     @property
     def first(self) -> Job | None:
         """The request that goes next; looking changes nothing, not even what is in backoff."""
-        if self._retries:
-            return self._retries[0][1]
-        return self._new[0] if self._new else None
+        retries, new = self._retries, self._new
+        if retries and not (new and new[0].order < retries[0][0]):
+            return retries[0][1]
+        return new[0] if new else None
+
+    @property
+    def has_untried(self) -> bool:
+        """Whether there are requests that were never sent."""
+        return bool(self._new or self._aside) or any(not job.attempts for _, job in self._retries)
 
     @property
     def retry_at(self) -> float | None:
@@ -115,14 +125,17 @@ class WaitQueue:
 
     def pop(self) -> Job:
         """Remove and return the head."""
-        return heapq.heappop(self._retries)[1] if self._retries else self._new.popleft()
+        retries, new = self._retries, self._new
+        if retries and not (new and new[0].order < retries[0][0]):
+            return heapq.heappop(retries)[1]
+        return new.popleft()
 
     def append(self, job: Job) -> None:
         """Add a new request at the end."""
         self._new.append(job)
 
     def requeue(self, job: Job, at: float) -> None:
-        """Put a failed request back; from `at` on it goes before new ones."""
+        """Put a failed request back; from `at` on it goes before those of a higher order."""
         heapq.heappush(self._delayed, (at, job.order, job))
 
     def set_aside(self, prefix: int, until: float) -> None:
@@ -348,9 +361,16 @@ class Dispatch:
     reserve: Reserve
     _queues: dict[str, list[WaitQueue]] = field(default_factory=dict)
     _turn: int = 0
+    _last_order: int = _BEHIND_ALL
 
-    def enqueue(self, job: Job, *, at: float | None = None) -> bool:
-        """Queue a request, or a retry from `at` on; return False if no endpoint serves it."""
+    def enqueue(self, job: Job, *, at: float | None = None, last: bool = False) -> bool:
+        """Queue a request, or a retry from `at` on; return False if no endpoint serves it.
+
+        A retry goes before new requests; with `last` it goes behind all, those to come included.
+        """
+        if last:
+            self._last_order += 1
+            job.order = self._last_order
         model = job.request.model
         endpoints = self.pool.serving(model)
         if not endpoints:
@@ -487,6 +507,10 @@ class Dispatch:
         if retries:
             return WaitReason(kind=WaitKind.RETRY, seconds=max(0.0, min(retries) - now))
         return WaitReason(kind=WaitKind.PREFIX) if queues else None
+
+    def has_untried(self, model_class: str) -> bool:
+        """Return whether requests of a model class wait that have not failed."""
+        return any(queue.has_untried for queue in self._queues.get(model_class, ()))
 
     def queued(self, model_class: str) -> int:
         """Return how many requests of a model class wait."""

@@ -39,7 +39,7 @@ _WAIT_WITHOUT_RETRY_AFTER_S = 1.0
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Job:
-    """A request and its attempts so far; `order` is its place in the input.
+    """A request and its attempts so far; `order` is its place in the queue.
 
     `counted_failures` count against it, `uncounted_failures` do not. `lost` attempts of earlier
     processes may have been answered when those were killed.
@@ -78,7 +78,9 @@ class Lane:
 
     `failure_streak` counts failures in a row that may hit every request, `streak_429` rounds of
     429s in a row. `_countable` holds (launch time, job) of failures counted against requests since
-    the last success: an outage takes them back.
+    the last success: an outage takes them back. `blames_requests`: what seems to be an outage is
+    taken for failures of its requests, until one succeeds. `unsure_since` is when the lane last
+    succeeded, or failed as no request can make it fail.
     """
 
     name: str
@@ -100,6 +102,8 @@ class Lane:
     rate: RateGuess = field(init=False)
     _failures: RecentFailures = field(init=False)
     _overloads: RecentFailures = field(init=False)
+    blames_requests: bool = False
+    unsure_since: float = -math.inf
     _countable: list[tuple[float, Job]] = field(default_factory=list)
     _has_succeeded: bool = False
 
@@ -172,6 +176,10 @@ class Lane:
             self._recover(now)
         self.failure_streak = self.streak_429 = 0
         self._has_succeeded = True
+        self.unsure_since = now
+        if self.blames_requests:
+            self.blames_requests = False
+            self._uncount_failures()
         if self._countable:
             at = attempt.charge.at
             self._countable = [each for each in self._countable if each[0] > at]
@@ -200,7 +208,15 @@ class Lane:
     def _may_hit_all(self, job: Job, failure: Failure, *, shared: bool) -> bool:
         if failure.kind in OUTAGES:
             return not (shared and failure.kind is FailureKind.UNREACHABLE)
-        return failure.kind in COUNTED and self._has_succeeded and not job.counted_failures
+        may_be = failure.kind in COUNTED and not job.counted_failures
+        return may_be and self._has_succeeded and not self.blames_requests
+
+    def blame_requests(self, now: float) -> None:
+        """Take what seems to be an outage for failures of its requests: each has its attempts."""
+        self.blames_requests = True
+        self.failure_streak = 0
+        self._recover(now)
+        self.window.restart()
 
     def count_failure(self, attempt: Attempt) -> None:
         """Count a failure against its request, until an outage explains it."""
@@ -258,6 +274,7 @@ class Lane:
             self.failure_streak += 1
         if failure.kind in OUTAGES:
             self._overloads.add(launched_at)
+            self.unsure_since = now
         overloaded = self._overloads.is_common(_OVERLOADS, _OVERLOAD_LAUNCHES)
         if overloaded or not self.is_healthy:
             self.window.cut(in_flight, launched_at=launched_at, now=now)

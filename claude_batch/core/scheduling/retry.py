@@ -29,12 +29,9 @@ MAX_BACKOFF_S = 30.0
 PROBE_BACKOFF_S = 2.0
 """The longest wait during an outage, in seconds: its end should be noticed soon."""
 
-FEW_LEFT = 100
-"""With no more requests than this left, an outage looks the same as requests that make the server
-fail."""
-
-MAX_EXCUSED = 20
-"""Failures of one request that are then attributed to an outage before they count."""
+DOUBT_SHARE = 1 / 6
+"""After this share of the patience an outage is doubted, if all requests left have failed in it:
+they may be what makes the server fail."""
 
 SHORT_WAIT_S = 5.0
 """A 429 that asks for a wait of at most this many seconds may be about one request only."""
@@ -65,18 +62,6 @@ def backoff_s(  # noqa: PLR0913  # everything in which retries differ
     least, most = jitter
     grown_s = min(cap_s, base_s * growth ** min(attempt - 1, 30))
     return max(asked_s or 0.0, grown_s * (least + (most - least) * rng()))
-
-
-def is_excused(kind: FailureKind, *, counted: int, uncounted: int, few_left: bool) -> bool:
-    """Return whether a failure during an outage is attributed to the outage, whatever its kind.
-
-    `counted` and `uncounted` are the request's earlier failures. One that failed while others
-    succeeded is not excused. With `few_left` the request may be the cause after all: it is excused
-    `MAX_EXCUSED` times only, and never for a timeout.
-    """
-    if kind not in COUNTED or counted:
-        return False
-    return not few_left or (kind is not FailureKind.TIMED_OUT and uncounted < MAX_EXCUSED)
 
 
 def retry_delay_s(

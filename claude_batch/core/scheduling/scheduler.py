@@ -45,7 +45,7 @@ from claude_batch.core.scheduling.pool import (
     OpenLane,
     Pool,
 )
-from claude_batch.core.scheduling.retry import COUNTED, FEW_LEFT, is_excused, retry_delay_s
+from claude_batch.core.scheduling.retry import COUNTED, DOUBT_SHARE, retry_delay_s
 
 _NOT_FOUND = 404
 """HTTP status of an unknown model."""
@@ -332,7 +332,8 @@ class Scheduler:
         endpoint.failed += 1
         if outcome.kind is FailureKind.ENDPOINT_UNUSABLE and endpoint.succeeded:
             outcome = replace(outcome, kind=FailureKind.SERVER_ERROR)  # it can be used
-        if outcome.kind in BREAKER_KINDS:
+        is_blamed = attempt.lane.blames_requests and outcome.kind in COUNTED
+        if outcome.kind in BREAKER_KINDS and not is_blamed:
             why = f"{outcome.error_type}: {outcome.message}"
             endpoint.breaker.record_failure(
                 why, launched_at=attempt.charge.at, now=now, rng=self._settings.rng
@@ -404,7 +405,8 @@ class Scheduler:
     def _retry(self, attempt: Attempt, failure: Failure, now: float) -> Verdict:
         """Queue a request for another attempt, or end it after its last."""
         job = attempt.job
-        counts = failure.kind in COUNTED and not self._is_excused(attempt, failure)
+        excused = self._is_excused(attempt, failure, now)
+        counts = failure.kind in COUNTED and not excused
         if counts:
             attempt.lane.count_failure(attempt)
             if job.counted_failures >= self._settings.max_attempts:
@@ -420,19 +422,27 @@ class Scheduler:
             only_endpoint=only_endpoint,
             rng=self._settings.rng,
         )
-        if not self._dispatch.enqueue(job, at=at):
+        if not self._dispatch.enqueue(job, at=at, last=excused):
             self._drop_unserved(job)
             return Verdict()
         return Verdict(retry_at=max(at, attempt.lane.paused_until) if only_endpoint else at)
 
-    def _is_excused(self, attempt: Attempt, failure: Failure) -> bool:
-        few_left = not self._backlog.more_to_come and self._backlog.count <= FEW_LEFT
-        return not attempt.lane.is_healthy and is_excused(
-            failure.kind,
-            counted=attempt.job.counted_failures,
-            uncounted=attempt.job.uncounted_failures,
-            few_left=few_left,
-        )
+    def _is_excused(self, attempt: Attempt, failure: Failure, now: float) -> bool:
+        """Return whether a failure is taken for that of an outage, whatever its kind.
+
+        One of a request that failed while others succeeded is not. After some time without any
+        success the outage is doubted, if there is nothing left that has not failed in it.
+        """
+        lane = attempt.lane
+        if lane.is_healthy or failure.kind not in COUNTED or attempt.job.counted_failures:
+            return False
+        doubted_at = lane.unsure_since + DOUBT_SHARE * self._settings.patience_s
+        has_untried = self._backlog.more_to_come or self._dispatch.has_untried(lane.model_class)
+        if now < doubted_at or has_untried:
+            return True
+        lane.blame_requests(now)
+        self._pool.by_name[attempt.endpoint].breaker.record_response()
+        return False
 
     def _drop_unserved(self, job: Job) -> None:
         """Leave a request out that no endpoint serves: the run ends without a result for it."""

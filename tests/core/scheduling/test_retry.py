@@ -11,12 +11,10 @@ from claude_batch.core.model.requests import FailureKind
 from claude_batch.core.scheduling.retry import (
     COUNTED,
     LIMITED,
-    MAX_EXCUSED,
     OUTAGES,
     SLIGHT_JITTER,
     attempt_timeout_s,
     backoff_s,
-    is_excused,
     retry_delay_s,
 )
 from tests.support.fakes import a_request
@@ -78,25 +76,3 @@ def test_a_429_with_a_long_wait_sends_the_request_to_another_endpoint() -> None:
 
 def test_a_backoff_is_never_shorter_than_what_is_asked_for() -> None:
     assert waits_s(FailureKind.OVERLOADED, named_s=7.0, only=True) == 7.0
-
-
-def excused(kind: FailureKind, *, counted: int = 0, uncounted: int = 0, few_left: bool) -> bool:
-    return is_excused(kind, counted=counted, uncounted=uncounted, few_left=few_left)
-
-
-def test_while_everything_fails_a_request_is_excused_however_often() -> None:
-    assert all(excused(kind, uncounted=1_000, few_left=False) for kind in COUNTED)
-
-
-def test_a_request_that_failed_while_others_succeeded_is_not_excused() -> None:
-    assert not any(excused(kind, counted=1, few_left=False) for kind in COUNTED)
-
-
-def test_with_few_left_a_request_is_excused_a_limited_number_of_times() -> None:
-    kind = FailureKind.SERVER_ERROR
-    assert excused(kind, uncounted=MAX_EXCUSED - 1, few_left=True)
-    assert not excused(kind, uncounted=MAX_EXCUSED, few_left=True)
-
-
-def test_with_few_left_a_timeout_is_not_excused() -> None:
-    assert not excused(FailureKind.TIMED_OUT, few_left=True)
