@@ -12,10 +12,12 @@ import ssl
 import zlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from claude_batch.errors import SettingsError
@@ -46,6 +48,10 @@ _AT_ONCE = 1_000_000
 
 ENCODINGS = "gzip, deflate"
 """The `accept-encoding` that every request carries: what can be decoded here."""
+
+_HEAD_END = b"\r\n\r\n"
+_MOST_HEAD = 1 << 16
+"""Bytes in which the end of an answer's head is looked for."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -224,6 +230,8 @@ class Connections:
             keepalive_timeout=_IDLE_S,
             socket_factory=_socket,
         )
+        factory = partial(_Protocol, loop=asyncio.get_running_loop())
+        connector._factory = factory  # type: ignore[assignment]  # noqa: SLF001  # no other way in
         return aiohttp.ClientSession(
             connector=connector, timeout=self._timeout, auto_decompress=False
         )
@@ -233,6 +241,22 @@ class Connections:
         if key not in self._proxies:
             self._proxies[key] = proxy_of(url)
         return self._proxies[key]
+
+
+class _Protocol(ResponseHandler):
+    """Hands out an answer whatever follows it in the same packet.
+
+    aiohttp forgets an answer that has arrived whole where the bytes behind it are not valid HTTP:
+    it discards all that it has parsed of one packet. So the head goes to its parser first; what
+    comes of the body is in the reader's hands before an error is found.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        end = data.find(_HEAD_END, 0, _MOST_HEAD) + len(_HEAD_END)
+        if len(_HEAD_END) <= end < len(data):
+            super().data_received(data[:end])
+            data = data[end:]
+        super().data_received(data)
 
 
 def _decoded(response: aiohttp.ClientResponse) -> NextPiece:
@@ -300,12 +324,14 @@ def _watched(response: aiohttp.ClientResponse) -> Callable[[], Awaitable[None]]:
     connection, content = response.connection, response.content
     protocol = None if connection is None else connection.protocol
     closed = None if protocol is None else protocol.closed
-    if closed is None:  # the body is here already
+    if closed is None:  # the body is here already, or nothing more can come
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(_bad_framing())
         return response.release
 
     def end(_: object) -> None:
         if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("its framing is not valid HTTP"))
+            content.set_exception(_bad_framing())
 
     closed.remove_done_callback(_retrieve)  # of an earlier answer on this connection
     closed.add_done_callback(_retrieve)
@@ -316,6 +342,10 @@ def _watched(response: aiohttp.ClientResponse) -> Callable[[], Awaitable[None]]:
         await response.release()
 
     return release
+
+
+def _bad_framing() -> Exception:
+    return aiohttp.ClientPayloadError("its framing is not valid HTTP")
 
 
 def _retrieve(closed: asyncio.Future[None]) -> None:

@@ -169,12 +169,42 @@ def test_framing_that_is_no_http_ends_at_once(pieces: list[bytes]) -> None:
     assert "valid HTTP" in outcome.message
 
 
-def test_a_whole_answer_is_kept_though_its_framing_breaks() -> None:
-    chunk = b"%x\r\n%b\r\n" % (len(ANSWER), ANSWER)
-    head = CHUNKED % b"application/json"
-    outcome = against(saying_in_turn(head + chunk, b"XYZ\r\n"), timeout_s=30)
+CHUNK = b"%x\r\n%b\r\n" % (len(ANSWER), ANSWER)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [CHUNKED % b"application/json" + CHUNK, b"XYZ\r\n"],
+        [CHUNKED % b"application/json", CHUNK + b"XYZ\r\n"],
+        [CHUNKED % b"application/json" + CHUNK + b"XYZ\r\n"],
+        [WHOLE + b"something\r\nelse"],
+    ],
+    ids=["body first", "head first", "in one packet", "with a length, in one packet"],
+)
+def test_a_whole_answer_is_kept_whatever_follows_it(pieces: list[bytes]) -> None:
+    outcome = against(saying_in_turn(*pieces), timeout_s=30)
     assert isinstance(outcome, Reply)
     assert outcome.message == ANSWER
+
+
+def test_the_status_of_an_error_is_known_though_its_framing_breaks() -> None:
+    error = orjson.dumps({"type": "error", "error": {"type": "overloaded_error", "message": "m"}})
+    head = (CHUNKED % b"application/json").replace(b"200 OK", b"529 Overloaded")
+    chunk = b"%x\r\n%b\r\n" % (len(error), error)
+    outcome = against(saying_in_turn(head + chunk + b"XYZ\r\n"), timeout_s=30)
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.message) == (FailureKind.OVERLOADED, "m")
+
+
+def test_what_an_answer_has_used_is_known_though_its_framing_breaks_in_the_same_packet() -> None:
+    start = {"type": "message_start", "message": {**A_MESSAGE, "content": []}}
+    event = b"data: " + orjson.dumps(start) + b"\n\n"
+    head = CHUNKED % b"text/event-stream"
+    talk = saying_in_turn(head + b"%x\r\n%b\r\n" % (len(event), event) + b"XYZ\r\n")
+    outcome = against(talk, timeout_s=30)
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.usage.input_tokens) == (FailureKind.INVALID_RESPONSE, 7)
 
 
 def test_a_whole_answer_is_kept_though_its_end_does_not_come() -> None:
