@@ -9,6 +9,7 @@ from typing import Protocol
 from claude_batch.core.batch.canary import CanaryResult
 from claude_batch.core.batch.history import BatchRecord
 from claude_batch.core.batch.packing import Piece
+from claude_batch.core.model.adjustment import Adjustment
 from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.batches import AnswerLost, BatchLine, BatchPage, BatchView, StoredBody
 from claude_batch.core.model.events import Event
@@ -121,6 +122,16 @@ class Observe(Protocol):
 
     def __call__(self, record: AttemptRecord, /) -> None:
         """Take in an attempt that has ended; must return at once."""
+
+
+class Adjustments(Protocol):
+    """What a user changes of a run while it goes."""
+
+    async def next(self) -> Adjustment:
+        """Wait for the next change; it is journaled when this returns."""
+
+    def applied(self) -> None:
+        """Acknowledge it: the run keeps to it from now on."""
 
 
 class BatchBody(Protocol):

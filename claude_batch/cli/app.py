@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Start or resume a run.",
     "resume": "Resume an interrupted run.",
     "status": "Show the state of runs.",
+    "adjust": "Change limits of a run while it goes, or pause it.",
     "results": "Print the results of a run.",
     "check": "Validate a file of prompts; send nothing.",
     "estimate": "Estimate tokens, cost and time for a file.",

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from claude_batch.transport.opening import EndpointTransport
 
 MOST_CONCURRENT = 4_000
+MOST_CONNECTIONS = 20_000
+"""Connections to an endpoint: more than --concurrency may be changed to while a run goes."""
+
 SPARE_FILES = 200
 """Open files reserved for everything but connections."""
 
@@ -78,7 +81,11 @@ class Api:
     @property
     def concurrency(self) -> int:
         """Attempts that may be in flight: the user's bound, or what the machine allows."""
-        wanted = self.options.concurrency or MOST_CONCURRENT
+        return self.at_once(self.options.concurrency)
+
+    def at_once(self, wanted: int | None) -> int:
+        """Return how many attempts may be in flight where the user wants this bound."""
+        wanted = wanted or MOST_CONCURRENT
         return min(wanted, most_connections(wanted, shared=self.sandbox))
 
     def open(self) -> None:
@@ -90,7 +97,7 @@ class Api:
         from claude_batch.transport.opening import open_transport  # noqa: PLC0415  # aiohttp: 0.2 s
 
         self._transports = {
-            settings.name: open_transport(settings, connections=self.concurrency)
+            settings.name: open_transport(settings, connections=MOST_CONNECTIONS)
             for settings in (self._sandboxed() if self.sandbox else self._settings())
         }
 

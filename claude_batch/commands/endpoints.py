@@ -11,6 +11,7 @@ from claude_batch.config.options import Options
 from claude_batch.config.settings import Endpoint, Settings
 from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.model.account import Limits
+from claude_batch.core.model.adjustment import Bounds
 from claude_batch.core.planning.limits import KnownEndpoint, ReportedLimits, stated_limits
 from claude_batch.core.scheduling.pool import EndpointSpec, Role
 
@@ -66,6 +67,16 @@ def known_endpoints(
 def ceilings(options: Options) -> Limits:
     """Return the user's own limits, which no minute exceeds."""
     return Limits(requests=options.rpm, input_tokens=options.itpm, output_tokens=options.otpm)
+
+
+def bounds_of(options: Options, api: Api) -> Bounds:
+    """Return the user's bounds on a run, as far as the machine allows them."""
+    return Bounds(
+        ceilings=ceilings(options),
+        share=options.share,
+        concurrency=api.at_once(options.concurrency),
+        max_cost_usd=options.max_cost,
+    )
 
 
 def _stated(endpoint: Endpoint) -> Limits:

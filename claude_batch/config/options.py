@@ -50,6 +50,7 @@ RUNS = ("run", "resume")
 TABLES = (*RUNS, "results")
 INPUT = ("run", "check", "estimate")
 ROWS_CHOSEN = (*RUNS, "check", "estimate")
+ADJUSTED = (*RUNS, "adjust")
 
 WITHOUT_BATCHES = "in live mode"
 WITHOUT_CACHE = "without --cache"
@@ -443,7 +444,7 @@ class Options:
         Number(above=0),
         "Maximum requests per minute.",
         "N",
-        commands=(*RUNS, "estimate"),
+        commands=(*ADJUSTED, "estimate"),
         group=PACE,
         owner=Owner.RUN,
         sample="500",
@@ -452,7 +453,7 @@ class Options:
         Number(above=0),
         "Maximum input tokens per minute.",
         "N",
-        commands=(*RUNS, "estimate"),
+        commands=(*ADJUSTED, "estimate"),
         group=PACE,
         owner=Owner.RUN,
         sample="1_000_000",
@@ -461,7 +462,7 @@ class Options:
         Number(above=0),
         "Maximum output tokens per minute.",
         "N",
-        commands=(*RUNS, "estimate"),
+        commands=(*ADJUSTED, "estimate"),
         group=PACE,
         owner=Owner.RUN,
         sample="200_000",
@@ -479,7 +480,7 @@ class Options:
         Fraction(),
         "Use at most this share of the limits.",
         "0..1",
-        commands=(*RUNS, "estimate"),
+        commands=(*ADJUSTED, "estimate"),
         group=PACE,
         owner=Owner.RUN,
         default=1.0,
@@ -490,7 +491,7 @@ class Options:
         Number(low=1, high=20_000, whole=True),
         "Maximum requests in flight.",
         "N",
-        commands=RUNS,
+        commands=ADJUSTED,
         group=PACE,
         owner=Owner.RUN,
         sample="200",
@@ -500,7 +501,7 @@ class Options:
         Number(above=0),
         "Spend at most this much (docs/guide.md, Cost); the run can be resumed.",
         "USD",
-        commands=RUNS,
+        commands=ADJUSTED,
         group=MONEY,
         owner=Owner.RUN,
         sample="25.0",

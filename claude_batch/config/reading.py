@@ -2,7 +2,8 @@
 
 When a run is continued, its journal comes in between: what was given to it by flag counts as if
 typed again, below the flags of this command; what it had from a variable counts below this
-command's variables.
+command's variables. An option that was changed while the run went (adjust) stays as it was left,
+also where the same command is given again: a flag counts only if it says something else than then.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ def read_settings(
     cannot change. Raises SettingsError.
     """
     _refuse_mistyped(environment)
-    typed, variables = _typed(flags), _variables(environment)
     before = RunSettings() if run is None else _parsed(run)
+    typed, variables = _news(_typed(flags), before), _variables(environment)
+    adjusted = {name: value for name, value in before.adjusted.items() if name not in typed}
     path = _settings_file(typed, variables, before)
     content = _read_file(path)
     defaults = _defaults(content, path)
@@ -62,13 +64,14 @@ def read_settings(
         variables.pop("progress", None)
         defaults.pop("progress", None)
     fixed = fixed or {}
-    layers = (fixed, typed, before.flags, variables, before.variables, defaults)
+    layers = (fixed, typed, adjusted, before.flags, variables, before.variables, defaults)
     values = _merged(layers)
     without_journal = _merged((fixed, typed, variables, defaults))
     resumed = tuple(
         name
         for name, value in values.items()
-        if (name in before.flags or name in before.variables) and value != without_journal.get(name)
+        if any(name in layer for layer in (adjusted, before.flags, before.variables))
+        and value != without_journal.get(name)
     )
     values = {name: _with_password(name, value, layers) for name, value in values.items()}
     for name in ("prompt", "system"):
@@ -95,6 +98,7 @@ def read_settings(
         of_run=RunSettings(
             flags={**_kept(before.flags), **_kept(typed)},
             variables={**_kept(before.variables), **_kept(variables)},
+            adjusted=_kept(adjusted),
             config=str(path.absolute()) if path else None,
             endpoints=tuple(each.name for each in endpoints),
         ),
@@ -124,6 +128,20 @@ def typed_options(flags: Layer, environment: Mapping[str, str]) -> Options:
     """Return what flags and variables alone say. Raises SettingsError."""
     said = {**_variables(environment), **_typed(flags)}
     return Options(**{name: value for name, value in said.items() if value is not None})
+
+
+def _news(typed: dict[str, Any], before: RunSettings) -> dict[str, Any]:
+    """Return what was typed, without what was said before of options that were adjusted since."""
+    return {
+        name: value
+        for name, value in typed.items()
+        if not (name in before.adjusted and name in before.flags and before.flags[name] == value)
+    }
+
+
+def typed_changes(flags: Layer) -> dict[str, Any]:
+    """Return what a command line says of options of a run; None: unset. Raises SettingsError."""
+    return _typed(flags)
 
 
 def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
@@ -177,7 +195,12 @@ def _kept(layer: Layer) -> dict[str, Any]:
 def _parsed(run: RunSettings) -> RunSettings:
     """Return what a journal has kept, as this version reads it. Raises CheckpointError."""
     try:
-        return replace(run, flags=_readable(run.flags), variables=_readable(run.variables))
+        return replace(
+            run,
+            flags=_readable(run.flags),
+            variables=_readable(run.variables),
+            adjusted=_readable(run.adjusted),
+        )
     except (SettingsError, AttributeError) as error:
         raise CheckpointError(
             f"the options in the journal cannot be read: {error}",

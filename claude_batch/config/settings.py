@@ -122,12 +122,14 @@ class Pool:
 class RunSettings:
     """What a run's journal keeps of its options, to be in force again when it is continued.
 
-    `flags` and `variables` are options by name, None where one was unset; `config` is the settings
-    file, `endpoints` are the names of its endpoints.
+    `flags` and `variables` are options by name, None where one was unset; `adjusted` are those that
+    were changed while the run went, as they are since; `config` is the settings file, `endpoints`
+    are the names of its endpoints.
     """
 
     flags: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
+    adjusted: Mapping[str, Any] = field(default_factory=dict)
     config: str | None = None
     endpoints: tuple[str, ...] = ()
 

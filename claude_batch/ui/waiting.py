@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import shlex
 
 from claude_batch.core.model.batches import ChunkState
 from claude_batch.core.model.requests import FailureKind, LimitKind
 from claude_batch.core.model.snapshot import LimitSource, Phase, Snapshot, WaitKind, WaitReason
 from claude_batch.core.model.units import duration
 from claude_batch.ui.batch_words import age_s, chunks_text, number_of
-from claude_batch.ui.figures import count, short
+from claude_batch.ui.figures import count, moment, short
 from claude_batch.ui.messages import printable
 
-TROUBLES = frozenset({WaitKind.RATE_LIMITED, WaitKind.OUTAGE, WaitKind.SILENCE, WaitKind.DISK})
+TROUBLES = frozenset(
+    {WaitKind.RATE_LIMITED, WaitKind.OUTAGE, WaitKind.SILENCE, WaitKind.DISK, WaitKind.PAUSED}
+)
 """Reasons worth a colour: something is wrong, or slower than it should be."""
 
 _COUNTED = {
@@ -37,6 +40,7 @@ _FIXED = {
     WaitKind.PREFIX: "waiting for the first reply with a shared prefix (it fills the prompt cache)",
     WaitKind.INPUT: "reading prompts",
     WaitKind.DISK: "waiting for the disk",
+    WaitKind.PAUSED: "paused",
 }
 
 
@@ -60,12 +64,33 @@ def activity_text(snapshot: Snapshot) -> str:
             return "starting"
         case Phase.STOPPING:
             return _stopping_text(snapshot)
+        case Phase.RUNNING if snapshot.paused_at is not None:
+            return _paused_text(snapshot, snapshot.paused_at)
         case Phase.RUNNING if snapshot.chunks and not snapshot.lanes:
             return _batches_text(snapshot)
         case Phase.RUNNING:
             return "sending" if snapshot.wait is None else wait_text(snapshot.wait)
         case Phase.FINISHED | Phase.INTERRUPTED | Phase.STOPPED:
             return ""
+
+
+def _paused_text(snapshot: Snapshot, since: float) -> str:
+    """Return since when a run is paused, what still goes on, and the command that continues it."""
+    going = ""
+    if snapshot.in_flight:
+        what = "requests at the API" if snapshot.chunks and not snapshot.lanes else "in flight"
+        going = f", {count(snapshot.in_flight)} {what}"
+    command = f"claude-batch adjust {shlex.quote(printable(snapshot.results))} --continue"
+    return f"paused at {moment(since, snapshot.at or since)}{going}; to continue: {command}"
+
+
+def adjusted_texts(snapshot: Snapshot) -> list[str]:
+    """Return what the user has changed: rpm 200, adjusted 19:04."""
+    return [
+        f"{each.name.replace('_', '-')} {'none' if each.value is None else f'{each.value:g}'}, "
+        f"adjusted {moment(each.at, snapshot.at or each.at)}"
+        for each in snapshot.adjusted
+    ]
 
 
 def _batches_text(snapshot: Snapshot) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from claude_batch.core.model.account import Limits
+from claude_batch.core.model.adjustment import Bounds
 from claude_batch.core.model.requests import Request
 from claude_batch.core.scheduling.decisions import Send, Sleep
 from claude_batch.core.scheduling.dispatch import Strategy
@@ -47,7 +48,7 @@ def decided_us(specs: tuple[EndpointSpec, ...], strategy: Strategy = Strategy.HE
         SchedulerSettings(
             model_class_of=lambda model: model,
             rng=steady_draw,
-            concurrency=1_000,
+            bounds=Bounds(concurrency=1_000),
             endpoints=specs,
             most_usd=lambda _request, _input_tokens: 0.0,
             initial_limits=lambda _: Limits(requests=1e9, input_tokens=1e12, output_tokens=1e12),

@@ -37,7 +37,7 @@ from tests.support.fake_batches import (
     ScriptedLive,
 )
 from tests.support.fake_cache import responses_in
-from tests.support.fakes import MemoryLog, a_reply, a_request, steady_draw
+from tests.support.fakes import MemoryLog, ScriptedAdjustments, a_reply, a_request, steady_draw
 from tests.support.virtual_time import run_virtually
 
 End = BatchOutcome | None
@@ -69,6 +69,7 @@ class World:
     events: list[BatchEvent] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
     records: list[AttemptRecord] = field(default_factory=list)
+    adjustments: ScriptedAdjustments = field(default_factory=ScriptedAdjustments)
     took_s: float = 0.0
 
     def run(self, *asides: tuple[float, int]) -> End:
@@ -108,6 +109,7 @@ class World:
             interruption=interruption,
             publish=self.snapshots.append,
             observe=self.records.append,
+            adjustments=self.adjustments,
             report=self.events.append,
             price=price,
             most_usd=lambda _request, _tokens: 3.8,

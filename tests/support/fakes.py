@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import orjson
 
 from claude_batch.core.batch.reserve import AnswerLengths, BatchPrice, Budget
 from claude_batch.core.model.account import NO_LIMITS
+from claude_batch.core.model.adjustment import Adjustment, Bounds
 from claude_batch.core.model.events import Event
 from claude_batch.core.model.requests import (
     Failure,
@@ -150,9 +151,32 @@ def scheduler_settings(**changes: object) -> SchedulerSettings:
         initial_limits=lambda _model: NO_LIMITS,
         most_usd=lambda _request, _input_tokens: 0.0,
         rng=steady_draw,
-        concurrency=100,
+        bounds=Bounds(concurrency=100),
     )
-    return replace(settings, **changes)  # type: ignore[arg-type]
+    own = {each.name for each in fields(Bounds)}
+    bounds = {name: value for name, value in changes.items() if name in own}
+    others = {name: value for name, value in changes.items() if name not in own}
+    settings = replace(settings, **others)  # type: ignore[arg-type]
+    return replace(settings, bounds=replace(settings.bounds, **bounds))  # type: ignore[arg-type]
+
+
+@dataclass
+class ScriptedAdjustments:
+    """Changes that a user asks for, each at its time; `applied_at` is when the run took it."""
+
+    script: list[tuple[float, Adjustment]] = field(default_factory=list)
+    applied_at: list[float] = field(default_factory=list)
+
+    async def next(self) -> Adjustment:
+        loop = asyncio.get_running_loop()
+        if not self.script:
+            await loop.create_future()
+        at, wanted = self.script.pop(0)
+        await asyncio.sleep(max(0.0, at - loop.time()))
+        return wanted
+
+    def applied(self) -> None:
+        self.applied_at.append(asyncio.get_running_loop().time())
 
 
 def steady_draw() -> float:

@@ -23,6 +23,7 @@ from tests.support.fakes import (
     ListedSource,
     MemoryLog,
     MemoryStore,
+    ScriptedAdjustments,
     ScriptedTransport,
     a_request,
     scheduler_settings,
@@ -53,6 +54,7 @@ class Rig:
     concurrency: int = 1000
     snapshots: list[Snapshot] = field(default_factory=list)
     records: list[AttemptRecord] = field(default_factory=list)
+    adjustments: ScriptedAdjustments = field(default_factory=ScriptedAdjustments)
     took_s: float = 0.0
 
     def run(self, *asides: tuple[float, int]) -> Stop | None:
@@ -92,6 +94,7 @@ class Rig:
             interruption=self.interruption,
             publish=self.snapshots.append,
             observe=self.records.append,
+            adjustments=self.adjustments,
             price=self.price,
             cache=self.cache,
             is_done=self.is_done,

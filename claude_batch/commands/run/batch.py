@@ -152,6 +152,7 @@ class BatchStage:
             interruption=context.interruption,
             publish=context.publish,
             observe=context.observe,
+            adjustments=context.adjustments,
             report=self._report,
             price=context.price,
             most_usd=partial(most_usd, catalog=self.catalog),

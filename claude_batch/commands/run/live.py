@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from claude_batch.commands.api import Api
-from claude_batch.commands.endpoints import ceilings, endpoint_specs
+from claude_batch.commands.endpoints import bounds_of, endpoint_specs
 from claude_batch.commands.money import most_usd
+from claude_batch.commands.run.control import Control
 from claude_batch.commands.run.messages import (
     OUTPUT_CLOSED,
     restored_text,
@@ -78,6 +79,7 @@ class RunContext:
     interruption: Interruption
     publish: Callable[[Snapshot], None]
     observe: Observe | None
+    adjustments: Control
     price: Callable[[str, Usage], float | None]
 
 
@@ -102,6 +104,7 @@ class LiveStage:
     prospects: Callable[[Workload], Prospects]
     table: TableStage | None = None
     observe: Observe | None = None
+    _control: Control | None = None
     _latest: Snapshot | None = None
     _stdout: Stdout | None = None
     _results: ResultsFile | None = None
@@ -115,6 +118,13 @@ class LiveStage:
 
     def work(self) -> int:
         """Work off what is left; return the exit code. Raises CheckpointError."""
+        try:
+            return self._work()
+        finally:
+            if self._control is not None:
+                self._control.close()
+
+    def _work(self) -> int:
         source = self._source() if self.batches is None else None
         self._output_errors_before = self.opened.checkpoint.tally.output_errors
         with closing(JournalFile(self.wanted.results)) as journal:
@@ -249,6 +259,7 @@ class LiveStage:
             closing(ResultsFile(self.wanted.results, durable=durable)) as self._results,
             handle_signals(self._interruption),
         ):
+            self._control = self._open_control(journal)
             bench = RunContext(
                 results=self._results,
                 journal=journal,
@@ -258,6 +269,7 @@ class LiveStage:
                 interruption=self._interruption,
                 publish=self._publish,
                 observe=self.observe,
+                adjustments=self._control,
                 price=self._price,
             )
             try:
@@ -285,8 +297,11 @@ class LiveStage:
 
     def _parts(self, bench: RunContext, source: FileSource, cache: CachedResponses | None) -> Parts:
         done = self.opened.checkpoint.done
+        now = bench.clock.now()
+        scheduler = self._scheduler(now, bench.progress.tally)
+        scheduler.adjust(bench.adjustments.adjustment, now)  # as batches have left it
         return Parts(
-            scheduler=self._scheduler(bench.clock.now(), bench.progress.tally),
+            scheduler=scheduler,
             transports=self.api.transports,
             source=source,
             results=bench.results,
@@ -297,6 +312,7 @@ class LiveStage:
             interruption=bench.interruption,
             publish=bench.publish,
             observe=bench.observe,
+            adjustments=bench.adjustments,
             price=bench.price,
             cache=cache,
             is_done=done.__contains__,
@@ -307,16 +323,13 @@ class LiveStage:
         settings = SchedulerSettings(
             model_class_of=lambda model: model_class(model, self.catalog).name,
             rng=random.random,
-            concurrency=self.api.concurrency,
             endpoints=endpoint_specs(self.api, options, self.catalog),
             strategy=Strategy(self.pool.strategy),
             fallback_after_s=self.pool.fallback_after_s,
             initial_limits=lambda model: tier_limits(options.tier, model, self.catalog),
-            ceilings=ceilings(options),
-            share=options.share,
+            bounds=bounds_of(options, self.api),
             max_attempts=options.max_attempts,
             patience_s=options.patience_s,
-            max_cost_usd=options.max_cost,
             spent_usd=tally.most_spent_usd,
             most_usd=partial(most_usd, catalog=self.catalog),
             lost_marks=self.opened.lost_marks,
@@ -342,7 +355,27 @@ class LiveStage:
             resumed=self.opened.checkpoint.tally.done,
         )
 
+    def _open_control(self, journal: JournalFile) -> Control:
+        control = Control(
+            request=self.wanted,
+            run_id=self.opened.identity.run_id,
+            models=self.opened.identity.models,
+            journal=journal,
+            catalog=self.catalog,
+            bounds=lambda options: bounds_of(options, self.api),
+            on_change=self._change_options,
+            warn=self.screen.notice,
+            batch_mode=self.batches is not None,
+        )
+        control.open()
+        return control
+
+    def _change_options(self, options: Options) -> None:
+        self.options = options
+
     def _publish(self, snapshot: Snapshot) -> None:
+        if self._control is not None:
+            snapshot = self._control.show(snapshot)
         self._latest = snapshot
         self.screen.publish(snapshot)
 

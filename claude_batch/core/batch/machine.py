@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import assert_never
 
@@ -54,6 +54,7 @@ from claude_batch.core.batch.rules import (
     poll_interval_s,
     refusal,
 )
+from claude_batch.core.model.adjustment import Adjustment
 from claude_batch.core.model.batches import (
     AnswerLost,
     BatchPage,
@@ -66,6 +67,7 @@ from claude_batch.core.model.batches import (
 )
 from claude_batch.core.model.line_ranges import LineRanges
 from claude_batch.core.model.requests import Failure, FailureKind
+from claude_batch.core.model.snapshot import WaitKind, WaitReason
 from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.core.scheduling.progress import Tally
 from claude_batch.core.scheduling.retry import COUNTED, SLIGHT_JITTER, backoff_s
@@ -183,6 +185,7 @@ class BatchMachine:
         self._began_at = self._last_success_at = now
         self._wall_ahead_s = wall - now
         self._end: BatchOutcome | None = None
+        self._paused_at: float | None = None
 
     # what is known
 
@@ -222,6 +225,25 @@ class BatchMachine:
     def _spent_usd(self) -> float:
         return self._tally.most_spent_usd
 
+    @property
+    def wait_reason(self) -> WaitReason | None:
+        """Why no batch is submitted, where that is the user's wish."""
+        if self._paused_at is None:
+            return None
+        return WaitReason(kind=WaitKind.PAUSED, in_flight=self.in_flight)
+
+    def adjust(self, wanted: Adjustment, now: float) -> None:
+        """Keep to another bound on the cost; in a pause no batch is submitted."""
+        self._settings = replace(self._settings, max_cost_usd=wanted.bounds.max_cost_usd)
+        if wanted.is_paused and self._paused_at is None:
+            self._paused_at = now
+        elif not wanted.is_paused and self._paused_at is not None:
+            paused_at, self._paused_at = self._paused_at, None
+            self._last_success_at += now - max(paused_at, self._last_success_at)
+            live_at = self._settings.live_at
+            if live_at is not None:
+                self._settings = replace(self._settings, live_at=live_at + now - paused_at)
+
     # what to do
 
     def next(self, now: float) -> Decision:
@@ -230,7 +252,7 @@ class BatchMachine:
             return Over(self._end)
         if not self._probed:
             return Probe() if self._probe_at <= now else Wait(self._probe_at)
-        if self._settings.live_at is not None and now >= self._settings.live_at:
+        if self._live_at is not None and now >= self._live_at:
             self._go_live(now)
         due = (chunk.act() for chunk in self._chunks.values() if chunk.next_at <= now)
         acts = [act for act in (*due, self._submit_or_pack(now)) if act is not None]
@@ -240,8 +262,18 @@ class BatchMachine:
         """Do nothing more; the first reason holds."""
         self._end = self._end or outcome
 
+    @property
+    def _live_at(self) -> float | None:
+        """When batches are given up for live mode; a deadline stands still in a pause."""
+        return self._settings.live_at if self._paused_at is None else None
+
     def _submit_or_pack(self, now: float) -> Act | None:
-        if self._is_going_live or self._forbidden or self._creates_are_blocked:
+        if (
+            self._paused_at is not None
+            or self._is_going_live
+            or self._forbidden
+            or self._creates_are_blocked
+        ):
             return None
         if self._packed:
             chunk = next(iter(self._packed.values()))
@@ -268,6 +300,12 @@ class BatchMachine:
         return self.can_afford(chunk.expect(self._lengths.usual))
 
     @property
+    def _is_held(self) -> bool:
+        """Whether a pause holds back what is still to be submitted."""
+        waits = self._packed or self._resubmit or self._pass is not None
+        return self._paused_at is not None and bool(waits)
+
+    @property
     def _creates_are_blocked(self) -> bool:
         return any(chunk.blocks_creates for chunk in self._chunks.values())
 
@@ -282,13 +320,15 @@ class BatchMachine:
 
     def _rest(self, now: float) -> Decision:
         """Return how long there is nothing to do, or that the run is over."""
-        if self._settings.detach and not self._creates_are_blocked:
+        if self._settings.detach and not (self._creates_are_blocked or self._is_held):
             return self._detached()
         times = [chunk.next_at for chunk in self._chunks.values() if chunk.act() is not None]
         if self._packed and self._hold_until > now:
             times.append(self._hold_until)
-        if self._settings.live_at is not None and not self._is_going_live and self._moving:
-            times.append(self._settings.live_at)
+        if self._live_at is not None and not self._is_going_live and self._moving:
+            times.append(self._live_at)
+        if self._is_held:
+            times.append(math.inf)
         if not times:
             return self._over()
         return self._too_late(min(times), now) or Wait(min(times))
@@ -297,7 +337,11 @@ class BatchMachine:
         """End the run where all that is left to do has to wait for longer than patience lasts."""
         due = [chunk for chunk in self._chunks.values() if chunk.act() is not None]
         is_failing = all(chunk.failures for chunk in due) if due else self._holds > 0
-        if not is_failing or min(until, self._asked_until) <= self._gives_up_at:
+        if (
+            self._paused_at is not None
+            or not is_failing
+            or min(until, self._asked_until) <= self._gives_up_at
+        ):
             return None
         self._stop_until(until, now)
         return Over(self._end)
@@ -374,7 +418,7 @@ class BatchMachine:
             return
         self._probe_at = now + self._retry_s(failure, self._probes)
         self._lose_patience(failure, now)
-        if self._asked_until > self._gives_up_at:
+        if self._asked_until > self._gives_up_at and self._paused_at is None:
             self._stop_until(self._asked_until, now)
 
     def _not_here(self, failure: Failure, *, nothing_sent: bool) -> None:
@@ -574,7 +618,7 @@ class BatchMachine:
         """End the run if a failure concerns all of it, or if nothing has worked for too long."""
         self._last_failure = failure.message
         self._asked_until = now + (failure.headers.retry_after_s or 0.0)
-        if self._silent_s(now) > self._settings.patience_s:
+        if self._silent_s(now) > self._settings.patience_s and self._paused_at is None:
             waited_s = self._silent_s(now)
             self.end(Stop(kind=StopKind.PATIENCE, message=failure.message, waited_s=waited_s))
         if failure.kind is FailureKind.ENDPOINT_UNUSABLE and self._last_success_at > self._began_at:

@@ -47,6 +47,7 @@ class WaitKind(StrEnum):
     LAST_REPLIES = "last_replies"  # everything has been sent
     INPUT = "input"  # prompts are being read
     DISK = "disk"  # results are being written
+    PAUSED = "paused"  # the user has paused the run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +140,15 @@ class FailureView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdjustedView:
+    """An option that the user has changed while the run went, at wall time `at`. None: unset."""
+
+    name: str
+    value: float | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All figures of a run at one moment. Counts of requests unless a unit is named.
 
@@ -160,6 +170,8 @@ class Snapshot:
                      cache, or for an equal prompt
     wait             why nothing more is sent at this moment; None: it is being sent, or not known
     grace_s          while stopping: how long requests in flight may still take
+    adjusted         options that the user has changed since this process began
+    paused_at        wall time since when the user has paused the run; None: it is not paused
     at               wall time of the snapshot, so that countdowns run; None: not known
     chunks           batch mode: what has been submitted, in order; in_flight is at the API
     """
@@ -196,6 +208,8 @@ class Snapshot:
     stop_reasons: Mapping[str, int] = field(default_factory=dict)
     wait: WaitReason | None = None
     grace_s: float | None = None
+    adjusted: tuple[AdjustedView, ...] = ()
+    paused_at: float | None = None
     at: float | None = None
     lanes: tuple[LaneView, ...] = ()
     endpoints: tuple[EndpointView, ...] = ()

@@ -85,10 +85,12 @@ class Pace:
 class Ceiling:
     """A limit the user sets: kept in every window of a minute, not only on average.
 
-    `_spent` holds (time when it leaves the window, amount), oldest first.
+    Only what was spent after `since` counts: a limit may be set in the middle of a run. `_spent`
+    holds (time when it leaves the window, amount), oldest first.
     """
 
     limit_per_minute: float
+    since: float = -math.inf
     _spent: deque[tuple[float, float]] = field(default_factory=deque)
     _sum: float = 0.0
     _pace: Pace = field(default_factory=lambda: Pace(catch_up_s=CEILING_CATCH_UP_S))
@@ -102,6 +104,19 @@ class Ceiling:
         if not self._spent or min(amount, self.limit_per_minute) <= remaining:
             return now
         return self._spent[0][0]
+
+    def change(self, limit_per_minute: float, now: float) -> None:
+        """Keep to another limit from now on.
+
+        Under a lower one all counts anew: what was spent under the old one might exceed it, and
+        nothing could be spent for up to a minute.
+        """
+        if limit_per_minute < self.limit_per_minute:
+            self._spent.clear()
+            self._sum = 0.0
+            self.since = now
+        self.limit_per_minute = limit_per_minute
+        self._pace.next_at = min(self._pace.next_at, now)
 
     def remaining(self, now: float) -> float:
         """Return what may still be spent in the current window."""

@@ -76,6 +76,19 @@ def make_ceilings(limits: Limits) -> Ceilings:
     }
 
 
+def change_ceilings(ceilings: Ceilings, limits: Limits, now: float) -> None:
+    """Make `limits` of what a user's ceilings were, for all lanes that share them."""
+    for index, kind in enumerate(_KINDS):
+        limit = limits.of(kind)
+        if limit is None:
+            ceilings.pop(index, None)
+        elif index in ceilings:
+            ceilings[index].change(limit * _used_share(kind), now)
+        else:
+            ceilings[index] = make_ceiling(kind, limit)
+            ceilings[index].since = now
+
+
 def make_ceiling(kind: LimitKind, per_minute: float) -> Ceiling:
     """Return the ceiling that keeps one kind below `per_minute` in every minute."""
     return Ceiling(limit_per_minute=per_minute * _used_share(kind))
@@ -89,7 +102,8 @@ class LaneLimits:
     """The limits of one lane. A kind of limit that nobody has named is unlimited.
 
     `guess` holds limits assumed before any header has named them; `reported`: headers have named
-    one. `ceilings` may be shared with other lanes; `share` is the part of the API's limits to use.
+    one. `ceilings` may be shared with other lanes, and change (`adjust`); `share` is the part of
+    the API's limits to use.
     Inside, kinds go by their index in a `Cost`.
     """
 
@@ -99,6 +113,7 @@ class LaneLimits:
         self._share = share
         self._servers: dict[int, ServerLimit] = {}
         self._shares: Ceilings = {}
+        self._own = ceilings
         self._ceilings = list(ceilings.items())
         self._in_flight = [0.0, 0.0, 0.0]
         self._boost, self._boost_at = STEADY_BOOST, now
@@ -109,6 +124,29 @@ class LaneLimits:
                 self._add_limit(index, limit, now)
             if share < 1.0:
                 self._set_share(index, limit)
+
+    def adjust(self, share: float, now: float) -> None:
+        """Use another share of the API's limits, and the user's ceilings as they are now."""
+        if share != self._share:
+            self._share = share
+            if share < 1.0:
+                for index in range(len(_KINDS)):
+                    server = self._servers.get(index)
+                    limit = None if server is None else server.bucket.limit_per_minute
+                    self._change_share(index, limit, now)
+            else:
+                self._shares.clear()
+        self._ceilings = [*self._own.items(), *self._shares.items()]
+
+    def _change_share(self, index: int, limit: float | None, now: float) -> None:
+        if index in self._shares:
+            self._shares[index].change(self._share_of(index, limit), now)
+        else:
+            self._set_share(index, limit)
+            self._shares[index].since = now
+
+    def _share_of(self, index: int, limit: float | None) -> float:
+        return math.inf if limit is None else limit * self._share * _used_share(_KINDS[index])
 
     def _add_limit(self, index: int, limit: float, now: float) -> ServerLimit:
         """Return a new limit with a full bucket."""
@@ -172,7 +210,8 @@ class LaneLimits:
         for index, server in self._servers.items():
             server.settle(expected[index], actual[index], now)
         for index, ceiling in self._ceilings:
-            ceiling.correct(actual[index] - expected[index], now)
+            if charge.at > ceiling.since:
+                ceiling.correct(actual[index] - expected[index], now)
 
     def learn(self, headers: ResponseHeaders, charge: Charge, now: float) -> None:
         """Learn from the limits in the response headers of an attempt."""
@@ -194,7 +233,7 @@ class LaneLimits:
 
         A share of an unknown limit is no bound yet, but what is spent counts already.
         """
-        per_minute = math.inf if limit is None else limit * self._share * _used_share(_KINDS[index])
+        per_minute = self._share_of(index, limit)
         if index not in self._shares:
             self._shares[index] = Ceiling(limit_per_minute=per_minute)
             self._ceilings.append((index, self._shares[index]))

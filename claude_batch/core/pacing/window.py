@@ -159,6 +159,13 @@ class Window:
         """Allow at least as many as at the beginning."""
         self.size = max(self.size, min(FIRST_WINDOW, float(self.maximum)))
 
+    def resize(self, maximum: int) -> None:
+        """Allow another number of attempts in flight at most; a window that was full doubles."""
+        if self.size >= self.maximum:
+            self.size *= 2.0
+        self.maximum = maximum
+        self.size = min(self.size, float(maximum))
+
     def reopen(self, *, paced: bool) -> None:
         """Restore half of what was in flight before an outage.
 

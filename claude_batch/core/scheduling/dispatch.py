@@ -512,6 +512,12 @@ class Dispatch:
         """Return whether requests of a model class wait that have not failed."""
         return any(queue.has_untried for queue in self._queues.get(model_class, ()))
 
+    def shift(self, seconds: float) -> None:
+        """Leave a pause of so many seconds out of how long primary endpoints have been stuck."""
+        for queue in self._all_queues():
+            if queue.stuck_since is not None:
+                queue.stuck_since += seconds
+
     def queued(self, model_class: str) -> int:
         """Return how many requests of a model class wait."""
         return sum(queue.queued for queue in self._queues.get(model_class, ()))

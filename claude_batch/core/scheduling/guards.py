@@ -127,19 +127,38 @@ class InputBound:
 
 @dataclass(slots=True, kw_only=True)
 class Spending:
-    """Money spent and, at its highest possible price, in flight: together at most `max_usd`."""
+    """Money spent and, at its highest possible price, in flight: together at most `max_usd`.
 
-    max_usd: float
+    None: no bound; then nothing is reserved. `unreserved` attempts in flight were launched before
+    there was one, at `bounded_at` the latest.
+    """
+
+    max_usd: float | None
     most_usd: MostUsd
     spent_usd: float = 0.0
     in_flight_usd: float = 0.0
+    unreserved: int = 0
+    bounded_at: float = 0.0
     _inputs: InputBound = field(default_factory=InputBound)
+
+    def change(self, max_usd: float | None, *, in_flight: int, now: float) -> None:
+        """Keep to another bound; a first one waits for the attempts that reserved nothing."""
+        if max_usd is None:
+            self.unreserved = 0
+            self.in_flight_usd = 0.0
+        elif self.max_usd is None:
+            self.unreserved, self.bounded_at = in_flight, now
+        self.max_usd = max_usd
 
     def reserve(self, job: Job) -> float | None:
         """Reserve and return the most that an attempt can cost; None if that does not fit.
 
         An answer that was lost with its process is taken to have cost as much as this one will.
         """
+        if self.max_usd is None:
+            return 0.0
+        if self.unreserved:
+            return None
         request = job.request
         usd = self.most_usd(request, self._inputs.tokens(request)) * (1 + job.lost)
         if self.spent_usd + self.in_flight_usd + usd <= self.max_usd:
@@ -156,6 +175,8 @@ class Spending:
     ) -> None:
         """Replace what was reserved for an attempt by what it cost."""
         self.in_flight_usd = max(0.0, self.in_flight_usd - attempt.most_usd)
+        if self.unreserved and attempt.charge.at <= self.bounded_at:
+            self.unreserved -= 1
         if isinstance(outcome, Reply):
             self.spent_usd += cost_usd or 0.0
             if outcome.usage.is_reported:

@@ -141,6 +141,11 @@ class Lane:
         ready_at = limits.ready_at(cost, now)
         return ready_at if limits.reported else max(ready_at, self.rate.ready_at(now))
 
+    def adjust(self, *, share: float, concurrency: int, now: float) -> None:
+        """Keep to the user's bounds as they are now."""
+        self.limits.adjust(share, now)
+        self.window.resize(concurrency)
+
     def headroom(self, now: float) -> float:
         """Return the share that is left of the scarcest, be it a limit or the window."""
         return min(1.0 - self.in_flight / self.window.limit, self.limits.headroom(now))

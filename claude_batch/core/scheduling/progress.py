@@ -10,7 +10,7 @@ from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.events import NO_EXPENSE, Expense, Failed, Recorded, Spent
 from claude_batch.core.model.minutes import Minute, length_s
 from claude_batch.core.model.requests import UNFINISHED, LimitKind, ResultType, Usage
-from claude_batch.core.model.snapshot import FailureView, LaneView, Phase, Snapshot
+from claude_batch.core.model.snapshot import FailureView, LaneView, Phase, Snapshot, WaitKind
 from claude_batch.core.scheduling.decisions import SchedulerStatus
 from claude_batch.core.scheduling.minutes import LIMITED_KINDS, MinuteCounter
 
@@ -279,6 +279,8 @@ def make_snapshot(
     """Return the figures of a run for a screen; `now` is monotonic, `wall` wall-clock time."""
     rates = progress.rates(now)
     tally = progress.tally
+    paused = status.wait is not None and status.wait.kind is WaitKind.PAUSED
+    is_sending = phase is Phase.RUNNING and not paused
     return Snapshot(
         run_id=facts.run_id,
         prompts=facts.prompts,
@@ -297,7 +299,7 @@ def make_snapshot(
         attempts=progress.attempts,
         rate_limited=progress.rate_limited,
         elapsed_s=now - progress.started_at,
-        eta_s=progress.eta_s(facts.total, status.lanes, now) if phase is Phase.RUNNING else None,
+        eta_s=progress.eta_s(facts.total, status.lanes, now) if is_sending else None,
         input_tokens=tally.input_tokens,
         output_tokens=tally.output_tokens,
         requests_per_minute=rates.requests,

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from claude_batch.core.caching.prefix_gate import PrefixGate
-from claude_batch.core.model.account import NO_LIMITS, Limits
+from claude_batch.core.model.account import Limits
+from claude_batch.core.model.adjustment import Adjustment, Bounds
 from claude_batch.core.model.requests import Failure, FailureKind, Reply, Request
 from claude_batch.core.model.snapshot import LaneView, WaitKind, WaitReason
-from claude_batch.core.pacing.lane_limits import Ceilings, LaneLimits, make_ceilings
+from claude_batch.core.pacing.lane_limits import (
+    Ceilings,
+    LaneLimits,
+    change_ceilings,
+    make_ceilings,
+)
 from claude_batch.core.pacing.window import Window
 from claude_batch.core.scheduling.decisions import (
     Decision,
@@ -42,7 +48,6 @@ from claude_batch.core.scheduling.pool import (
     BREAKER_KINDS,
     Endpoint,
     EndpointSpec,
-    OpenLane,
     Pool,
 )
 from claude_batch.core.scheduling.retry import COUNTED, DOUBT_SHARE, retry_delay_s
@@ -61,13 +66,13 @@ _SILENT_LATENCIES = 5.0
 class SchedulerSettings:
     """What the user and the machine allow.
 
-    `model_class_of` returns the model class of a model; `initial_limits` a lane's limits before
-    any header has named them, where the endpoint has none of its own. `rng` returns numbers in
-    [0, 1). `concurrency` bounds all attempts in flight. `spent_usd` is what the run has cost
-    before; `most_usd` returns the most that a request can cost, and is asked only if
-    `max_cost_usd` is set. `lost_marks` are the last lines that killed processes have launched:
-    lines up to there without a result may have been answered. `has_succeeded`: there are successes
-    already, so identical failures are the fault of their requests.
+    `model_class_of` returns the model class of a model; `initial_limits` a lane's limits before any
+    header has named them, where the endpoint has none of its own. `rng` returns numbers in [0, 1).
+    `bounds` are the user's own, and may change while the run goes. `spent_usd` is what the run has
+    cost before; `most_usd` returns the most that a request can cost, and is asked only where they
+    bound the cost. `lost_marks` are the last lines that killed processes have launched: lines up to
+    there without a result may have been answered. `has_succeeded`: there are successes already, so
+    identical failures are the fault of their requests.
     """
 
     endpoints: tuple[EndpointSpec, ...]
@@ -75,42 +80,49 @@ class SchedulerSettings:
     initial_limits: Callable[[str], Limits]
     most_usd: MostUsd
     rng: Callable[[], float]
-    concurrency: int
+    bounds: Bounds
     strategy: Strategy = Strategy.HEADROOM
     fallback_after_s: float = 30.0
-    ceilings: Limits = NO_LIMITS
-    share: float = 1.0
     max_attempts: int = 6
     patience_s: float = 3600.0
-    max_cost_usd: float | None = None
     spent_usd: float = 0.0
     lost_marks: tuple[int, ...] = ()
     has_succeeded: bool = False
 
 
-def make_lane_opener(settings: SchedulerSettings) -> OpenLane:
-    """Return a function that opens lanes; those of one model class share the user's ceilings."""
-    ceilings: dict[str, Ceilings] = {}
+@dataclass(slots=True)
+class LaneOpener:
+    """Opens lanes; those of one model class share the user's ceilings."""
 
-    def open_lane(spec: EndpointSpec, model: str, now: float) -> Lane:
+    settings: SchedulerSettings
+    _ceilings: dict[str, Ceilings] = field(default_factory=dict)
+
+    def __call__(self, spec: EndpointSpec, model: str, now: float) -> Lane:
+        """Return a new lane for an endpoint and a model."""
+        settings = self.settings
         model_class = settings.model_class_of(model)
-        if model_class not in ceilings:
-            ceilings[model_class] = make_ceilings(settings.ceilings)
+        if model_class not in self._ceilings:
+            self._ceilings[model_class] = make_ceilings(settings.bounds.ceilings)
         limits = LaneLimits(
             guess=(spec.initial_limits or settings.initial_limits)(model),
-            ceilings=ceilings[model_class],
-            share=settings.share,
+            ceilings=self._ceilings[model_class],
+            share=settings.bounds.share,
             now=now,
         )
         return Lane(
             name=model_class,
             model_class=model_class,
             limits=limits,
-            window=Window(maximum=settings.concurrency),
+            window=Window(maximum=settings.bounds.concurrency),
             rng=settings.rng,
         )
 
-    return open_lane
+    def adjust(self, settings: SchedulerSettings, now: float) -> None:
+        """Keep to other bounds, in lanes yet to be opened, too."""
+        if settings.bounds.ceilings != self.settings.bounds.ceilings:
+            for ceilings in self._ceilings.values():
+                change_ceilings(ceilings, settings.bounds.ceilings, now)
+        self.settings = settings
 
 
 class Scheduler:
@@ -128,14 +140,14 @@ class Scheduler:
         self._last_success_at = now
         self._heard_at = now
         self._over_budget: Stop | None = None
-        self._spending: Spending | None = None
-        if settings.max_cost_usd is not None:
-            self._spending = Spending(
-                max_usd=settings.max_cost_usd,
-                most_usd=settings.most_usd,
-                spent_usd=settings.spent_usd,
-            )
-        self._pool = Pool(settings.endpoints, make_lane_opener(settings))
+        self._paused_at: float | None = None
+        self._spending = Spending(
+            max_usd=settings.bounds.max_cost_usd,
+            most_usd=settings.most_usd,
+            spent_usd=settings.spent_usd,
+        )
+        self._opener = LaneOpener(settings)
+        self._pool = Pool(settings.endpoints, self._opener)
         gate = PrefixGate()
         self._dispatch = Dispatch(
             pool=self._pool,
@@ -160,7 +172,7 @@ class Scheduler:
     @property
     def bounds_cost(self) -> bool:
         """Whether there is a bound on the cost."""
-        return self._spending is not None
+        return self._spending.max_usd is not None
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -179,7 +191,7 @@ class Scheduler:
             lane.view(
                 now,
                 queued=dispatch.queued(lane.model_class),
-                wait=dispatch.wait_reason(lane, now),
+                wait=self._lane_wait_reason(lane, now),
             )
             for lane in self.lanes
         )
@@ -191,8 +203,15 @@ class Scheduler:
             wait=self._wait_reason(lanes, now),
         )
 
+    def _lane_wait_reason(self, lane: Lane, now: float) -> WaitReason | None:
+        if self._paused_at is not None:
+            return WaitReason(kind=WaitKind.PAUSED, in_flight=lane.in_flight)
+        return self._dispatch.wait_reason(lane, now)
+
     def _wait_reason(self, lanes: tuple[LaneView, ...], now: float) -> WaitReason | None:
         """Return why nothing more is sent; silence is the better reason unless a lane is paused."""
+        if self._paused_at is not None:
+            return WaitReason(kind=WaitKind.PAUSED, in_flight=self._in_flight)
         silent_s = now - self._heard_at
         mean_s = max((lane.window.mean_latency_s for lane in self.lanes), default=0.0)
         is_silent = silent_s > max(_SILENT_S, _SILENT_LATENCIES * mean_s)
@@ -212,12 +231,35 @@ class Scheduler:
         if not waiting:
             last = WaitReason(kind=WaitKind.LAST_REPLIES, in_flight=in_flight)
             return last if in_flight else None
-        if in_flight >= self._settings.concurrency:
+        if in_flight >= self._settings.bounds.concurrency:
             return WaitReason(kind=WaitKind.CONCURRENCY, in_flight=in_flight)
         longest = max(waiting, key=lambda lane: lane.queued)
         if longest.wait is None or len(waiting) == 1:
             return longest.wait
         return replace(longest.wait, lane=longest.name)
+
+    def adjust(self, wanted: Adjustment, now: float) -> None:
+        """Keep to other bounds from now on; pause, or continue."""
+        bounds, settings = wanted.bounds, replace(self._settings, bounds=wanted.bounds)
+        self._settings = settings
+        self._opener.adjust(settings, now)
+        for lane in self.lanes:
+            lane.adjust(share=bounds.share, concurrency=bounds.concurrency, now=now)
+        if bounds.max_cost_usd != self._spending.max_usd:
+            self._spending.change(bounds.max_cost_usd, in_flight=self._in_flight, now=now)
+        if wanted.is_paused and self._paused_at is None:
+            self._paused_at = now
+        elif not wanted.is_paused and self._paused_at is not None:
+            self._continue(self._paused_at, now)
+
+    def _continue(self, paused_at: float, now: float) -> None:
+        """End a pause: patience has stood still, and launches begin at the refill rate."""
+        self._paused_at = None
+        self._last_success_at += now - max(paused_at, self._last_success_at)
+        self._heard_at += now - max(paused_at, self._heard_at)
+        self._dispatch.shift(now - paused_at)
+        for lane in self.lanes:
+            lane.limits.reset_boost(now)
 
     def add(self, request: Request) -> None:
         """Take a request in, at the end of its queue."""
@@ -239,12 +281,15 @@ class Scheduler:
     def next(self, now: float) -> Decision:
         """Return what to do at `now`."""
         patience_s = self._settings.patience_s
-        if self.stop is None and now - self._last_success_at >= patience_s:
+        paused = self._paused_at is not None
+        if self.stop is None and not paused and now - self._last_success_at >= patience_s:
             self.stop = Stop(
                 kind=StopKind.PATIENCE, message=self._last_failure, waited_s=patience_s
             )
         if self.stop is not None:
             return Finished(self.stop)
+        if paused and (self._backlog.count or self._backlog.more_to_come):
+            return Idle()
         found = self._find(now)
         if isinstance(found, Attempt):
             if not self._in_flight:
@@ -272,7 +317,7 @@ class Scheduler:
 
     def _find(self, now: float) -> Attempt | float:
         self._over_budget = None
-        if self._in_flight >= self._settings.concurrency:
+        if self._in_flight >= self._settings.bounds.concurrency:
             return math.inf
         return self._dispatch.next(now)
 
@@ -281,8 +326,6 @@ class Scheduler:
 
         Then it waits for what is in flight, which may cost less than that.
         """
-        if self._spending is None:
-            return 0.0
         spending = self._spending
         most_usd = spending.reserve(job)
         if most_usd is None:
@@ -312,8 +355,7 @@ class Scheduler:
         self._heard_at = now
         endpoint.in_flight -= 1
         expense = expense_of(attempt, outcome, cost_usd)
-        if self._spending is not None:
-            self._spending.settle(attempt, outcome, cost_usd, expense)
+        self._spending.settle(attempt, outcome, cost_usd, expense)
         verdict = self._verdict(attempt, outcome, now, cost_usd)
         return verdict if expense is None else replace(verdict, expense=expense)
 

@@ -15,6 +15,7 @@ from claude_batch.core.scheduling.guards import InputBound, MostUsd
 from claude_batch.core.scheduling.progress import Progress, RunFacts
 from claude_batch.engine.shutdown import Interruption
 from claude_batch.ports import (
+    Adjustments,
     BatchApi,
     BatchJournal,
     Bodies,
@@ -36,12 +37,13 @@ class BatchParts:
 
     `run` begins our ids in batches; `history` is what the journal says; `log` gets the figures of
     each minute and what canaries cost; without a `canary` none is sent; `report` gets what the user
-    should know, `observe` what became of every request in a batch (None: nobody watches). `price`
-    returns what a reply cost (its usage says whether it came from a batch); for `max_cost_usd`,
-    `most_usd` returns the most that a request costs live, `batch_price_of` what it costs in a
-    batch, both for a prompt of that many tokens; `inputs` and `lengths` are what replies have shown
-    of prompts and answers. `params` returns what a request is in a batch. With a `cache`, passes
-    may include lines that had a result when the run began: those that are `is_done`.
+    should know, `observe` what became of every request in a batch (None: nobody watches);
+    `adjustments` change the run while it goes (None: nothing can). `price` returns what a reply
+    cost (its usage says whether it came from a batch); for `max_cost_usd`, `most_usd` returns the
+    most that a request costs live, `batch_price_of` what it costs in a batch, both for a prompt of
+    that many tokens; `inputs` and `lengths` are what replies have shown of prompts and answers.
+    `params` returns what a request is in a batch. With a `cache`, passes may include lines that had
+    a result when the run began: those that are `is_done`.
     """
 
     run: str
@@ -61,6 +63,7 @@ class BatchParts:
     interruption: Interruption
     publish: Publish
     observe: Observe | None
+    adjustments: Adjustments | None
     report: Callable[[BatchEvent], None]
     price: Callable[[str, Usage], float | None]
     most_usd: MostUsd

@@ -7,7 +7,9 @@ not need us: a run that is stopped leaves them running, and the next one collect
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -58,6 +60,7 @@ class BatchRun:
     _submission: Submission = field(init=False)
     _collector: Collector = field(init=False)
     _phase: Phase = Phase.RUNNING
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         parts = self.parts
@@ -81,7 +84,11 @@ class BatchRun:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                helpers = [group.create_task(self._tick()), group.create_task(self._watch())]
+                helpers = [
+                    group.create_task(self._tick()),
+                    group.create_task(self._watch()),
+                    group.create_task(self._adjust()),
+                ]
                 outcome = await self._work(group)
                 self._phase = _phase_after(outcome)
                 for task in helpers:
@@ -112,13 +119,13 @@ class BatchRun:
                     await self._do(group, self._act(decision))
 
     async def _nap(self, until: float) -> None:
-        """Wait for `until`, or until the user asks to stop."""
-        asked = self.parts.interruption.asked
-        try:
-            async with asyncio.timeout(max(0.0, until - self.parts.clock.now())):
-                await asked.wait()
-        except TimeoutError:
-            return
+        """Wait for `until`, or until the user asks to stop or changes something."""
+        wait_s = None if math.isinf(until) else max(0.0, until - self.parts.clock.now())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._woken.wait()
+        if not self.parts.interruption.asked.is_set():
+            self._woken.clear()
 
     async def _do(
         self,
@@ -187,6 +194,16 @@ class BatchRun:
         await self.parts.interruption.asked.wait()
         self._phase = Phase.STOPPING
         self._machine.end(Stop(kind=StopKind.INTERRUPTED, message="interrupted"))
+        self._woken.set()
+
+    async def _adjust(self) -> None:
+        """Keep to what the user changes; the screen shows it at once."""
+        adjustments = self.parts.adjustments
+        while adjustments is not None:
+            self._machine.adjust(await adjustments.next(), self.parts.clock.now())
+            self._woken.set()
+            adjustments.applied()
+            self._publish()
 
     async def _tick(self) -> None:
         """Publish a snapshot every second; journal each minute in which something ended."""
@@ -218,6 +235,7 @@ class BatchRun:
                 input_tokens_per_minute=None,
                 output_tokens_per_minute=None,
                 in_flight=machine.in_flight - self._collector.settled,
+                wait=machine.wait_reason if self._phase is Phase.RUNNING else None,
                 chunks=machine.views(),
             )
         )

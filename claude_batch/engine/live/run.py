@@ -49,6 +49,7 @@ from claude_batch.engine.answers import Answers
 from claude_batch.engine.shutdown import Interruption, first_cause
 from claude_batch.errors import CheckpointWriteError
 from claude_batch.ports import (
+    Adjustments,
     Clock,
     Observe,
     Publish,
@@ -244,10 +245,10 @@ class Parts:
     """Everything a live run needs.
 
     `transports` are the scheduler's endpoints by name. `publish` gets a snapshot about eight times
-    a second, `observe` every attempt that has ended (None: nobody watches). `price` returns the
-    cost of a model's reply (USD), None where it is unknown.
-    With a `cache`, `source` also yields lines that have a result: `is_done` returns whether a line
-    has.
+    a second, `observe` every attempt that has ended (None: nobody watches); `adjustments` change it
+    while it goes (None: nothing can). `price` returns the cost of a model's reply (USD), None where
+    it is unknown. With a `cache`, `source` also yields lines that have a result: `is_done` returns
+    whether a line has.
     """
 
     scheduler: Scheduler
@@ -261,6 +262,7 @@ class Parts:
     interruption: Interruption
     publish: Publish
     observe: Observe | None
+    adjustments: Adjustments | None
     price: Callable[[str, Usage], float | None]
     cache: ResponseCache | None
     is_done: Callable[[int], bool]
@@ -325,6 +327,7 @@ class LiveRun:
                 group.create_task(self._feed()),
                 group.create_task(self._show_progress()),
                 group.create_task(self._watch_interruption()),
+                group.create_task(self._adjust()),
             ]
             stop = await self._launch_all(group)
             self._phase = Phase.STOPPING if stop else Phase.FINISHED
@@ -459,6 +462,16 @@ class LiveRun:
         await self.parts.interruption.asked.wait()
         self.parts.scheduler.stop_early(Stop(kind=StopKind.INTERRUPTED, message="interrupted"))
         self._wake.set()
+
+    async def _adjust(self) -> None:
+        """Keep to what the user changes; the screen shows it at once."""
+        adjustments = self.parts.adjustments
+        while adjustments is not None:
+            wanted = await adjustments.next()
+            self.parts.scheduler.adjust(wanted, self.parts.clock.now())
+            self._wake.set()
+            adjustments.applied()
+            self._publish()
 
     async def _await_attempts(self, group: asyncio.TaskGroup) -> None:
         """Wait for attempts in flight, up to `GRACE_S`; cancel the rest, which gets no result."""

@@ -98,6 +98,18 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adjusted:
+    """The user has changed options while the run went (None: unset), or paused or continued it.
+
+    `at` is wall time.
+    """
+
+    at: float
+    changes: Mapping[str, Any]
+    pause: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
     """A process left the run. `state` is finished, interrupted or stopped.
 

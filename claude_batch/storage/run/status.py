@@ -158,6 +158,13 @@ def is_unfinished(results: Path) -> bool:
     return _lines(results) < journal.identity.total
 
 
+def is_being_written(results: Path) -> bool:
+    """Return whether a process of this host works on a run. Raises CheckpointError."""
+    journal = read_journal(results)
+    opened = None if journal is None or journal.closed is not None else journal.opened
+    return opened is not None and _is_writing(opened.process, results)
+
+
 def _lines(path: Path) -> int:
     """Return how many lines end in a newline."""
     try:

@@ -12,7 +12,7 @@ from claude_batch.core.model.units import dollars
 from claude_batch.ui.dashboard.lines import GAP, Field, Room, bar, cut, flow, spread
 from claude_batch.ui.figures import clock, cost_text, count, percent, short, time_left
 from claude_batch.ui.messages import printable
-from claude_batch.ui.waiting import TROUBLES, activity_text
+from claude_batch.ui.waiting import TROUBLES, activity_text, adjusted_texts
 
 ANTHROPIC = "api.anthropic.com"
 
@@ -29,6 +29,9 @@ def head_lines(snapshot: Snapshot, room: Room) -> list[Text]:
     lines += _activity_lines(snapshot, room)
     lines += flow(_counts(snapshot, room), room.width)
     lines += flow(_speeds(snapshot), room.width)
+    lines += flow(
+        [Field("", text, style="magenta") for text in adjusted_texts(snapshot)], room.width
+    )
     return lines
 
 

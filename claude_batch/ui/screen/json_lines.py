@@ -29,12 +29,15 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
     grace_s                       while stopping: how long requests in flight may still take
     wait                          why nothing more is sent (null: it is): kind (first_reply,
                                   finding_pace, limit, pace, concurrency, rate_limited, outage,
-                                  silence, retry, prefix, budget, last_replies, input, disk), limit,
-                                  limit_per_minute, source, seconds, asked_s, cause, in_flight,
-                                  lane, fallback_in_s
+                                  silence, retry, prefix, budget, last_replies, input, disk,
+                                  paused), limit, limit_per_minute, source, seconds, asked_s,
+                                  cause, in_flight, lane, fallback_in_s
     input_tokens, output_tokens   of all results
     requests_per_minute, input_tokens_per_minute, output_tokens_per_minute
                                   null in batch mode, like eta_s: no counts before the end
+    adjusted                      options changed while this process ran (adjust): name, value
+                                  (null: unset), at (seconds since 1970)
+    paused_at                     since when the run is paused; null: it is not
     stop_reasons                  successes that are not what was asked for, by reason: refusal,
                                   max_tokens, pause_turn, model_context_window_exceeded
     cost_usd, projected_cost_usd
@@ -123,6 +126,7 @@ def figures(snapshot: Snapshot) -> dict[str, Any]:
     value["lanes"] = [_lane(lane) for lane in snapshot.lanes]
     value["chunks"] = [asdict(chunk) for chunk in snapshot.chunks]
     value["endpoints"] = [asdict(endpoint) for endpoint in snapshot.endpoints]
+    value["adjusted"] = [asdict(each) for each in snapshot.adjusted]
     value["failures"] = [asdict(failure) for failure in snapshot.failures]
     return value
 
@@ -161,6 +165,7 @@ _PLAIN_FIELDS = (
     "unreported_usd",
     "stop_reasons",
     "grace_s",
+    "paused_at",
 )
 
 

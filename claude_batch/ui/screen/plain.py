@@ -26,7 +26,7 @@ from claude_batch.ui.screen.screen import (
     message_text,
     summary_text,
 )
-from claude_batch.ui.waiting import activity_text
+from claude_batch.ui.waiting import activity_text, adjusted_texts
 
 EVERY_S = 10.0
 BATCH_EVERY_S = 60.0
@@ -44,7 +44,7 @@ class PlainRenderer:
     wall: Callable[[], float] = time.time
     _due_at: float | None = None
     _pause_s: float = FIRST_AFTER_S
-    _phase: Phase | None = None
+    _state: tuple[object, ...] | None = None
     _failed: int = 0
     _last_line: str = ""
     _check_due_at: float = 0.0
@@ -62,8 +62,9 @@ class PlainRenderer:
         self.stream.write(message_text(message))
 
     def show(self, snapshot: Snapshot) -> None:
-        """Write a line when one is due, and when the phase changes."""
+        """Write a line when one is due, and when the phase or what the user has set changes."""
         now = self.monotonic()
+        state = (snapshot.phase, snapshot.adjusted, snapshot.paused_at)
         if self._due_at is None:
             self._due_at = now + self._pause_s
             self._failed = snapshot.failed
@@ -71,10 +72,10 @@ class PlainRenderer:
             most_s = BATCH_EVERY_S if snapshot.chunks else EVERY_S
             self._pause_s = min(most_s, 2 * self._pause_s)
             self._due_at = now + self._pause_s
-        elif snapshot.phase is self._phase or self._phase is None:
-            self._phase = snapshot.phase
+        elif self._state in {None, state}:
+            self._state = state
             return
-        self._phase = snapshot.phase
+        self._state = state
         self._last_line = figures_text(snapshot)
         self._line(self._last_line + self._latest_failure(snapshot))
 
@@ -157,6 +158,7 @@ def figures_text(snapshot: Snapshot) -> str:
         parts.append(dollars(snapshot.cost_usd))
     if activity := activity_text(snapshot):
         parts.append(activity)
+    parts += adjusted_texts(snapshot)
     if len(snapshot.endpoints) > 1:
         parts += [_trouble(each) for each in snapshot.endpoints if each.why]
     label = "SANDBOX  " if snapshot.sandbox else ""

@@ -32,8 +32,8 @@ PASSING = [
 
 
 def a_scheduler(**changes: object) -> Scheduler:
-    settings = scheduler_settings(concurrency=CONCURRENCY, max_attempts=MAX_ATTEMPTS)
-    return Scheduler(replace(settings, **changes), now=0.0)  # type: ignore[arg-type]
+    own = {"concurrency": CONCURRENCY, "max_attempts": MAX_ATTEMPTS}
+    return Scheduler(scheduler_settings(**(own | changes)), now=0.0)
 
 
 def sent(scheduler: Scheduler, now: float) -> Attempt:

@@ -129,6 +129,7 @@ class Run:
                 interruption=Interruption(),
                 publish=lambda _snapshot: None,
                 observe=None,
+                adjustments=None,
                 report=lambda _event: None,
                 price=lambda _model, _usage: None,
                 most_usd=lambda _request, _tokens: 0.0,

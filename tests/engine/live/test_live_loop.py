@@ -65,6 +65,7 @@ def parts_of(
         interruption=Interruption(),
         publish=lambda _snapshot: None,
         observe=None,
+        adjustments=None,
         price=lambda _model, _usage: None,
         cache=None,
         is_done=lambda _line: False,
