@@ -19,7 +19,8 @@ EVENTS = {each.__name__.lower() for each in Event.__args__} - NOT_JOURNALED
 
 
 @pytest.mark.parametrize(
-    "kind", sorted({"run", "settings", "extended", "opened", "closed", *EVENTS, *_TYPES})
+    "kind",
+    sorted({"run", "settings", "extended", "opened", "closed", "adjusted", *EVENTS, *_TYPES}),
 )
 def test_every_kind_of_record_is_documented(kind: str) -> None:
     assert f"`{kind}`" in PAGE

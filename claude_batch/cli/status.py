@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from claude_batch.cli import options as opt
+from claude_batch.errors import UsageError
 
 
 def status(
@@ -22,11 +23,24 @@ def status(
         typer.Option("--history", help="A run minute by minute. Default: the one active last."),
     ] = False,
     as_json: opt.Json = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="The dashboard of a run in another terminal.")
+    ] = False,
 ) -> None:
     """Show where runs stand. Takes no lock and changes nothing."""
     from claude_batch.commands.history import show_history  # noqa: PLC0415  # as below
     from claude_batch.commands.status import show_status  # noqa: PLC0415  # only when really run
     from claude_batch.commands.table import checkpoint_of  # noqa: PLC0415  # as above
 
+    if watch:
+        from claude_batch.commands.find_run import last_active  # noqa: PLC0415  # as above
+        from claude_batch.commands.watch import watch as follow  # noqa: PLC0415  # as above
+
+        if as_json or history:
+            raise UsageError(
+                "--watch shows a dashboard", hint="leave out --json and --history, or --watch"
+            )
+        follow(checkpoint_of(results or last_active()))
+        return
     show = show_history if history else show_status
     show(results and checkpoint_of(results), as_json=as_json)

@@ -17,6 +17,7 @@ from claude_batch.config.reading import typed_changes
 from claude_batch.config.spelling import as_typed
 from claude_batch.errors import CheckpointWriteError, UsageError
 from claude_batch.storage.run.control import (
+    FRESH_S,
     Answer,
     LiveState,
     NotOursError,
@@ -31,9 +32,6 @@ WAIT_S = 2.0
 """How long the run may take to acknowledge, in seconds."""
 
 LOOK_EVERY_S = 0.05
-
-FRESH_S = 5.0
-"""A run says what it does once a second; from another host nothing else shows that it goes."""
 
 
 def adjust(results: Path, given: Mapping[str, Any], *, pause: bool | None) -> None:

@@ -31,6 +31,16 @@ def no_run_at(results: Path) -> CheckpointError:
     )
 
 
+def last_active() -> Path:
+    """Return the results file of the run active last. Raises CheckpointError."""
+    for path in runs_below(Path.cwd()):
+        return path
+    raise CheckpointError(
+        "there is no run in or below this folder",
+        hint="name its results file: claude-batch status RESULTS --watch",
+    )
+
+
 def last_unfinished() -> Path:
     """Return the results file of the unfinished run active last. Raises CheckpointError."""
     for path in runs_below(Path.cwd()):

@@ -24,6 +24,7 @@ from claude_batch.ui.messages import notice_text
 from claude_batch.ui.tables.batches import run_batches_table
 from claude_batch.ui.tables.status import StatusRow, results_by_endpoint, status_table
 from claude_batch.ui.tables.tables import print_table
+from claude_batch.ui.waiting import activity_text, adjusted_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class StatusReport:
     eta_s: float | None
     attempts: int | None
     rate_limited: int | None
+    activity: str | None
     total: int
     done: int
     succeeded: int
@@ -141,7 +143,9 @@ class _Run:
     @property
     def eta_s(self) -> float | None:
         """The seconds to the end of a running run, at its present rate; None: not known."""
-        pace = self.status.pace
+        pace, live = self.status.pace, self.status.live
+        if live is not None and not self.history.open_chunks:
+            return live.eta_s
         if pace is None or pace.results_per_minute <= 0 or self.history.open_chunks:
             return None
         return self.left * 60.0 / pace.results_per_minute
@@ -198,6 +202,8 @@ class _Run:
         parts.append("time left not known" if eta_s is None else time_left(eta_s, now))
         if pace.attempts:
             parts.append(f"{pace.rate_limited:,} 429s in {counted(pace.attempts, 'attempt')}")
+        if self.status.live is not None:
+            parts += [activity_text(self.status.live), *adjusted_texts(self.status.live)]
         return ", ".join(parts)
 
 
@@ -243,6 +249,7 @@ def _report(run: _Run, now: float) -> StatusReport:
         eta_s=run.eta_s,
         attempts=pace.attempts if pace else None,
         rate_limited=pace.rate_limited if pace else None,
+        activity=activity_text(status.live) if status.live else None,
         total=identity.total,
         done=tally.done,
         succeeded=tally.ended[ResultType.SUCCEEDED],

@@ -1,14 +1,13 @@
-"""Where a screen is drawn: stderr, through its descriptor, as the drawing thread needs it."""
+"""Where a screen is drawn: stderr or stdout, through its descriptor, for the drawing thread."""
 
 from __future__ import annotations
 
 import io
 import os
 import select
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TextIO
 
 PIPE_WIDTH = 100
 """Columns of what is drawn where there is no terminal to ask."""
@@ -76,13 +75,12 @@ class FileStream:
         return
 
 
-def stderr_stream() -> OutputStream | None:
-    """Return stderr; None when the process has none."""
-    stderr = sys.stderr
-    if stderr is None:
+def output_stream(file: TextIO | None) -> OutputStream | None:
+    """Return stderr or stdout, as `file` is; None when the process has none."""
+    if file is None:
         return None
-    encoding = getattr(stderr, "encoding", None) or "utf-8"
+    encoding = getattr(file, "encoding", None) or "utf-8"
     try:
-        return DescriptorStream(stderr.fileno(), encoding)
+        return DescriptorStream(file.fileno(), encoding)
     except (AttributeError, io.UnsupportedOperation):
-        return FileStream(stderr.write, encoding)
+        return FileStream(file.write, encoding)

@@ -40,7 +40,7 @@ _FIXED = {
     WaitKind.PREFIX: "waiting for the first reply with a shared prefix (it fills the prompt cache)",
     WaitKind.INPUT: "reading prompts",
     WaitKind.DISK: "waiting for the disk",
-    WaitKind.PAUSED: "paused",
+    WaitKind.PAUSED: "paused by adjust --pause",
 }
 
 

@@ -7,8 +7,14 @@ from dataclasses import replace
 import pytest
 
 from claude_batch.core.model.requests import FailureKind, LimitKind
-from claude_batch.core.model.snapshot import LimitSource, Phase, WaitKind, WaitReason
-from claude_batch.ui.waiting import activity_text, wait_text
+from claude_batch.core.model.snapshot import (
+    AdjustedView,
+    LimitSource,
+    Phase,
+    WaitKind,
+    WaitReason,
+)
+from claude_batch.ui.waiting import activity_text, adjusted_texts, wait_text
 from tests.ui import pictures
 
 INPUT_LIMIT = WaitReason(
@@ -85,3 +91,21 @@ def test_a_run_that_waits_for_nothing_is_sending() -> None:
 
 def test_a_run_that_has_ended_waits_for_nothing() -> None:
     assert activity_text(replace(pictures.CALM, phase=Phase.STOPPED)) == ""
+
+
+def test_a_paused_run_says_since_when_and_how_to_continue_it() -> None:
+    paused = replace(pictures.CALM, paused_at=pictures.AT, results="my results.jsonl")
+    assert activity_text(paused).endswith(
+        "to continue: claude-batch adjust 'my results.jsonl' --continue"
+    )
+    assert activity_text(paused).startswith("paused at ")
+
+
+def test_what_was_adjusted_has_its_value_and_time() -> None:
+    adjusted = (
+        AdjustedView(name="rpm", value=200.0, at=pictures.AT),
+        AdjustedView(name="max_cost", value=None, at=pictures.AT),
+    )
+    rpm, cost = adjusted_texts(replace(pictures.CALM, adjusted=adjusted))
+    assert rpm.startswith("rpm 200, adjusted ")
+    assert cost.startswith("max-cost none, adjusted ")

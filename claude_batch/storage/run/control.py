@@ -26,6 +26,10 @@ from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.storage.files import beside, open_new
 from claude_batch.storage.run.snapshots import snapshot_of, to_json
 
+FRESH_S = 5.0
+"""A run that has said nothing for so long, in seconds, has ended or is stopped: it speaks once a
+second. From another host nothing else shows that it goes."""
+
 _LARGEST = 1 << 24
 """Bytes of such a file at most: a run of a thousand batches takes some hundred thousand."""
 

@@ -18,10 +18,12 @@ from typing import Any
 from platformdirs import user_state_path
 
 from claude_batch.core.model.requests import FailureKind
+from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.core.scheduling.progress import Tally
 from claude_batch.errors import CheckpointError, CheckpointWriteError
 from claude_batch.storage.files import lock_path, make_private_folder, open_new, read_blocks
 from claude_batch.storage.run.checkpoint import read_checkpoint
+from claude_batch.storage.run.control import FRESH_S, read_live
 from claude_batch.storage.run.journal import (
     Closed,
     Journal,
@@ -52,7 +54,7 @@ class RunState(StrEnum):
 class RunStatus:
     """One run. `why` is the reason its last process gave for stopping early, `closed` its record.
 
-    `pace` is how a running process gets on.
+    `pace` is how a running process gets on, `live` what it has said of itself a moment ago.
 
     `endpoints` counts results by where they came from. `last_activity_at` is wall time: when its
     files were last written to.
@@ -67,6 +69,7 @@ class RunStatus:
     why: str
     closed: Closed | None = None
     pace: RunPace | None = None
+    live: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,7 @@ def run_status(results: Path) -> RunStatus | None:
     running = state is RunState.RUNNING
     checkpoint.tally.add_expense(journal.expenses)
     checkpoint.tally.add_expense(retry_expense(results, are_out=running))
+    live = _live(results) if running else None
     early = state in {RunState.INTERRUPTED, RunState.STOPPED}
     return RunStatus(
         identity=journal.identity,
@@ -101,12 +105,28 @@ def run_status(results: Path) -> RunStatus | None:
         last_activity_at=_last_activity_at(results),
         why=journal.closed.why if journal.closed and early else "",
         closed=journal.closed if early else None,
-        pace=_pace(results, journal, checkpoint.tally) if running else None,
+        pace=_pace(results, journal, checkpoint.tally, live) if running else None,
+        live=live,
     )
 
 
-def _pace(results: Path, journal: Journal, tally: Tally) -> RunPace | None:
+def _live(results: Path) -> Snapshot | None:
+    """Return the snapshot that the process that works on a run has just published."""
+    try:
+        live = read_live(results)
+    except OSError:
+        return None
+    return live.snapshot if live is not None and time.time() - live.at < FRESH_S else None
+
+
+def _pace(results: Path, journal: Journal, tally: Tally, live: Snapshot | None) -> RunPace | None:
     """Return how the process that opened a run last gets on."""
+    if live is not None and live.requests_per_minute is not None:
+        return RunPace(
+            results_per_minute=live.requests_per_minute,
+            attempts=live.attempts,
+            rate_limited=live.rate_limited,
+        )
     began_at = None if journal.opened is None else wall_time(journal.opened.at)
     if journal.opened is None or began_at is None:
         return None

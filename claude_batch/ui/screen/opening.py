@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import sys
 
-from claude_batch.ui.output_stream import OutputStream, stderr_stream
+from claude_batch.ui.output_stream import OutputStream, output_stream
 from claude_batch.ui.screen.drawing import DrawnScreen
 from claude_batch.ui.screen.json_lines import JsonRenderer
 from claude_batch.ui.screen.plain import PlainRenderer, SilentRenderer
 from claude_batch.ui.screen.screen import Renderer, Screen
 
 
-def open_screen(mode: str, *, quiet: bool) -> Screen:
+def open_screen(mode: str, *, quiet: bool, to_stdout: bool = False) -> Screen:
     """Return a screen of `mode` on this process's stderr: auto, live, plain, json or none.
 
     auto is live on a terminal that can move its cursor, else plain; none when quiet. Without a
-    stderr nothing is shown: its descriptor may by now be another file's.
+    stderr nothing is shown: its descriptor may by now be another file's. `to_stdout`: for a
+    command whose output is the screen.
     """
-    form = chosen_form(mode, quiet=quiet)
-    stream = stderr_stream()
+    form = chosen_form(mode, quiet=quiet, to_stdout=to_stdout)
+    stream = output_stream(sys.stdout if to_stdout else sys.stderr)
     renderer = None if stream is None else _renderer(form, stream, quiet=quiet)
     screen = DrawnScreen(renderer=renderer, stream=stream, quiet=quiet)
     if renderer is not None and form == "live":
@@ -27,13 +28,14 @@ def open_screen(mode: str, *, quiet: bool) -> Screen:
     return screen
 
 
-def chosen_form(mode: str, *, quiet: bool) -> str:
-    """Return live, plain, json or none: the form that `mode` means on this stderr."""
+def chosen_form(mode: str, *, quiet: bool, to_stdout: bool = False) -> str:
+    """Return live, plain, json or none: the form that `mode` means on this stderr, or stdout."""
     if mode == "auto" and quiet:
         return "none"
     if mode in {"json", "none", "plain"}:
         return mode
-    able = sys.stderr is not None and sys.stderr.isatty()
+    file = sys.stdout if to_stdout else sys.stderr
+    able = file is not None and file.isatty()
     able = able and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
     return "live" if able else "plain"
 

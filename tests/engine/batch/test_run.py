@@ -16,6 +16,7 @@ from claude_batch.core.batch.events import (
     WaitingForBatches,
 )
 from claude_batch.core.batch.reserve import AnswerLengths, BatchPrice
+from claude_batch.core.model.adjustment import Adjustment, Bounds
 from claude_batch.core.model.batches import ChunkState, Detached, LeftForLive
 from claude_batch.core.model.line_ranges import LineRanges
 from claude_batch.core.model.minutes import Minute
@@ -30,6 +31,7 @@ from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.core.scheduling.guards import MARGIN, OVERHEAD_TOKENS, UNPROVED_FACTOR
 from tests.support.batch_world import World, every, settings, some
 from tests.support.fake_batches import (
+    EPOCH,
     PretendBatches,
     a_refusal,
 )
@@ -378,3 +380,35 @@ def test_the_journal_knows_when_a_batch_ended_and_was_collected() -> None:
     world.run()
     (chunk,) = world.journal.history().chunks.values()
     assert chunk.view.ended_at is not None
+
+
+PAUSED = Adjustment(bounds=Bounds(concurrency=1), is_paused=True)
+CONTINUED = Adjustment(bounds=Bounds(concurrency=1))
+
+
+def test_a_pause_holds_back_new_batches_and_collects_those_there_are() -> None:
+    world = World(some(250), PretendBatches(duration_s=600.0, most_queued=100))
+    world.adjustments.script = [(60.0, PAUSED), (7_200.0, CONTINUED)]
+    assert world.run() is None
+    created = [batch.created_at for batch in world.server.batches]
+    assert [at < 60.0 for at in created] == [True, False, False]
+    assert all(at >= 7_200.0 for at in created[1:])
+    collected = [each.succeeded for each in world.snapshots if (each.at or 0.0) < EPOCH + 7_200.0]
+    assert collected[-1] == 100
+    assert world.outcomes == {ResultType.SUCCEEDED: 250}
+
+
+def test_a_deadline_stands_still_in_a_pause() -> None:
+    server = PretendBatches(duration_s=7200.0)
+    world = World(some(10), server, settings(live_at=1800.0))
+    world.adjustments.script = [(60.0, PAUSED), (7_000.0, CONTINUED)]
+    assert world.run() is None
+    assert world.outcomes == {ResultType.SUCCEEDED: 10}
+
+
+def test_a_raised_bound_on_the_cost_lets_further_batches_go() -> None:
+    raised = Adjustment(bounds=Bounds(concurrency=1, max_cost_usd=1_000.0))
+    world = World(some(250), PretendBatches(duration_s=600.0), settings(max_cost_usd=200.0))
+    world.adjustments.script = [(60.0, raised)]
+    assert world.run() is None
+    assert world.outcomes == {ResultType.SUCCEEDED: 250}

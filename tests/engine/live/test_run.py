@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import pytest
 
 from claude_batch.core.model.account import Limits
+from claude_batch.core.model.adjustment import Adjustment, Bounds
 from claude_batch.core.model.requests import FailureKind, Request, Result, ResultType
+from claude_batch.core.model.snapshot import WaitKind
 from claude_batch.core.scheduling.decisions import Refusal, Stop, StopKind
 from claude_batch.errors import CheckpointMismatchError, CheckpointWriteError
 from tests.support.fakes import (
@@ -284,3 +286,42 @@ def test_every_attempt_is_observed_with_its_number_and_outcome() -> None:
     rig.run()
     observed = [(each.custom_id, each.attempt, each.error_type) for each in rig.records]
     assert observed == [("line-1", 1, "server_error"), ("line-1", 2, None)]
+
+
+def an_adjustment(*, is_paused: bool = False, **bounds: object) -> Adjustment:
+    return Adjustment(bounds=Bounds(concurrency=1000, **bounds), is_paused=is_paused)  # type: ignore[arg-type]
+
+
+def test_a_ceiling_set_in_mid_run_spreads_what_is_sent_from_then_on() -> None:
+    rig = Rig(some(1_000), ceilings=Limits(requests=6_000))
+    rig.adjustments.script = [(10.0, an_adjustment(ceilings=Limits(requests=600)))]
+    assert rig.run() is None
+    before, after = (
+        sum(start < at <= start + 2.0 for at in rig.transport.began) for start in (8.0, 10.0)
+    )
+    assert before > 100
+    assert after == pytest.approx(20, abs=1)
+
+
+def test_a_pause_is_left_out_of_patience_and_shown() -> None:
+    transport = ScriptedTransport(lambda _r, _t: a_failure(FailureKind.OVERLOADED))
+    rig = Rig(some(1), transport=transport, patience_s=60.0)
+    rig.adjustments.script = [
+        (10.0, an_adjustment(is_paused=True)),
+        (1_000.0, an_adjustment()),
+    ]
+    stop = rig.run()
+    assert stop is not None
+    assert stop.kind is StopKind.PATIENCE
+    assert rig.took_s == pytest.approx(1_050, abs=5)
+    assert not [at for at in transport.began if 10.0 < at < 1_000.0]
+    paused = [each.wait.kind for each in rig.snapshots if each.wait is not None]
+    assert WaitKind.PAUSED in paused
+
+
+def test_a_paused_run_can_be_interrupted() -> None:
+    rig = Rig(some(100), ceilings=Limits(requests=60))
+    rig.adjustments.script = [(5.0, an_adjustment(is_paused=True))]
+    stop = rig.run((50.0, signal.SIGINT))
+    assert stop is not None
+    assert stop.kind is StopKind.INTERRUPTED

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from claude_batch.ui.output_stream import DescriptorStream, FileStream, stderr_stream
+from claude_batch.ui.output_stream import DescriptorStream, FileStream, output_stream
 from claude_batch.ui.screen.opening import chosen_form, open_screen
 from claude_batch.ui.screen.screen import RunSummary
 from tests.ui import pictures
@@ -55,14 +55,14 @@ def test_a_dumb_terminal_gets_lines(mode: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_closed_stderr_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    assert stderr_stream() is None
+    assert output_stream(sys.stderr) is None
     open_screen("auto", quiet=False).close(None, None)
 
 
 def test_a_stream_without_a_descriptor_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    assert isinstance(stderr_stream(), FileStream)
+    assert isinstance(output_stream(sys.stderr), FileStream)
     screen = open_screen("none", quiet=False)
     screen.close(None, RunSummary(message="done", resume_command=None, exit_code=0))
     assert stream.getvalue() == "note: done\n"
