@@ -77,3 +77,9 @@ def test_limit_shows_what_a_trial_would_send(home: Path) -> None:
     assert (report["requests"], report["limited"]["requests"], len(report["shown"])) == (40, 3, 3)
     assert 0 < report["limited"]["input_tokens"] * 10 < report["input_tokens"] * 2
     assert "--limit: 5 of 40 requests" in claude_batch("check", "p.jsonl", "--limit", "5").out
+
+
+def test_a_table_without_rows_is_named_with_its_header(home: Path) -> None:
+    (home / "t.csv").write_text("id,text\n")
+    done = claude_batch("check", "t.csv", "--prompt", "{{text}}")
+    assert (done.exit_code, "no rows below the header (id, text)" in done.err) == (2, True)

@@ -184,8 +184,8 @@ STEPS = {
     "a bad line": Step(
         before=one_bad_line,
         first=RUN,
-        said="--skip-invalid",
-        then="{first} {said}",
+        said=r"claude-batch run .* --skip-invalid",
+        then="{said}",
         ends=(3,),
     ),
     "no key": Step(first=REAL, said="claude-batch run --sandbox", then="{first} --sandbox"),

@@ -35,13 +35,17 @@ from claude_batch.commands.run.requests import models_left
 from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.commands.run.table import TableStage
 from claude_batch.commands.run.watching import watched
-from claude_batch.commands.table import checkpoint_of, refuse_other_kind_of_table
+from claude_batch.commands.table import (
+    checkpoint_of,
+    refuse_other_kind_of_table,
+    typed_command,
+)
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import WITHOUT_CACHE, WITHOUT_TABLE, Options, owned_by
 from claude_batch.config.reading import read_settings, typed_options, unknown_variables
 from claude_batch.config.settings import Settings
 from claude_batch.core.catalog.routing import routes_of_text
-from claude_batch.errors import CheckpointMismatchError, Exit, UsageError
+from claude_batch.errors import CheckpointMismatchError, Exit, InvalidPromptsError, UsageError
 from claude_batch.ports import Observe
 from claude_batch.storage.files import beside, locked
 from claude_batch.storage.prompts.check import CheckReport
@@ -53,7 +57,7 @@ from claude_batch.storage.prompts.input import (
 )
 from claude_batch.storage.prompts.parse import InvalidLine
 from claude_batch.storage.run.journal import note_settings, read_journal
-from claude_batch.storage.run.opening import OpenRun, RunRequest, open_run
+from claude_batch.storage.run.opening import SKIPPING, OpenRun, RunRequest, open_run
 from claude_batch.storage.run.output import print_results
 from claude_batch.storage.run.paths import (
     default_results,
@@ -285,7 +289,12 @@ def _open(request: RunRequest, screen: Screen, api: Api, table: TableStage | Non
             table.refuse_unfit(path, report.requests + report.invalid)
         return report
 
-    return open_run(request, check_file=check_file, before_start=before_start)
+    try:
+        return open_run(request, check_file=check_file, before_start=before_start)
+    except InvalidPromptsError as error:
+        skipping = f"fix the lines above, or send the good ones: {typed_command()} --skip-invalid"
+        hint = skipping if error.hint == SKIPPING else error.hint
+        raise InvalidPromptsError(error.message, hint=hint) from None
 
 
 def _show_again(

@@ -78,6 +78,7 @@ _AS_IS = {None, "utf-8", "utf8", "UTF-8", "utf-8-sig", "ascii"}
 """Encodings whose lines need not be written anew."""
 
 _AT_ONCE = 1 << 20
+_MOST_NAMED = 8
 
 
 def _write(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -117,6 +118,12 @@ def _convert(source: Path, name: str, kind: Kind, options: InputOptions, target:
     with open_records(source, name, kind, options) as found:
         wrapping = Wrapping.JSON if found.columns is None else Wrapping.ROWS
         target.writelines(_line(line, value, wrapping) for line, value in found.records)
+        if found.columns and not target.tell():
+            named = ", ".join(found.columns[:_MOST_NAMED])
+            raise UsageError(
+                f"{name}: there are no rows below the header ({named})",
+                hint="is it the right file, or sheet? If the first row is data, add --no-headers",
+            )
 
 
 def _line(line: int, value: Any, wrapping: Wrapping) -> bytes:

@@ -72,6 +72,9 @@ from claude_batch.storage.run.source import are_gone, change_of, has_grown, prom
 _MOST_MODELS = 1_000
 """Models that a journal keeps."""
 
+SKIPPING = "fix the lines above, or send the good ones with --skip-invalid"
+"""What to do about a file with bad lines and good ones."""
+
 CheckFile = Callable[[Path, Callable[[InvalidLine], None]], CheckReport]
 """Checks a file of prompts, telling every bad line as it is found."""
 
@@ -416,8 +419,7 @@ def _refuse_invalid(wanted: RunRequest, checked: CheckReport) -> None:
     raise InvalidPromptsError(
         f"{wanted.prompts}: {checked.invalid:,} bad {lines}, {checked.requests:,} good; "
         "nothing was sent",
-        hint="fix the lines above"
-        + (", or send the good ones with --skip-invalid" if checked.requests else ""),
+        hint=SKIPPING if checked.requests else "fix the lines above",
     )
 
 

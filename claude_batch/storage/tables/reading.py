@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -217,7 +218,7 @@ class _Lines:
 
     def __init__(self, text: io.TextIOWrapper, name: str) -> None:
         self._text = text
-        self._name = name
+        self.name = name
         self._first: list[str] = []
         self._held = 0
         self.number = 0
@@ -238,7 +239,7 @@ class _Lines:
             self._held += len(line)
             if self._held > _LONGEST_RECORD:
                 raise UsageError(
-                    f"{self._name}: a row that begins before line {self.number} does not end",
+                    f"{self.name}: a row that begins before line {self.number} does not end",
                     hint="is a quote not closed? Correct it, or name the right --delimiter",
                 )
             return line
@@ -302,7 +303,11 @@ def _records(
         else:
             first = "header" if options.headers else "first row"
             what = f"the row has {_cells(len(row))}, the {first} has {width}"
-            yield line, Bad(what, "put cells that hold the delimiter into quotes; see --delimiter")
+            remedy = "put cells that hold the delimiter into quotes; see --delimiter"
+            if width == 1 and options.headers:
+                begin = f"tail -n +{line} {shlex.quote(lines.name)} > table.csv"
+                remedy += f"; if line 1 is a title: {begin}"
+            yield line, Bad(what, remedy)
 
 
 def _cells(number: int) -> str:
@@ -377,8 +382,8 @@ def _go_to(stream: JsonStream, name: str, field: str | None) -> None:
         )
     raise UsageError(
         f"{name}: is one JSON object over several lines",
-        hint=f"write an array, [{{...}}, {{...}}], or one value per line: jq -c . {name} > "
-        "prompts.jsonl",
+        hint="write an array, [{...}, {...}], or one value per line: "
+        f"jq -c . {shlex.quote(name)} > prompts.jsonl",
     )
 
 
@@ -438,7 +443,8 @@ def _workbook(file: BinaryIO, name: str, options: InputOptions) -> Records:
     calamine = extra("python_calamine", "xlsx", name)
     try:
         book = calamine.CalamineWorkbook.from_filelike(file)
-        sheet = book.get_sheet_by_name(_sheet(book.sheet_names, name, options.sheet))
+        sheet_name = _sheet(book.sheet_names, name, options.sheet)
+        sheet = book.get_sheet_by_name(sheet_name)
     except UsageError:
         raise
     except Exception as error:  # its errors have no common ancestor of their own
@@ -449,7 +455,12 @@ def _workbook(file: BinaryIO, name: str, options: InputOptions) -> Records:
     rows = _sheet_rows(sheet)
     first = next(rows, None)
     if first is None:
-        return Records(columns=(), records=iter(()))
+        others = [each for each in book.sheet_names if each != sheet_name]
+        named = ", ".join(map(shlex.quote, others[:_MOST_NAMED]))
+        raise UsageError(
+            f"{name}: the sheet {sheet_name!r} is empty",
+            hint=f"name another one with --sheet: {named}" if others else "is it the right file?",
+        )
     if options.headers:
         columns = column_names(first[1], name)
     else:

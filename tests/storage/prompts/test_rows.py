@@ -273,7 +273,7 @@ def test_an_id_twice_in_a_column_that_was_named_is_an_error(tmp_path: Path) -> N
         (b"text\nx\ny\n", {"prompt": "Hi"}, "all 2 rows would ask the same", "{{text}}"),
         (b"text\nx\n", {"prompt": "{{text"}, "--prompt: ", "{% raw %}"),
         (b"prompt\nx\n", {"id_column": "ky"}, "--id-column: there is no column 'ky'", "prompt"),
-        (b"prompt\n", {}, "there are no prompts in it", "header"),
+        (b"prompt\n", {}, "no rows below the header", "--no-headers"),
     ],
 )
 def test_a_table_that_cannot_be_asked_is_refused_once(

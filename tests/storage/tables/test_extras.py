@@ -51,6 +51,9 @@ def test_a_workbook_is_numbered_as_it_numbers_its_rows(tmp_path: Path) -> None:
     assert [line for line, _ in records] == [3, 5]
     assert (records[0][1]["id"], records[0][1]["x"]) == (7, 1.5)
     assert records[1][1] == {"id": 8, "when": "", "x": "=A"}
+    with pytest.raises(UsageError, match="the sheet 'empty' is empty") as caught:
+        read(tmp_path / "t.xlsx")
+    assert caught.value.hint == "name another one with --sheet: data"
     with pytest.raises(UsageError, match="has no sheet 'dta'") as caught:
         read(tmp_path / "t.xlsx", InputOptions(sheet="dta"))
     assert caught.value.hint == "did you mean 'data'?"

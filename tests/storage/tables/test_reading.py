@@ -109,6 +109,13 @@ def test_a_row_that_does_not_fit_is_bad_and_the_others_stay(
     assert bad.what == what
 
 
+def test_a_title_above_the_header_is_named_with_the_command_that_takes_it_off(
+    tmp_path: Path,
+) -> None:
+    _, ((_, bad),) = read(tmp_path, "t.csv", b"All tickets\n\nid,text\n")
+    assert bad.remedy.endswith(f"if line 1 is a title: tail -n +3 t.csv > table.csv")
+
+
 @pytest.mark.parametrize(
     ("raw", "what"),
     [
