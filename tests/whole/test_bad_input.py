@@ -111,8 +111,9 @@ def test_what_is_refused_at_once_leaves_no_file(tmp_path: Path) -> None:
 
 def test_resume_of_what_was_moved_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "p.jsonl").write_text(GOOD + "\n")
-    Program(folder=tmp_path / "old").run("run", "p.jsonl", "--sandbox", "--no-stdout")
+    (tmp_path / "old" / "p.jsonl").write_text('"Say one."\n"Say two."\n')
+    command = ("run", "p.jsonl", "--sandbox", "--no-stdout", "--limit", "1")
+    Program(folder=tmp_path / "old").run(*command)
     (tmp_path / "old").rename(tmp_path / "new")
     refused = Program(folder=tmp_path / "new").run("resume", "p.sandbox.results.jsonl")
     assert refused.returncode == 2
