@@ -304,10 +304,16 @@ def _records(
             first = "header" if options.headers else "first row"
             what = f"the row has {_cells(len(row))}, the {first} has {width}"
             remedy = "put cells that hold the delimiter into quotes; see --delimiter"
-            if width == 1 and options.headers:
+            if options.headers and _is_title(columns):
                 begin = f"tail -n +{line} {shlex.quote(lines.name)} > table.csv"
                 remedy += f"; if line 1 is a title: {begin}"
             yield line, Bad(what, remedy)
+
+
+def _is_title(columns: Sequence[str]) -> bool:
+    """Return whether a first row is probably no header: one name, or most cells empty."""
+    unnamed = sum(name == f"column_{number}" for number, name in enumerate(columns, 1))
+    return len(columns) == 1 or unnamed > len(columns) / 2
 
 
 def _cells(number: int) -> str:
@@ -426,7 +432,8 @@ def _parquet(file: BinaryIO, name: str) -> Records:
         table = parquet.ParquetFile(file, pre_buffer=False)
     except (ValueError, OSError) as error:
         raise UsageError(
-            f"{name}: is no whole Parquet file: {error}", hint="was it cut off? Get it again"
+            f"{name}: cannot be read as Parquet: {error}",
+            hint="was it cut off? Get it again; or have the program that wrote it write CSV",
         ) from error
     return Records(columns=column_names(table.schema_arrow.names, name), records=_batches(table))
 

@@ -113,7 +113,7 @@ def test_a_title_above_the_header_is_named_with_the_command_that_takes_it_off(
     tmp_path: Path,
 ) -> None:
     _, ((_, bad),) = read(tmp_path, "t.csv", b"All tickets\n\nid,text\n")
-    assert bad.remedy.endswith(f"if line 1 is a title: tail -n +3 t.csv > table.csv")
+    assert bad.remedy.endswith("if line 1 is a title: tail -n +3 t.csv > table.csv")
 
 
 @pytest.mark.parametrize(
