@@ -40,7 +40,7 @@ def tell_opened(screen: Screen, request: RunRequest, opened: OpenRun) -> None:
         screen.notice(f"resuming {results}: {done:,} of {total:,} are done{why}")
     else:
         screen.notice(f"{counted(total, 'prompt')}; results go to {results}")
-    if opened.limited is not None and not opened.is_done:
+    if opened.limited is not None and opened.limited.rows < total:
         screen.notice(f"--limit: {counted(opened.limited.rows, 'row')} of {total:,} for now")
     _tell_checked(screen, request, opened)
     _tell_repaired(screen, request, opened)

@@ -38,7 +38,13 @@ _BY_EXTENSION = {
 _PACKED_EXTENSIONS = {".gz": GZIP, ".zst": ZSTD}
 _PACKED_STARTS = {b"\x1f\x8b": GZIP, b"\x28\xb5\x2f\xfd": ZSTD}
 
-_WORKBOOK_PARTS = (b"[Content_Types].xml", b"xl/", b"_rels/.rels", b"docProps/")
+_WORKBOOK_PARTS = (
+    b"[Content_Types].xml",
+    b"xl/",
+    b"_rels/.rels",
+    b"docProps/",
+    b"opendocument.spreadsheet",
+)
 """One of these is named at the beginning of a workbook, which is a zip archive."""
 
 _REFUSED_STARTS = (

@@ -320,10 +320,13 @@ def _cells(number: int) -> str:
     return "1 cell" if number == 1 else f"{number} cells"
 
 
-def column_names(header: Sequence[Any], name: str) -> tuple[str, ...]:
-    """Return the names in a header; what is not named is `column_N`. Raises UsageError."""
+def column_names(header: Sequence[Any], name: str, least: int = 1) -> tuple[str, ...]:
+    """Return the names in a header, `least` or more; what is not named is `column_N`.
+
+    Raises UsageError for a name that is there twice.
+    """
     names = [str(each).strip() if each is not None else "" for each in header]
-    while len(names) > 1 and not names[-1]:
+    while len(names) > least and not names[-1]:
         names.pop()
     names = [each or f"column_{number}" for number, each in enumerate(names, 1)]
     twice = [each for each, uses in Counter(names).items() if uses > 1]
@@ -388,8 +391,8 @@ def _go_to(stream: JsonStream, name: str, field: str | None) -> None:
         )
     raise UsageError(
         f"{name}: is one JSON object over several lines",
-        hint="write an array, [{...}, {...}], or one value per line: "
-        f"jq -c . {shlex.quote(name)} > prompts.jsonl",
+        hint=f"for a row per key: jq to_entries {shlex.quote(name)} > rows.json; for one row in "
+        f"all: jq -c . {shlex.quote(name)} > rows.jsonl",
     )
 
 
@@ -459,21 +462,18 @@ def _workbook(file: BinaryIO, name: str, options: InputOptions) -> Records:
             f"{name}: cannot be read as a workbook: {error}",
             hint="save it as .xlsx again; one with a password must be saved without it",
         ) from error
-    rows = _sheet_rows(sheet)
-    first = next(rows, None)
-    if first is None:
+    rows = list(_sheet_rows(sheet))
+    if not rows:
         others = [each for each in book.sheet_names if each != sheet_name]
         named = ", ".join(map(shlex.quote, others[:_MOST_NAMED]))
         raise UsageError(
             f"{name}: the sheet {sheet_name!r} is empty",
             hint=f"name another one with --sheet: {named}" if others else "is it the right file?",
         )
-    if options.headers:
-        columns = column_names(first[1], name)
-    else:
-        columns = tuple(f"column_{number}" for number in range(1, len(first[1]) + 1))
-        rows = _chain(first, rows)
-    return Records(columns=columns, records=_cells_of(rows, columns))
+    width = max(_filled(cells) for _, cells in rows)
+    header = rows.pop(0)[1][:width] if options.headers else [None] * width
+    columns = column_names(header, name, width)  # cells right of the header's last are data, too
+    return Records(columns=columns, records=_cells_of(iter(rows), columns))
 
 
 def _sheet(names: Sequence[str], name: str, wanted: str | None) -> str:
@@ -494,6 +494,11 @@ def _sheet_rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
     for number, row in enumerate(sheet.to_python(skip_empty_area=False), 1):
         if any(cell not in {"", None} for cell in row):
             yield number, row
+
+
+def _filled(cells: Sequence[Any]) -> int:
+    """Return how many cells a row has, without empty ones at its end."""
+    return next((n for n in range(len(cells), 0, -1) if cells[n - 1] not in {"", None}), 0)
 
 
 def _cells_of(rows: Iterator[tuple[int, list[Any]]], columns: tuple[str, ...]) -> Iterator[Record]:

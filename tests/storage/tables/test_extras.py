@@ -60,6 +60,21 @@ def test_a_workbook_is_numbered_as_it_numbers_its_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.services
+def test_cells_beyond_the_header_of_a_workbook_are_kept(tmp_path: Path) -> None:
+    xlsxwriter = pytest.importorskip("xlsxwriter")
+    pytest.importorskip("python_calamine")
+    with xlsxwriter.Workbook(tmp_path / "t.xlsx") as book:
+        sheet = book.add_worksheet("data")
+        sheet.write(0, 0, "All tickets")
+        sheet.write_row(1, 0, ["id", "text"])
+        sheet.write_row(2, 0, [7, "Hello"])
+    assert read(tmp_path / "t.xlsx") == [
+        (2, {"All tickets": "id", "column_2": "text"}),
+        (3, {"All tickets": 7, "column_2": "Hello"}),
+    ]
+
+
+@pytest.mark.services
 def test_zstd_is_unpacked_and_what_is_cut_off_is_said(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard")
     packed = zstandard.compress(b"a,b\n" + b"1,2\n" * 5_000)
