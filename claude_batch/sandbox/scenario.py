@@ -187,6 +187,17 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blackout:
+    """A period in which the network forgets its connections without closing them.
+
+    Those that were open before, or are opened meanwhile, carry nothing any more, even afterwards.
+    """
+
+    from_s: float = 0.0
+    until_s: float = math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batches:
     """How the Message Batches API behaves.
 
@@ -238,6 +249,7 @@ class Scenario:
     headers: Headers = Headers()
     faults: Faults = Faults()
     outage: tuple[Outage, ...] = ()
+    blackout: tuple[Blackout, ...] = ()
     batches: Batches = Batches()
 
 

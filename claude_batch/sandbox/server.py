@@ -15,13 +15,14 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
 from claude_batch.sandbox.api import SandboxApi
-from claude_batch.sandbox.scenario import Scenario
+from claude_batch.sandbox.scenario import Blackout, Scenario
 from claude_batch.sandbox.wire import Answer, ApiRequest, Trouble
 
 HOST = "127.0.0.1"
@@ -30,17 +31,39 @@ KEEPALIVE_S = 600.0
 _RESET_AT_ONCE = struct.pack("ii", 1, 0)
 
 
+class Network:
+    """Which connections the network has forgotten; times are those of the loop."""
+
+    def __init__(self, blackouts: Sequence[Blackout]) -> None:
+        self._blackouts = blackouts
+        self._began: float | None = None
+        self._opened: WeakKeyDictionary[asyncio.BaseTransport, float] = WeakKeyDictionary()
+
+    async def carry(self, request: web.BaseRequest, now: float) -> None:
+        """Return if the connection of a request works; wait for ever if it is forgotten."""
+        if not self._blackouts or request.transport is None:
+            return
+        if self._began is None:
+            self._began = now
+        elapsed_s = now - self._began
+        opened_s = self._opened.setdefault(request.transport, elapsed_s)
+        if any(opened_s < each.until_s and each.from_s <= elapsed_s for each in self._blackouts):
+            await asyncio.Event().wait()  # until the client closes it
+
+
 class Handler:
     """Answers HTTP requests from one simulated API."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._loop = asyncio.get_running_loop()
+        self._network = Network(scenario.blackout)
         self._api = SandboxApi(scenario, epoch=time.time() - self._loop.time())
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. A client that goes away cancels this."""
         body = await request.content.read()
         came = self._loop.time()
+        await self._network.carry(request, came)
         asked = ApiRequest(
             method=request.method,
             path=request.path,
@@ -64,6 +87,7 @@ class Handler:
     ) -> web.StreamResponse:
         """Write a response with its timing and faults."""
         await self._wait_until(came + answer.delay_s)
+        await self._network.carry(request, self._loop.time())
         if answer.trouble is Trouble.HANG:
             await asyncio.sleep(answer.hang_s)
             return _reset(request)
@@ -88,6 +112,7 @@ class Handler:
             response.content_length = len(answer.body)
         await response.prepare(request)
         async for data in self._pieces(answer, came):
+            await self._network.carry(request, self._loop.time())
             await response.write(data)
         if answer.trouble is Trouble.CUT:
             if request.transport is not None:

@@ -30,6 +30,8 @@ rarely meets a connection that the server is closing."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
 """Seconds of silence before a connection is probed, seconds between probes, and how many: the SDK's
 values. Probes keep a NAT from forgetting a connection that waits for a long answer."""
+_SPARE = 100
+"""Connections beyond those asked for: while all of these are silent, others are tried."""
 _PROXY_HINT = "set HTTPS_PROXY to an http:// proxy, or name the host in NO_PROXY"
 
 MOST_BYTES = 64_000_000
@@ -225,7 +227,7 @@ class Connections:
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=self._limit,
+            limit=self._limit + _SPARE,
             ssl=self._tls,
             keepalive_timeout=_IDLE_S,
             socket_factory=_socket,

@@ -134,7 +134,8 @@ def _reason_text(reason: WaitReason) -> str:
         case WaitKind.OUTAGE:
             return _outage_text(reason)
         case WaitKind.SILENCE:
-            return f"nothing heard for {duration(seconds)} ({count(in_flight)} in flight)"
+            again = ", trying again" if reason.probing else ""
+            return f"nothing heard for {duration(seconds)}{again} ({count(in_flight)} in flight)"
         case WaitKind.RETRY:
             return f"waiting to retry; next try in {_seconds(seconds)}"
         case WaitKind.BUDGET:

@@ -148,6 +148,22 @@ def test_a_client_that_goes_away_is_noticed() -> None:
     assert (told["abandoned"], told["answered"]) == (1, 0)
 
 
+def test_a_blackout_carries_nothing_on_old_connections_even_afterwards() -> None:
+    async def ask(url: str) -> list[str]:
+        said = []
+        async with sdk(url) as client:
+            try:
+                async with asyncio.timeout(0.7):  # the blackout is over long before
+                    await client.messages.create(**params())
+            except TimeoutError:
+                said.append("nothing")
+            said.append((await client.messages.create(**params())).type)
+        return said
+
+    with sandbox("[[blackout]]\nuntil_s = 0.3") as url:
+        assert asyncio.run(ask(url)) == ["nothing", "message"]
+
+
 def _settled(url: str) -> dict[str, Any]:
     """Return the statistics once nothing is in flight: a closed socket is noticed a bit later."""
     for _ in range(500):

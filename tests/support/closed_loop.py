@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from claude_batch.core.model.account import NO_LIMITS, Limits
 from claude_batch.core.model.requests import Failure, FailureKind, LimitKind, Reply, Request
-from claude_batch.core.scheduling.decisions import Finished, Idle, Send, Sleep, Stop
+from claude_batch.core.scheduling.decisions import Finished, GiveUp, Idle, Send, Sleep, Stop
 from claude_batch.core.scheduling.lane import Attempt
 from claude_batch.core.scheduling.pool import EndpointSpec
 from claude_batch.core.scheduling.scheduler import Scheduler
@@ -71,6 +71,7 @@ class Outcome:
     first_launches: list[int] = field(default_factory=list)
     most_in_flight: int = 0
     degraded: int = 0
+    given_up_at: list[float] = field(default_factory=list)
     cache_written: list[int] = field(default_factory=list)
     cache_read: list[int] = field(default_factory=list)
     answered: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -219,6 +220,7 @@ class _Driver:
     truths: dict[int, Truth]
     rng: random.Random
     servers: Mapping[str, Server]
+    given_up: set[Attempt] = field(default_factory=set)
     _events: list[tuple[float, int, _Event]] = field(default_factory=list)
     _number: Iterator[int] = field(default_factory=itertools.count)
 
@@ -228,13 +230,18 @@ class _Driver:
             match self.scheduler.next(now):
                 case Send(attempt):
                     self._launch(attempt, now)
+                case GiveUp(attempt):
+                    self.given_up.add(attempt)
+                    self.outcome.given_up_at.append(now)
                 case Finished(stop):
                     self.outcome.stop, self.outcome.took_s = stop, now
                     return
                 case Sleep(until) if not events or until < events[0][0]:
                     assert until > now
                     now = until
-                case Idle() | Sleep():
+                case Idle(look_at) if events and look_at < events[0][0]:
+                    now = look_at
+                case Sleep() | Idle():
                     assert events, "it waits for something to happen, and nothing can"
                     now, _, event = heapq.heappop(events)
                     self._happen(event, now)
@@ -259,7 +266,8 @@ class _Driver:
                 outcome = server.leave(request, answer, now)
                 self._plan(now + self._travel(), _Return(attempt, outcome))
             case _Return(attempt, outcome):
-                self._come_back(attempt, outcome, now)
+                if attempt not in self.given_up:
+                    self._come_back(attempt, outcome, now)
 
     def _come_back(self, attempt: Attempt, outcome: Reply | Failure, now: float) -> None:
         out = self.outcome

@@ -58,6 +58,7 @@ class WaitReason:
     a RATE_LIMITED, OUTAGE or RETRY still waits, and how long a SILENCE or a FIRST_REPLY has lasted
     (None: not known). `asked_s` is the wait that the API named with a 429, `cause` the failure of
     an OUTAGE. `lane` is set where there are several. A fallback takes over in `fallback_in_s`.
+    `probing`: in a SILENCE, requests are sent on new connections to see if anything is there.
     """
 
     kind: WaitKind
@@ -70,6 +71,7 @@ class WaitReason:
     in_flight: int = 0
     lane: str = ""
     fallback_in_s: float | None = None
+    probing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,7 +28,12 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing can be launched before an attempt ends or a request is added."""
+    """Nothing can be launched before an attempt ends or a request is added.
+
+    If neither happens by `look_at`, what is in flight may be dead: ask again.
+    """
+
+    look_at: float = math.inf
 
 
 class StopKind(StrEnum):
@@ -86,9 +92,6 @@ class Finished:
     stop: Stop | None = None
 
 
-Decision = Send | Sleep | Idle | Finished
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestOutcome:
     """A request that will not be tried again, and what its last attempt brought.
@@ -114,6 +117,18 @@ class Verdict:
     ended: tuple[RequestOutcome, ...] = ()
     retry_at: float | None = None
     expense: Expense | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End this attempt, whose connection is dead: its request is queued again."""
+
+    attempt: Attempt
+    failure: Failure
+    verdict: Verdict
+
+
+Decision = Send | GiveUp | Sleep | Idle | Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

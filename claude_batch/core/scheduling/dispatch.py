@@ -448,6 +448,30 @@ class Dispatch:
         queue.stuck_since = None
         return queue.wakes_at(now)
 
+    def has_work_for(self, endpoint: Endpoint, now: float) -> bool:
+        """Return whether a request waits that could go to an endpoint."""
+        return any(
+            endpoint in queue.endpoints and queue.head(now) is not None
+            for queue in self._all_queues()
+        )
+
+    def probe(self, endpoint: Endpoint, now: float) -> Attempt | None:
+        """Launch a request that waits to an endpoint, whatever its window says; None: none may go.
+
+        Only limits and pauses hold it back.
+        """
+        for queue in self._all_queues():
+            if endpoint not in queue.endpoints or (job := queue.head(now)) is None:
+                continue
+            lane = self.pool.lane(endpoint, queue.model_class, job.request.model, now)
+            cost = lane.estimates.estimate(job.request)
+            if max(lane.paused_until, lane.limits.ready_at(cost, now)) > now:
+                continue
+            most_usd = self.reserve(job)
+            if most_usd is not None:
+                return self._launch(queue, Place(endpoint, lane, cost), now, most_usd)
+        return None
+
     def _launch(self, queue: WaitQueue, place: Place, now: float, most_usd: float) -> Attempt:
         endpoint, lane, cost = place
         job = queue.pop()
@@ -463,7 +487,7 @@ class Dispatch:
             queue.stuck_since = None
         self.pool.record_launch(endpoint)
         self._turn += 1
-        return Attempt(
+        attempt = Attempt(
             job=job,
             endpoint=endpoint.spec.name,
             lane=lane,
@@ -472,6 +496,8 @@ class Dispatch:
             most_usd=most_usd,
             degraded=fallback,
         )
+        endpoint.silence.record_launch(attempt, now)
+        return attempt
 
     def record_outcome(self, attempt: Attempt, outcome: Reply | Failure) -> None:
         """Queue requests again that waited for the prefix of an attempt that has ended."""

@@ -42,7 +42,8 @@ class Job:
     """A request and its attempts so far; `order` is its place in the queue.
 
     `counted_failures` count against it, `uncounted_failures` do not. `lost` attempts of earlier
-    processes may have been answered when those were killed.
+    processes may have been answered when those were killed. `given_up` attempts were silent for so
+    long that their connections are taken for dead.
     """
 
     request: Request
@@ -51,6 +52,7 @@ class Job:
     counted_failures: int = 0
     uncounted_failures: int = 0
     lost: int = 0
+    given_up: int = 0
     admitted_at: float | None = None
     launched_at: float = 0.0
 

@@ -23,6 +23,7 @@ from claude_batch.core.scheduling.retry import (
     PROBE_BACKOFF_S,
     backoff_s,
 )
+from claude_batch.core.scheduling.silence import Silence
 
 BREAKER_FAILURES = 8
 """A circuit breaker opens after this many failures in a row."""
@@ -151,6 +152,7 @@ class Endpoint:
     group: Group
     organization: str | None = None
     breaker: Breaker = field(default_factory=Breaker)
+    silence: Silence = field(default_factory=Silence)
     out: str | None = None
     refused_models: dict[str, str] = field(default_factory=dict)
     has_launched: bool = False
@@ -177,6 +179,8 @@ class Endpoint:
             state, why = EndpointState.OUT, self.out
         elif self.breaker.is_open:
             state, why = EndpointState.FAILING, self.breaker.why
+        elif self.silence.is_probing:
+            state, why = EndpointState.FAILING, "nothing heard, trying again"
         elif self.spec.role is Role.FALLBACK and not self.in_flight:
             state = EndpointState.STANDBY
         return EndpointView(

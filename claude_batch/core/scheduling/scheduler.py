@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from claude_batch.core.caching.prefix_gate import PrefixGate
 from claude_batch.core.model.account import Limits
 from claude_batch.core.model.adjustment import Adjustment, Bounds
+from claude_batch.core.model.raw_json import error_object
 from claude_batch.core.model.requests import Failure, FailureKind, Reply, Request
 from claude_batch.core.model.snapshot import LaneView, WaitKind, WaitReason
 from claude_batch.core.pacing.lane_limits import (
@@ -26,6 +27,7 @@ from claude_batch.core.pacing.window import Window
 from claude_batch.core.scheduling.decisions import (
     Decision,
     Finished,
+    GiveUp,
     Idle,
     RequestOutcome,
     SchedulerStatus,
@@ -60,6 +62,22 @@ _SILENT_S = 5.0
 
 _SILENT_LATENCIES = 5.0
 """... and for this many times the mean latency."""
+
+SPARE = 64
+"""Attempts beyond the bound on concurrency that may be in flight while others are silent: a machine
+has files to spare for so many."""
+
+_UNHEARD = frozenset({FailureKind.UNREACHABLE, FailureKind.TIMED_OUT})
+"""Failures without a word from the endpoint."""
+
+_DEAD_MESSAGE = "no answer, and later requests were answered: its connection is dead"
+_DEAD = Failure(
+    kind=FailureKind.TIMED_OUT,
+    error=error_object("timeout_error", _DEAD_MESSAGE, None),
+    error_type="timeout_error",
+    message=_DEAD_MESSAGE,
+)
+"""The failure of an attempt that is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +150,8 @@ class Scheduler:
         self._settings = settings
         self._order = 0
         self._in_flight = 0
+        self._released = 0
+        self._has_failed = False
         self._backlog = Backlog()
         self._first_failures: FirstFailures[RequestOutcome] = FirstFailures(
             is_open=not settings.has_succeeded
@@ -212,6 +232,12 @@ class Scheduler:
         """Return why nothing more is sent; silence is the better reason unless a lane is paused."""
         if self._paused_at is not None:
             return WaitReason(kind=WaitKind.PAUSED, in_flight=self._in_flight)
+        busy = [each.silence for each in self._pool.by_name.values() if each.in_flight]
+        if busy and all(each.is_probing for each in busy):
+            silent_s = now - max(each.heard_at for each in busy)
+            return WaitReason(
+                kind=WaitKind.SILENCE, seconds=silent_s, in_flight=self._in_flight, probing=True
+            )
         silent_s = now - self._heard_at
         mean_s = max((lane.window.mean_latency_s for lane in self.lanes), default=0.0)
         is_silent = silent_s > max(_SILENT_S, _SILENT_LATENCIES * mean_s)
@@ -280,15 +306,15 @@ class Scheduler:
 
     def next(self, now: float) -> Decision:
         """Return what to do at `now`."""
-        patience_s = self._settings.patience_s
-        paused = self._paused_at is not None
-        if self.stop is None and not paused and now - self._last_success_at >= patience_s:
+        if self._is_out_of_patience(now):
             self.stop = Stop(
-                kind=StopKind.PATIENCE, message=self._last_failure, waited_s=patience_s
+                kind=StopKind.PATIENCE,
+                message=self._last_failure,
+                waited_s=self._settings.patience_s,
             )
         if self.stop is not None:
             return Finished(self.stop)
-        if paused and (self._backlog.count or self._backlog.more_to_come):
+        if self._paused_at is not None and (self._backlog.count or self._backlog.more_to_come):
             return Idle()
         found = self._find(now)
         if isinstance(found, Attempt):
@@ -296,6 +322,14 @@ class Scheduler:
                 self._heard_at = now
             self._in_flight += 1
             return Send(found)
+        listened = self._listen(now)
+        if not isinstance(listened, float):
+            return listened
+        return self._wait(found, listened, now)
+
+    def _wait(self, found: float, listened: float, now: float) -> Decision:
+        """Return how long to wait: nothing can be launched before `found`, except for a silence."""
+        patience_s = self._settings.patience_s
         if self._over_budget is not None and not self._in_flight:
             self.stop = self._over_budget
             return Finished(self.stop)
@@ -306,10 +340,77 @@ class Scheduler:
                     kind=StopKind.PATIENCE, message=self._last_failure, retry_in_s=found - now
                 )
                 return Finished(self.stop)
-            return Sleep(min(found, gives_up_at))
+            return Sleep(min(found, gives_up_at, listened))
         if self._in_flight or self._backlog.more_to_come:
-            return Idle()
+            return Idle(listened)
         return Finished(self._stop_for_unserved())
+
+    def _is_out_of_patience(self, now: float) -> bool:
+        """Return whether nothing has succeeded for too long; an answer that takes long may come."""
+        if self.stop is not None or self._paused_at is not None:
+            return False
+        is_waiting = self._in_flight and not self._has_failed
+        return not is_waiting and now - self._last_success_at >= self._settings.patience_s
+
+    def _listen(self, now: float) -> Decision | float:
+        """Probe endpoints that are silent and give up what is dead there, or return when to."""
+        wake = math.inf
+        for endpoint in self._pool.by_name.values():
+            silence = endpoint.silence
+            if silence.due_at <= now:
+                dead = silence.overdue(now)
+                if dead is None and silence.needs_probe(now):
+                    has_room = self._in_flight < self._settings.bounds.concurrency + SPARE
+                    probe = self._dispatch.probe(endpoint, now) if has_room else None
+                    silence.record_probe(now, sent=probe is not None)
+                    if probe is not None:
+                        self._in_flight += 1
+                        return Send(probe)
+                    if not self._dispatch.has_work_for(endpoint, now):
+                        dead = silence.to_send_again(now)
+                if dead is not None:
+                    return self._give_up(endpoint, dead, now)
+            wake = min(wake, silence.due_at)
+        return wake
+
+    def _give_up(self, endpoint: Endpoint, attempt: Attempt, now: float) -> GiveUp:
+        """Queue the request of a dead attempt again; it may have been answered, and paid."""
+        if attempt in endpoint.silence.released:
+            self._released -= 1
+        else:
+            attempt.lane.release(attempt, now)
+        endpoint.silence.record_end(attempt, now, heard=False)
+        self._in_flight -= 1
+        self._has_failed = True
+        endpoint.in_flight -= 1
+        endpoint.failed += 1
+        attempt.job.given_up += 1
+        expense = expense_of(attempt, _DEAD, None)
+        self._spending.settle(attempt, _DEAD, None, expense)
+        self._dispatch.record_outcome(attempt, _DEAD)
+        if not self._dispatch.enqueue(attempt.job, at=now):
+            self._drop_unserved(attempt.job)
+        return GiveUp(attempt, _DEAD, Verdict(retry_at=now, expense=expense))
+
+    def _hear(
+        self, endpoint: Endpoint, attempt: Attempt, outcome: Reply | Failure, now: float
+    ) -> Attempt:
+        """Record what an outcome says of the endpoint's connections; return the attempt."""
+        silence = endpoint.silence
+        if attempt in silence.released:  # it is alive after all
+            self._released -= 1
+            found = attempt.lane.adopt(attempt, now)
+        else:
+            found = attempt
+        if isinstance(outcome, Reply):
+            silence.learn(now - attempt.charge.at, outcome.usage.output_tokens)
+            heard = True
+        else:
+            heard = not outcome.never_sent and outcome.kind not in _UNHEARD
+        for each in silence.record_end(attempt, now, heard=heard):
+            each.lane.release(each, now)
+            self._released += 1
+        return found
 
     @property
     def _last_failure(self) -> str:
@@ -317,7 +418,8 @@ class Scheduler:
 
     def _find(self, now: float) -> Attempt | float:
         self._over_budget = None
-        if self._in_flight >= self._settings.bounds.concurrency:
+        in_flight = self._in_flight - min(self._released, SPARE)
+        if in_flight >= self._settings.bounds.concurrency:
             return math.inf
         return self._dispatch.next(now)
 
@@ -354,6 +456,7 @@ class Scheduler:
         self._in_flight -= 1
         self._heard_at = now
         endpoint.in_flight -= 1
+        attempt = self._hear(endpoint, attempt, outcome, now)
         expense = expense_of(attempt, outcome, cost_usd)
         self._spending.settle(attempt, outcome, cost_usd, expense)
         verdict = self._verdict(attempt, outcome, now, cost_usd)
@@ -369,9 +472,11 @@ class Scheduler:
             endpoint.succeeded += 1
             endpoint.breaker.record_response()
             self._last_success_at = now
+            self._has_failed = False
             attempt.lane.record_success(attempt, outcome, now)
             return self._finish(attempt, outcome, now, cost_usd)
         endpoint.failed += 1
+        self._has_failed = True
         if outcome.kind is FailureKind.ENDPOINT_UNUSABLE and endpoint.succeeded:
             outcome = replace(outcome, kind=FailureKind.SERVER_ERROR)  # it can be used
         is_blamed = attempt.lane.blames_requests and outcome.kind in COUNTED

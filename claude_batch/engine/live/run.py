@@ -34,6 +34,7 @@ from claude_batch.core.model.snapshot import (
 )
 from claude_batch.core.scheduling.decisions import (
     Finished,
+    GiveUp,
     Idle,
     RequestOutcome,
     SchedulerStatus,
@@ -41,6 +42,7 @@ from claude_batch.core.scheduling.decisions import (
     Sleep,
     Stop,
     StopKind,
+    Verdict,
 )
 from claude_batch.core.scheduling.lane import Attempt
 from claude_batch.core.scheduling.progress import Progress, RunFacts, make_snapshot
@@ -273,7 +275,8 @@ class LiveRun:
     """One run, from the first request read to the last result on disk.
 
     `_wake` is set when the scheduler should be asked again, `_wants_input` when more input may be
-    read, `_all_ended` when no attempt is in flight.
+    read, `_all_ended` when no attempt is in flight. If nothing wakes it by `_look_at`, the next
+    snapshot does: a timer per attempt would cost more.
     """
 
     parts: Parts
@@ -283,9 +286,10 @@ class LiveRun:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _wants_input: asyncio.Event = field(default_factory=asyncio.Event)
     _all_ended: asyncio.Event = field(default_factory=asyncio.Event)
-    _attempts: set[asyncio.Task[None]] = field(default_factory=set)
+    _attempts: dict[Attempt, asyncio.Task[None]] = field(default_factory=dict)
     _phase: Phase = Phase.RUNNING
     _grace_ends: float | None = None
+    _look_at: float = math.inf
     _launched: int = 0
     _marked_line: int = 0
 
@@ -372,12 +376,15 @@ class LiveRun:
                 case Send(attempt):
                     if scheduler.bounds_cost:
                         await self._mark(attempt)
-                    task = group.create_task(self._attempt(attempt))
-                    self._attempts.add(task)
-                    task.add_done_callback(self._forget_attempt)
+                    self._attempts[attempt] = group.create_task(self._attempt(attempt))
+                case GiveUp(attempt, failure, verdict):
+                    if (task := self._attempts.pop(attempt, None)) is not None:
+                        task.cancel()
+                    self._record_end(attempt, failure, verdict)
                 case Sleep(until):
                     await self._sleep(until)
-                case Idle():
+                case Idle(look_at):
+                    self._look_at = look_at
                     await self._sleep(None)
                 case Finished(stop):
                     return stop
@@ -404,10 +411,8 @@ class LiveRun:
     async def _attempt(self, attempt: Attempt) -> None:
         transport = self.parts.transports[attempt.endpoint]
         outcome = await transport.send(attempt.job.request, timeout_s=attempt.timeout_s)
-        self._record_outcome(attempt, outcome)
-
-    def _forget_attempt(self, task: asyncio.Task[None]) -> None:
-        self._attempts.discard(task)
+        if self._attempts.pop(attempt, None) is not None:  # else it was given up
+            self._record_outcome(attempt, outcome)
         if not self._attempts:
             self._all_ended.set()
 
@@ -418,7 +423,20 @@ class LiveRun:
         if outcome.usage.is_reported:
             cost_usd = self.parts.price(attempt.job.request.model, outcome.usage)
         verdict = self.parts.scheduler.record_outcome(attempt, outcome, now, cost_usd=cost_usd)
-        job, wall = attempt.job, self.parts.clock.wall()
+        self._record_end(attempt, outcome, verdict, cost_usd)
+        self._save(verdict.ended)
+        self._wake.set()
+        self._wants_input.set()
+
+    def _record_end(
+        self,
+        attempt: Attempt,
+        outcome: Reply | Failure,
+        verdict: Verdict,
+        cost_usd: float | None = None,
+    ) -> None:
+        """Report an attempt that has ended to the figures, the journal and the log."""
+        job, wall, now = attempt.job, self.parts.clock.wall(), self.parts.clock.now()
         made = Attempted(attempt.endpoint, job.attempts, now - attempt.charge.at, cost_usd)
         record = AttemptRecord.of(job.request, outcome, at=wall, attempt=made)
         self.parts.progress.record_attempt(record, attempt.lane.name)
@@ -428,9 +446,6 @@ class LiveRun:
             self.parts.observe(record)
         if verdict.expense is not None:
             self._history.record_expense(attempt, verdict.expense)
-        self._save(verdict.ended)
-        self._wake.set()
-        self._wants_input.set()
 
     def _save(self, ended: tuple[RequestOutcome, ...]) -> None:
         for each in ended:
@@ -440,6 +455,9 @@ class LiveRun:
         """Publish a snapshot a few times a second; journal waits and minutes."""
         while True:
             await self._history.update(self._publish())
+            if self.parts.clock.now() >= self._look_at:
+                self._look_at = math.inf
+                self._wake.set()
             await asyncio.sleep(FRAME_S)
 
     def _publish(self) -> SchedulerStatus:
@@ -486,7 +504,7 @@ class LiveRun:
         }
         await asyncio.wait(waits, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
         self.parts.progress.cut_off = len(self._attempts)
-        for task in [*waits, *self._attempts]:
+        for task in [*waits, *self._attempts.values()]:
             task.cancel()
 
     async def _finish(self, saving: asyncio.Task[None], caching: asyncio.Task[None]) -> None:

@@ -31,7 +31,7 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
                                   finding_pace, limit, pace, concurrency, rate_limited, outage,
                                   silence, retry, prefix, budget, last_replies, input, disk,
                                   paused), limit, limit_per_minute, source, seconds, asked_s,
-                                  cause, in_flight, lane, fallback_in_s
+                                  cause, in_flight, lane, fallback_in_s, probing
     input_tokens, output_tokens   of all results
     requests_per_minute, input_tokens_per_minute, output_tokens_per_minute
                                   null in batch mode, like eta_s: no counts before the end

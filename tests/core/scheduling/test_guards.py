@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_batch.core.model.requests import Failure, FailureKind, Reply, Usage
-from claude_batch.core.scheduling.decisions import Finished, Idle, Send, Sleep, Stop, StopKind
+from claude_batch.core.scheduling.decisions import (
+    Finished,
+    GiveUp,
+    Idle,
+    Send,
+    Sleep,
+    Stop,
+    StopKind,
+)
 from claude_batch.core.scheduling.guards import OVERHEAD_TOKENS, PROVING_REPLIES, InputBound
 from claude_batch.core.scheduling.lane import Attempt
 from claude_batch.core.scheduling.scheduler import Scheduler
@@ -74,6 +82,8 @@ def work(scheduler: Scheduler, ends: list[Ended], *, next_to_end: int = 0) -> Wo
                 if verdict.expense is not None:
                     done.counted += verdict.expense.cost_usd or 0.0
                     done.counted += verdict.expense.at_most_usd
+            case GiveUp():
+                raise AssertionError("nothing is silent")
             case Finished(stop):
                 done.stop = stop
                 return done

@@ -9,7 +9,15 @@ import pytest
 from claude_batch.core.model.account import Limits
 from claude_batch.core.model.requests import Failure, FailureKind, Reply, ResponseHeaders
 from claude_batch.core.model.snapshot import EndpointState
-from claude_batch.core.scheduling.decisions import Finished, Idle, Refusal, Send, Sleep, StopKind
+from claude_batch.core.scheduling.decisions import (
+    Finished,
+    GiveUp,
+    Idle,
+    Refusal,
+    Send,
+    Sleep,
+    StopKind,
+)
 from claude_batch.core.scheduling.dispatch import Strategy
 from claude_batch.core.scheduling.lane import Attempt
 from claude_batch.core.scheduling.pool import EndpointSpec, Role
@@ -317,7 +325,7 @@ def test_probing_a_primary_does_not_keep_the_fallback_waiting() -> None:
                 scheduler.record_outcome(attempt, outcome, now)
             case Sleep(until):
                 now = until
-            case Idle() | Finished():
+            case Idle() | Finished() | GiveUp():
                 break
     assert used == {"a", "stand-in"}
 

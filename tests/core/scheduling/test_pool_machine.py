@@ -11,11 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from claude_batch.core.model.account import Limits
 from claude_batch.core.model.requests import Failure, FailureKind, Reply, ResponseHeaders
-from claude_batch.core.scheduling.decisions import Finished, Idle, Send, Sleep
+from claude_batch.core.scheduling.decisions import Finished, GiveUp, Idle, Send, Sleep
 from claude_batch.core.scheduling.dispatch import Strategy
 from claude_batch.core.scheduling.lane import Attempt
 from claude_batch.core.scheduling.pool import EndpointSpec, Role
-from claude_batch.core.scheduling.scheduler import Scheduler
+from claude_batch.core.scheduling.scheduler import SPARE, Scheduler
 from tests.support.fakes import a_failure, a_reply, a_request, scheduler_settings
 
 CONCURRENCY = 12
@@ -78,6 +78,8 @@ class PoolMachine(RuleBasedStateMachine):
             case Sleep(until):
                 assert until > self.now
                 self.now = min(until, self.now + 100)
+            case GiveUp(attempt):
+                self.in_flight.remove(attempt)
             case Idle():
                 self.now += 0.1
             case Finished():
@@ -109,7 +111,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_in_flight_is_known_everywhere(self) -> None:
-        assert self.scheduler.in_flight == len(self.in_flight) <= CONCURRENCY
+        assert self.scheduler.in_flight == len(self.in_flight) <= CONCURRENCY + SPARE
         at = Counter(attempt.endpoint for attempt in self.in_flight)
         views = self.scheduler.status(self.now).endpoints
         assert {view.name: view.in_flight for view in views if view.in_flight} == dict(at)
@@ -120,6 +122,8 @@ class PoolMachine(RuleBasedStateMachine):
             match self.scheduler.next(self.now):
                 case Send(attempt):
                     self.in_flight.append(attempt)
+                case GiveUp(attempt):
+                    self.in_flight.remove(attempt)
                 case Sleep(until):
                     self.now = until
                 case Idle():

@@ -12,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from claude_batch.core.model.account import Limits
 from claude_batch.core.model.requests import Failure, FailureKind, Reply
-from claude_batch.core.scheduling.decisions import Finished, Idle, Send, Sleep, StopKind
+from claude_batch.core.scheduling.decisions import Finished, GiveUp, Idle, Send, Sleep, StopKind
 from claude_batch.core.scheduling.guards import READ_AHEAD_REQUESTS
 from claude_batch.core.scheduling.lane import Attempt
-from claude_batch.core.scheduling.scheduler import Scheduler
+from claude_batch.core.scheduling.scheduler import SPARE, Scheduler
 from tests.support.fakes import a_failure, a_reply, a_request, scheduler_settings
 
 CONCURRENCY = 12
@@ -67,6 +67,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             case Sleep(until):
                 assert until > self.now
                 self.now = min(until, self.now + 100)
+            case GiveUp(attempt):
+                self.in_flight.remove(attempt)
             case Idle():
                 self.now += 0.1
             case Finished():
@@ -89,7 +91,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_number_in_flight_is_bounded_and_true(self) -> None:
-        assert self.scheduler.in_flight == len(self.in_flight) <= CONCURRENCY
+        assert self.scheduler.in_flight == len(self.in_flight) <= CONCURRENCY + SPARE
 
     def teardown(self) -> None:
         self.scheduler.end_input()
@@ -97,6 +99,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             match self.scheduler.next(self.now):
                 case Send(attempt):
                     self.in_flight.append(attempt)
+                case GiveUp(attempt):
+                    self.in_flight.remove(attempt)
                 case Sleep(until):
                     self.now = until
                 case Idle():
@@ -194,7 +198,7 @@ def end_with_server_errors(scheduler: Scheduler, failing: Callable[[str], bool])
                     tries[ending.job.request.custom_id] = ending.job.attempts
             case Sleep(until):
                 now = until
-            case Idle():
+            case Idle() | GiveUp():
                 raise AssertionError("nothing is in flight")
             case Finished(stop):
                 assert stop is None
