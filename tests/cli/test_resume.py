@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from claude_batch.core.model.requests import Request
+from claude_batch.storage.prompts.parse import parse_line
 from claude_batch.storage.run.journal import journal_path, read_journal
+from claude_batch.transport.messages import MessagesTransport
 from tests.cli.conftest import Done, Serve, claude_batch
 
 RESULTS = "p.results.jsonl"
@@ -102,6 +106,32 @@ def test_after_its_bound_a_run_needs_a_new_one_and_the_screen_names_it(
     assert f"claude-batch {' '.join(arguments)}" in refused.err
     assert done.exit_code == 0, done.err
     assert len((home / RESULTS).read_text().splitlines()) == 40
+
+
+def test_with_a_bound_few_lines_are_parsed_before_the_first_is_sent(
+    serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (home / "p.jsonl").read_text()
+    more = (json.dumps({"custom_id": f"q{n}", "prompt": "Say it."}) + "\n" for n in range(5_000))
+    (home / "p.jsonl").write_text(lines + "".join(more))
+    parsed: list[int] = []
+    before: list[int] = []
+    send = MessagesTransport.send
+
+    def counted(raw: bytes, line: int, *more: Any, **options: Any) -> Any:
+        parsed.append(line)
+        return parse_line(raw, line, *more, **options)
+
+    async def noted(self: MessagesTransport, request: Request, *, timeout_s: float) -> Any:
+        before.append(len(parsed))
+        return await send(self, request, timeout_s=timeout_s)
+
+    with serve():
+        bounded()
+        monkeypatch.setattr("claude_batch.storage.prompts.reading.parse_line", counted)
+        monkeypatch.setattr(MessagesTransport, "send", noted)
+        claude_batch("resume", RESULTS, *QUIET, "--max-cost", "0.0012")
+    assert before[0] <= 1_000
 
 
 def test_status_names_the_command_that_works(serve: Serve) -> None:
