@@ -24,6 +24,7 @@ from claude_batch.core.caching.breakpoints import (
 )
 from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.catalog.model_card import BATCH_PRICE, PICO_DOLLARS, ModelCard
+from claude_batch.core.model.raw_json import dumped
 from claude_batch.core.tokens.estimator import prefix_tokens
 
 Lifetime = Literal["5m", "1h"]
@@ -207,7 +208,7 @@ class PrefixPlan:
         if not self.prefixes:
             return body, None
         params, key = self.mark(orjson.loads(body))
-        return (body, None) if key is None else (orjson.dumps(params), key)
+        return (body, None) if key is None else (dumped(params), key)
 
 
 def minimum(card: ModelCard | None) -> int:

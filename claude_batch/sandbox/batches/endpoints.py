@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from hashlib import blake2b
 
 import orjson
@@ -17,7 +18,7 @@ from claude_batch.sandbox.batches.frame import requests_in
 from claude_batch.sandbox.batches.results import ResultWriter, cut_midway, in_chunks
 from claude_batch.sandbox.chance import draws, seed_key
 from claude_batch.sandbox.limits.limits import timestamp
-from claude_batch.sandbox.messages.endpoint import REFUSAL_S, Call, parse
+from claude_batch.sandbox.messages.endpoint import REFUSAL_S, Call
 from claude_batch.sandbox.paging import page_of
 from claude_batch.sandbox.scenario import Scenario
 from claude_batch.sandbox.stats import Stats
@@ -33,7 +34,6 @@ from claude_batch.sandbox.wire import (
     not_found,
 )
 
-MOST_BYTES = 256_000_000
 RANGE = re.compile(r"bytes=(\d+)-")
 LIST_LIMIT = 20
 LASTS, REFUSED, LOST = range(3)
@@ -83,8 +83,8 @@ class BatchEndpoints:
         faults.check_spend(self._scenario.spend, call.account.answered)
         if draw[REFUSED] < self._rules.refused_creates:
             raise faults.status_refusal(529)
-        requests = requests_in(parse(call.body, MOST_BYTES))
-        self._check_queue(len(requests), call)
+        count, requests = requests_in(call.body)
+        self._check_queue(count, call)
         batch = self._new_batch(requests, call, batch_times(self._rules, draw[LASTS]))
         self._batches[batch.id] = batch
         answer = self._show(batch, request, call)
@@ -109,7 +109,7 @@ class BatchEndpoints:
                 limiter="batch_queue",
             )
 
-    def _new_batch(self, requests: list[Params], call: Call, times: BatchTimes) -> Batch:
+    def _new_batch(self, requests: Iterable[Params], call: Call, times: BatchTimes) -> Batch:
         terms = Terms(
             version=call.terms.version,
             betas=call.terms.betas,
@@ -128,12 +128,8 @@ class BatchEndpoints:
             digests=[],
             refusals={},
         )
-        while requests:  # from the end, so that what is packed is freed
-            _pack(batch, requests.pop())
-        for packed in (batch.custom_ids, batch.params, batch.digests):
-            packed.reverse()
-        last = batch.size - 1
-        batch.refusals = {last - at: refusal for at, refusal in batch.refusals.items()}
+        for request in requests:
+            _pack(batch, request)
         return batch
 
     def _find(self, batch_id: str, call: Call) -> Batch:
@@ -242,7 +238,7 @@ def _pack(batch: Batch, request: Params) -> None:
         check_message(request["params"], batch.terms)
     except RefusedError as refusal:
         batch.refusals[batch.size] = refusal
-    raw = orjson.dumps(request["params"])
+    raw = b"%b" % orjson.dumps(request["params"])  # what orjson returns takes 4 kB at least
     batch.custom_ids.append(request["custom_id"])
     batch.params.append(raw)
     batch.digests.append(blake2b(raw, digest_size=16).digest())

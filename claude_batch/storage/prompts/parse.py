@@ -19,6 +19,7 @@ import orjson
 
 from claude_batch.core.caching.terms import terms_of
 from claude_batch.core.catalog.catalog import Catalog
+from claude_batch.core.model.raw_json import dumped
 from claude_batch.core.model.requests import (
     API_VERSION,
     SAMPLING,
@@ -105,7 +106,7 @@ def input_tokens(shape: Shape, catalog: Catalog) -> int:
 def to_request(shape: Shape, line: int, catalog: Catalog | None) -> Request:
     """Return a checked line as it will be sent; without a catalog nothing is estimated."""
     params = shape.params
-    body = orjson.dumps(params)
+    body = dumped(params)
     sampled = any(name in params for name in SAMPLING)
     return Request(
         custom_id=generated_id(line) if shape.custom_id is None else shape.custom_id,
@@ -115,7 +116,7 @@ def to_request(shape: Shape, line: int, catalog: Catalog | None) -> Request:
         body=body,
         input_tokens=0 if catalog is None else input_tokens(shape, catalog),
         api_version=SAMPLING_API_VERSION if sampled else API_VERSION,
-        meta=None if shape.meta is None else orjson.dumps(shape.meta),
+        meta=None if shape.meta is None else dumped(shape.meta),
         terms=USUAL_TERMS
         if catalog is None
         else terms_of(params, may_mark=CACHE_MARK in body, catalog=catalog),
@@ -127,7 +128,7 @@ def _schema(config: Mapping[str, Any]) -> bytes | None:
     """Return the JSON Schema that the answer has to fit, as JSON; None without one."""
     form = config.get("format")
     schema = form.get("schema") if isinstance(form, dict) else None
-    return _shared(orjson.dumps(schema)) if isinstance(schema, dict) else None
+    return _shared(dumped(schema)) if isinstance(schema, dict) else None
 
 
 @lru_cache(maxsize=64)

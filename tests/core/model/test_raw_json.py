@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch.core.model.raw_json import members, object_of, read_json, read_message
+from claude_batch.core.model.raw_json import dumped, members, object_of, read_json, read_message
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -73,3 +74,14 @@ def test_what_takes_too_much_memory_is_no_json() -> None:
 def test_a_message_stands_on_one_line() -> None:
     raw = b'\r\n{"type": "message",\r\n "content": []}\n'
     assert read_message(raw).body == b'{"type": "message",   "content": []}'
+
+
+def test_json_that_is_kept_takes_little_more_than_its_length() -> None:
+    tracemalloc.start()
+    try:
+        kept = [dumped({"text": "x" * 100}) for _ in range(100)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept[0] == b'{"text":"%b"}' % (b"x" * 100)
+    assert taken < 100 * 300
