@@ -14,6 +14,7 @@ from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.batches import AnswerLost, BatchLine, BatchPage, BatchView, StoredBody
 from claude_batch.core.model.events import Event
 from claude_batch.core.model.requests import Failure, Reply, Request, Result
+from claude_batch.core.model.sharing import Claim, Grant
 from claude_batch.core.model.snapshot import Snapshot
 
 
@@ -91,6 +92,19 @@ class ResponseCache(Protocol):
 
     async def flush(self) -> None:
         """Write new answers to the store."""
+
+
+class LimitLease(Protocol):
+    """Shares the limits of lanes among programs; it has this program's name."""
+
+    async def renew(self, claim: Claim) -> Grant | None:
+        """Claim a share for the next seconds; None: it cannot be reached.
+
+        The shares granted to all programs never exceed 1 together.
+        """
+
+    async def leave(self, number: int) -> None:
+        """Give up the share of a lane, so that others get it at once."""
 
 
 class RunLog(Protocol):

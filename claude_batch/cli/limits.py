@@ -26,7 +26,8 @@ def limits(
 
     --json: {"limits": [{"endpoint", "lane", "limit" (requests, input_tokens,
     output_tokens), "per_minute", "remaining", "full_in_s"}], "problems":
-    [{"endpoint", "model", "error", "hint"}]}; null where it is not reported.
+    [{"endpoint", "model", "error", "hint"}], "sharing": [{"endpoint", "lane",
+    "programs": [{"name", "share"}]}]}; null where it is not reported.
     """
     settings = opt.settings_from(given)
     from claude_batch.commands.account.limits import (  # noqa: PLC0415  # only when really run

@@ -53,6 +53,7 @@ ROWS_CHOSEN = (*RUNS, "check", "estimate")
 ADJUSTED = (*RUNS, "adjust")
 
 WITHOUT_BATCHES = "in live mode"
+WITH_SANDBOX = "with --sandbox: each program simulates an API of its own"
 WITHOUT_CACHE = "without --cache"
 WITHOUT_TABLE = "without a table (-o FILE.csv, .tsv, .parquet or .xlsx)"
 
@@ -486,6 +487,16 @@ class Options:
         default=1.0,
         sample="0.8",
         shown="1",
+    )
+    shared_limits: str | None = option(
+        StoreUrl(),
+        "Split the limits fairly with other programs that use this Redis database.",
+        "redis://HOST:PORT/0",
+        commands=(*RUNS, "limits"),
+        group=PACE,
+        owner=Owner.RUN,
+        sample='"redis://127.0.0.1:6379/0"',
+        effect=WITH_SANDBOX,
     )
     concurrency: int | None = option(
         Number(low=1, high=20_000, whole=True),

@@ -41,6 +41,7 @@ _FIXED = {
     WaitKind.INPUT: "reading prompts",
     WaitKind.DISK: "waiting for the disk",
     WaitKind.PAUSED: "paused by adjust --pause",
+    WaitKind.SHARE: "waiting for a share of the limits: other programs hold all of them",
 }
 
 

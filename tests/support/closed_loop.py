@@ -185,7 +185,7 @@ class Loop:
         scheduler.end_input()
         server = self.server or ServerModel(self.spec, seed=self.seed)
         outcome = Outcome(server, self.spec)
-        driver = _Driver(scheduler, outcome, truths, rng, self.servers)
+        driver = Driver(scheduler, outcome, truths, rng, self.servers)
         driver.drive()
         driver.outcome.ended += [e.job.request.line for e in scheduler.release_held()]
         return driver.outcome
@@ -208,12 +208,16 @@ class _Return:
     outcome: Reply | Failure
 
 
-_Event = _Arrival | _Departure | _Return
+Event = object
+"""What happens to an attempt. Several loops in one heap may add events of their own."""
 
 
 @dataclass(slots=True)
-class _Driver:
-    """Does what the scheduler says, and lets time pass from event to event."""
+class Driver:
+    """Does what the scheduler says, and lets time pass from event to event.
+
+    Several may share `events`: each entry says whose it is.
+    """
 
     scheduler: Scheduler
     outcome: Outcome
@@ -221,15 +225,15 @@ class _Driver:
     rng: random.Random
     servers: Mapping[str, Server]
     given_up: set[Attempt] = field(default_factory=set)
-    _events: list[tuple[float, int, _Event]] = field(default_factory=list)
-    _number: Iterator[int] = field(default_factory=itertools.count)
+    events: list[tuple[float, int, Driver, Event]] = field(default_factory=list)
+    number: Iterator[int] = field(default_factory=itertools.count)
 
     def drive(self) -> None:
-        now, events = 0.0, self._events
+        now, events = 0.0, self.events
         while now < END_S:
             match self.scheduler.next(now):
                 case Send(attempt):
-                    self._launch(attempt, now)
+                    self.launch(attempt, now)
                 case GiveUp(attempt):
                     self.given_up.add(attempt)
                     self.outcome.given_up_at.append(now)
@@ -243,11 +247,11 @@ class _Driver:
                     now = look_at
                 case Sleep() | Idle():
                     assert events, "it waits for something to happen, and nothing can"
-                    now, _, event = heapq.heappop(events)
-                    self._happen(event, now)
+                    now, _, _, event = heapq.heappop(events)
+                    self.happen(event, now)
         raise AssertionError("it never ends")
 
-    def _launch(self, attempt: Attempt, now: float) -> None:
+    def launch(self, attempt: Attempt, now: float) -> None:
         out = self.outcome
         out.launched_at.append(now)
         out.most_in_flight = max(out.most_in_flight, self.scheduler.in_flight)
@@ -255,7 +259,8 @@ class _Driver:
             out.first_launches.append(attempt.job.request.line)
         self._plan(now + self._travel(), _Arrival(attempt))
 
-    def _happen(self, event: _Event, now: float) -> None:
+    def happen(self, event: Event, now: float) -> None:
+        assert isinstance(event, _Arrival | _Departure | _Return)
         request = event.attempt.job.request
         server = self.servers.get(event.attempt.endpoint, self.outcome.server)
         match event:
@@ -285,8 +290,8 @@ class _Driver:
         verdict = self.scheduler.record_outcome(attempt, outcome, now)
         out.ended += [ending.job.request.line for ending in verdict.ended]
 
-    def _plan(self, at: float, event: _Event) -> None:
-        heapq.heappush(self._events, (at, next(self._number), event))
+    def _plan(self, at: float, event: Event) -> None:
+        heapq.heappush(self.events, (at, next(self.number), self, event))
 
     def _travel(self) -> float:
         spec = self.outcome.spec

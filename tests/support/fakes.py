@@ -24,6 +24,7 @@ from claude_batch.core.model.requests import (
     Result,
     Usage,
 )
+from claude_batch.core.model.sharing import Claim, Grant
 from claude_batch.core.scheduling.pool import EndpointSpec
 from claude_batch.core.scheduling.scheduler import SchedulerSettings
 
@@ -204,3 +205,21 @@ def asking(what: str, line: int) -> Request:
 def file_of(*prompts: str) -> list[Request]:
     """Return the requests of a file with these prompts."""
     return [asking(what, line) for line, what in enumerate(prompts, start=1)]
+
+
+@dataclass
+class FakeLease:
+    """Grants by script: what the n-th claim (from 1) brings; None: it cannot be reached."""
+
+    grants: Callable[[int], Grant | None]
+    claims: list[Claim] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+
+    async def renew(self, claim: Claim) -> Grant | None:
+        """Return what the script says."""
+        self.claims.append(claim)
+        return self.grants(len(self.claims))
+
+    async def leave(self, number: int) -> None:
+        """Remember who has left."""
+        self.left.append(number)

@@ -17,8 +17,9 @@ from claude_batch.core.scheduling.progress import Progress, RunFacts
 from claude_batch.core.scheduling.scheduler import Scheduler
 from claude_batch.engine.clock import LoopClock
 from claude_batch.engine.live.run import LiveRun, Parts
+from claude_batch.engine.live.sharing import SharingNotices
 from claude_batch.engine.shutdown import Interruption
-from claude_batch.ports import ResponseCache
+from claude_batch.ports import LimitLease, ResponseCache
 from tests.support.fakes import (
     ListedSource,
     MemoryLog,
@@ -52,6 +53,8 @@ class Rig:
     max_attempts: int = 6
     patience_s: float = 3600.0
     concurrency: int = 1000
+    lease: LimitLease | None = None
+    notices: list[str] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
     records: list[AttemptRecord] = field(default_factory=list)
     adjustments: ScriptedAdjustments = field(default_factory=ScriptedAdjustments)
@@ -73,6 +76,7 @@ class Rig:
             max_attempts=self.max_attempts,
             patience_s=self.patience_s,
             max_cost_usd=self.max_cost_usd,
+            shares_limits=self.lease is not None,
             most_usd=lambda _request, _input_tokens: 0.01,
         )
         parts = Parts(
@@ -98,6 +102,10 @@ class Rig:
             price=self.price,
             cache=self.cache,
             is_done=self.is_done,
+            lease=self.lease,
+            sharing_notices=SharingNotices(
+                lost=lambda: self.notices.append("lost"), silent=self.notices.append
+            ),
         )
         stop = await LiveRun(parts).run()
         self.took_s = loop.time()

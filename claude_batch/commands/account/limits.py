@@ -20,6 +20,7 @@ from claude_batch.commands.account.probing import (
     remedy,
 )
 from claude_batch.commands.api import Api
+from claude_batch.commands.endpoints import endpoint_spec
 from claude_batch.commands.money import catalog_for
 from claude_batch.commands.terminal import print_json
 from claude_batch.config.reading import secret
@@ -27,8 +28,11 @@ from claude_batch.config.settings import Endpoint, Settings
 from claude_batch.core.catalog.catalog import Catalog, model_class
 from claude_batch.core.model.account import ConfiguredLimits
 from claude_batch.core.model.requests import Failure, LimitKind
+from claude_batch.core.model.sharing import Sharer
+from claude_batch.core.scheduling.pool import lane_key
 from claude_batch.errors import Exit
 from claude_batch.ui.messages import error_text, notice_text
+from claude_batch.ui.sharing import shared_text
 from claude_batch.ui.tables.tables import LimitRow, limits_table, print_table
 
 if TYPE_CHECKING:
@@ -60,20 +64,34 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSharers:
+    """The programs that share a lane by --shared-limits, and their parts."""
+
+    endpoint: str
+    lane: str
+    programs: tuple[Sharer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsReport:
     """What `limits --json` prints."""
 
     limits: tuple[LimitRow, ...]
     problems: tuple[Problem, ...]
+    sharing: tuple[LaneSharers, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointLimits:
-    """What one endpoint reports. `silent` are lanes whose replies report no limits."""
+    """What one endpoint reports. `silent` are lanes whose replies report no limits.
+
+    `organizations` are lanes with the organization that their replies name.
+    """
 
     rows: tuple[LimitRow, ...] = ()
     silent: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    organizations: tuple[tuple[str, str | None], ...] = ()
 
 
 def show_limits(request: LimitsRequest) -> int:
@@ -96,11 +114,15 @@ def show_limits(request: LimitsRequest) -> int:
     report = LimitsReport(
         limits=tuple(row for each in found for row in each.rows),
         problems=tuple(problem for each in found for problem in each.problems),
+        sharing=_sharing(request, list(zip(endpoints, found, strict=True)), catalog),
     )
     if request.as_json:
         print_json(report)
     elif report.limits:
         print_table(limits_table(report.limits), to_stdout=True)
+    if not request.as_json:
+        for shared in report.sharing:
+            sys.stdout.write(f"{shared.endpoint} {shared.lane}: {shared_text(shared.programs)}\n")
     for each in found:
         for lane in each.silent:
             sys.stderr.write(notice_text(*_silence(lane)))
@@ -108,6 +130,32 @@ def show_limits(request: LimitsRequest) -> int:
         where = " ".join(filter(None, (problem.endpoint, problem.model)))
         sys.stderr.write(error_text(f"{where}: {problem.error}", problem.hint))
     return Exit.STOPPED if report.problems else Exit.SUCCEEDED
+
+
+def _sharing(
+    request: LimitsRequest, found: list[tuple[Endpoint, EndpointLimits]], catalog: Catalog
+) -> tuple[LaneSharers, ...]:
+    """Return who shares each lane; nothing without --shared-limits."""
+    options = request.settings.options
+    if options.shared_limits is None or request.sandbox:
+        return ()
+    from claude_batch.storage.limit_lease import RedisLease  # noqa: PLC0415  # loads redis
+
+    lease = RedisLease(options.shared_limits, name="")
+
+    async def ask() -> tuple[LaneSharers, ...]:
+        try:
+            shared = []
+            for endpoint, limits in found:
+                spec = endpoint_spec(endpoint, options, catalog)
+                for lane, organization in limits.organizations:
+                    programs = await lease.sharers(lane_key(spec, lane, organization))
+                    shared.append(LaneSharers(endpoint=endpoint.name, lane=lane, programs=programs))
+            return tuple(shared)
+        finally:
+            await lease.close()
+
+    return asyncio.run(ask())
 
 
 def _is_admin(endpoint: Endpoint) -> bool:
@@ -186,7 +234,14 @@ def _reported(endpoint: str, probes: list[Probe], catalog: Catalog, wall: float)
             rows += _rows(endpoint, lane, each, wall)
         if not each.headers.limits and each.failure is None:
             silent.append(f"{endpoint} {lane}")
-    return EndpointLimits(rows=tuple(rows), silent=tuple(silent), problems=tuple(problems))
+    return EndpointLimits(
+        rows=tuple(rows),
+        silent=tuple(silent),
+        problems=tuple(problems),
+        organizations=tuple(
+            (model_class(each.model, catalog).name, each.headers.organization_id) for each in probes
+        ),
+    )
 
 
 def _rows(endpoint: str, lane: str, probe: Probe, wall: float) -> Iterator[LimitRow]:

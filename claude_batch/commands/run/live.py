@@ -19,6 +19,7 @@ from claude_batch.commands.api import Api
 from claude_batch.commands.endpoints import bounds_of, endpoint_specs
 from claude_batch.commands.money import most_usd
 from claude_batch.commands.run.control import Control
+from claude_batch.commands.run.lease import open_lease, sharing_notices
 from claude_batch.commands.run.messages import (
     OUTPUT_CLOSED,
     restored_text,
@@ -289,9 +290,16 @@ class LiveStage:
             source = await in_daemon(self._source)
         first_choice = [each for each in self.api.endpoints if each.role == "primary"]
         cache = response_cache(self.options, self.api, first_choice, warn=self.screen.notice)
+        lease = open_lease(self.options, self.wanted.results)
         try:
-            return await LiveRun(self._parts(bench, source, cache)).run()
+            parts = self._parts(bench, source, cache)
+            if lease is not None:
+                notices = sharing_notices(self.screen)
+                parts = replace(parts, lease=lease, sharing_notices=notices)
+            return await LiveRun(parts).run()
         finally:
+            if lease is not None:
+                await lease.close()
             if cache is not None:
                 await cache.close()
 
@@ -328,6 +336,7 @@ class LiveStage:
             fallback_after_s=self.pool.fallback_after_s,
             initial_limits=lambda model: tier_limits(options.tier, model, self.catalog),
             bounds=bounds_of(options, self.api),
+            shares_limits=options.shared_limits is not None and not options.uses_sandbox,
             max_attempts=options.max_attempts,
             patience_s=options.patience_s,
             spent_usd=tally.most_spent_usd,

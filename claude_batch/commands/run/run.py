@@ -21,6 +21,7 @@ from claude_batch.commands.money import (
     refuse_unpriced,
 )
 from claude_batch.commands.run.batch import BatchStage
+from claude_batch.commands.run.lease import refuse_lost_lease
 from claude_batch.commands.run.live import LiveStage, finished_snapshot
 from claude_batch.commands.run.messages import tell_left_running, tell_opened
 from claude_batch.commands.run.mode import ModeSelector, refuse_detached
@@ -41,7 +42,13 @@ from claude_batch.commands.table import (
     typed_command,
 )
 from claude_batch.config.declaration import Owner
-from claude_batch.config.options import WITHOUT_CACHE, WITHOUT_TABLE, Options, owned_by
+from claude_batch.config.options import (
+    WITH_SANDBOX,
+    WITHOUT_CACHE,
+    WITHOUT_TABLE,
+    Options,
+    owned_by,
+)
 from claude_batch.config.reading import read_settings, typed_options, unknown_variables
 from claude_batch.config.settings import Settings
 from claude_batch.core.catalog.routing import routes_of_text
@@ -211,6 +218,9 @@ def _tell_options(screen: Screen, request: RunRequest) -> None:
     if request.table is None:
         for message in unused(settings, WITHOUT_TABLE):
             screen.notice(message)
+    if settings.options.uses_sandbox:
+        for message in unused(settings, WITH_SANDBOX):
+            screen.notice(message)
     for name in unknown_variables(os.environ):
         screen.notice(f"the variable {name} is set, but there is no such setting")
 
@@ -225,6 +235,7 @@ def _work_off(
 ) -> int:
     """Choose the mode of an opened run and work it off; return the exit code."""
     options = request.options
+    refuse_lost_lease(options)
     api.open()
     catalog = catalog_for(options)
     if options.max_cost is not None:
@@ -276,6 +287,7 @@ def _open(request: RunRequest, screen: Screen, api: Api, table: TableStage | Non
 
     def before_start() -> None:
         refuse_detached(options, options.mode)
+        refuse_lost_lease(options)
         api.open()
         if options.fresh:
             tell_left_running(screen, request)

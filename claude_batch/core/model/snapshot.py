@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from claude_batch.core.model.batches import ChunkView
 from claude_batch.core.model.requests import FailureKind, LimitKind
+from claude_batch.core.model.sharing import SharingView
 
 
 class Phase(StrEnum):
@@ -48,6 +49,7 @@ class WaitKind(StrEnum):
     INPUT = "input"  # prompts are being read
     DISK = "disk"  # results are being written
     PAUSED = "paused"  # the user has paused the run
+    SHARE = "share"  # other programs hold all of the limits; a share is on its way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ class LaneView:
     With several groups the name includes the group, and `queued` counts requests that may go to
     any lane of their class. `waiting_for` says what a paused lane waits for
     ("429: retry-after"), `waiting_s` how long; `wait` why it sends nothing more just now, paused
-    or not.
+    or not. `sharing`: with which programs it shares its limits, None without a lease.
     """
 
     name: str
@@ -107,6 +109,7 @@ class LaneView:
     waiting_for: str | None = None
     waiting_s: float | None = None
     wait: WaitReason | None = None
+    sharing: SharingView | None = None
 
 
 class EndpointState(StrEnum):

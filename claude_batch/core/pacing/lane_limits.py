@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from claude_batch.core.model.account import Limits
 from claude_batch.core.model.requests import Failure, LimitKind, ResponseHeaders, Usage
+from claude_batch.core.model.sharing import LimitFact
 from claude_batch.core.model.snapshot import Gauge, LimitSource, WaitKind, WaitReason
 from claude_batch.core.pacing.bucket import Bucket, Ceiling
 from claude_batch.core.pacing.output_in_flight import OutputInFlight
@@ -29,6 +31,9 @@ _RAMP_DOUBLES_IN_S = 30.0
 
 _TOKEN_CEILING = 0.98
 """Share of a token ceiling that is used: the cost of a request is known only afterwards."""
+
+_NO_SHARE_S = 0.1
+"""While other programs hold all of the limits, we ask again after this time, in seconds."""
 
 _PLENTY = 0.2
 """While more than this share of a limit is left, it only spreads launches."""
@@ -103,11 +108,20 @@ class LaneLimits:
 
     `guess` holds limits assumed before any header has named them; `reported`: headers have named
     one. `ceilings` may be shared with other lanes, and change (`adjust`); `share` is the part of
-    the API's limits to use.
+    the API's limits to use. `lease_share` is our part of limits that other programs use, too; 0:
+    they hold all of them.
     Inside, kinds go by their index in a `Cost`.
     """
 
-    def __init__(self, *, guess: Limits, ceilings: Ceilings, share: float, now: float) -> None:
+    def __init__(
+        self,
+        *,
+        guess: Limits,
+        ceilings: Ceilings,
+        share: float,
+        now: float,
+        lease_share: float = 1.0,
+    ) -> None:
         self.reported = False
         self.output_in_flight = OutputInFlight()
         self._share = share
@@ -116,6 +130,7 @@ class LaneLimits:
         self._own = ceilings
         self._ceilings = list(ceilings.items())
         self._in_flight = [0.0, 0.0, 0.0]
+        self.lease_share = lease_share
         self._boost, self._boost_at = STEADY_BOOST, now
         self._boost_doubles_in_s = _BOOST_DOUBLES_IN_S
         for index, kind in enumerate(_KINDS):
@@ -156,6 +171,7 @@ class LaneLimits:
             bucket=bucket,
             output_in_flight=self.output_in_flight,
             in_flight=self._in_flight[index],
+            share=self.lease_share or 1.0,
         )
         return self._servers[index]
 
@@ -166,6 +182,8 @@ class LaneLimits:
 
     def ready_at(self, cost: Cost, now: float) -> float:
         """Return the earliest time all limits allow `cost`, if nothing else happens."""
+        if not self.lease_share:
+            return now + _NO_SHARE_S
         ready = now
         for index, server in self._servers.items():
             at = server.ready_at(cost[index], now)
@@ -238,6 +256,42 @@ class LaneLimits:
             self._shares[index] = Ceiling(limit_per_minute=per_minute)
             self._ceilings.append((index, self._shares[index]))
         self._shares[index].limit_per_minute = per_minute
+
+    def set_lease_share(self, share: float, now: float) -> None:
+        """Use this share of the limits from now on; 0: launch nothing."""
+        self.lease_share = share
+        if share:
+            for server in self._servers.values():
+                server.set_share(share, now)
+
+    def facts(self) -> tuple[LimitFact, ...]:
+        """Return the limits that headers have reported, for programs that share them."""
+        return tuple(
+            LimitFact(server.kind, server.bucket.limit_per_minute, server.bucket.capacity)
+            for server in self._servers.values()
+            if server.reported
+        )
+
+    def assume(self, facts: Iterable[LimitFact], now: float) -> None:
+        """Assume limits that another program has learned, until headers name them here."""
+        for fact in facts:
+            server = self._servers.get(_INDEX[fact.kind])
+            if server is None:
+                server = self._add_limit(_INDEX[fact.kind], fact.limit_per_minute, now)
+            if not server.reported:
+                server.assume(fact, now)
+
+    def used_share(self, latency_s: float) -> float:
+        """Return the part of the scarcest limit that is used (Little's law)."""
+        if not latency_s:
+            return 0.0
+        return max(
+            (
+                self._in_flight[index] * 60.0 / (latency_s * server.bucket.limit_per_minute)
+                for index, server in self._servers.items()
+            ),
+            default=0.0,
+        )
 
     def record_429(self, failure: Failure, charge: Charge, now: float) -> bool:
         """Learn from a 429; return whether the server had plenty left all the same.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from claude_batch.core.model.requests import LimitKind, LimitReading
+from claude_batch.core.model.sharing import LimitFact
 from claude_batch.core.pacing.bucket import CATCH_UP_S, Bucket, Pace
 from claude_batch.core.pacing.output_in_flight import OutputInFlight
 
@@ -33,6 +34,23 @@ ROUNDED_TO = 1_000
 
 _SURPLUS_S = 2.0
 """A surplus of this many seconds of refill adds one refill rate to the launch rate."""
+
+_SHARED_RESERVE_S = 0.5
+"""Where programs share a limit, they leave about this many seconds of refill in its bucket: each
+launches more slowly as that is used up, so none has to wait while others still find something."""
+
+_SHORT_RESERVE_S = 0.2
+"""The same where the bucket holds only seconds of refill."""
+
+_LEAST_FACTOR = 0.2
+"""The least factor on the launch rate while the reserve is used up."""
+
+_SHORT_BOOST = 1.03
+"""The most a share of a short bucket is exceeded: a sum of shares above 1 empties it at once."""
+
+_LEAST_SHARE = 1.0 / 12
+"""Output in flight of all programs is taken to be ours divided by our share, if it is not smaller
+than this: one request more or less would count for too much."""
 
 _UNPACED_SHARE = 0.2
 """Output launches are unpaced while less than this share of the bucket is reserved ..."""
@@ -101,8 +119,9 @@ class ServerLimit:
     """One limit as the server keeps it; the bucket's level has what is in flight deducted.
 
     `reported`: headers have named the limit. Until then it is a guess, and launches are even.
-    `rate_factor` slows launches where the limit is `enforced_per_second`. `_shift` sums up how far
-    corrections have moved the level, `_error` how far since `_error_since`.
+    `rate_factor` slows launches where the limit is `enforced_per_second`. `share` is our part of
+    the limit where other programs use it, too. `_shift` sums up how far corrections have moved the
+    level, `_error` how far since `_error_since`.
     """
 
     kind: LimitKind
@@ -113,6 +132,7 @@ class ServerLimit:
     margin_s: float = FIRST_MARGIN_S
     pace: Pace = field(default_factory=Pace)
     rate_factor: float = 1.0
+    share: float = 1.0
     enforced_per_second: bool = False
     _shift: float = 0.0
     _error: float = 0.0
@@ -143,13 +163,16 @@ class ServerLimit:
         already by which it is generated faster than the refill: none at a steady rate, all before
         any reply has shown how fast it is generated.
         """
-        level = self.bucket.level_at(now)
+        bucket = self.bucket
+        level = bucket.level_at(now)
         if self.kind is not LimitKind.OUTPUT_TOKENS:
             return level
         output = self.output_in_flight
         to_come, per_s = output.tokens_to_come(self.in_flight, now), output.tokens_per_s()
         if per_s:
-            to_come *= max(0.0, 1.0 - self.bucket.refill_per_s / per_s)
+            refill_per_s = min(bucket.refill_per_s, bucket.limit_per_minute * self.share / 60.0)
+            to_come *= max(0.0, 1.0 - refill_per_s / per_s)
+        to_come /= max(self.share, _LEAST_SHARE)  # of all programs
         return level + self.in_flight - output.tokens_generated(now) - to_come
 
     def ready_at(self, amount: float, now: float) -> float:
@@ -167,16 +190,30 @@ class ServerLimit:
         """Reserve an attempt's expected cost; launches go at up to `boost` x the refill rate."""
         bucket = self.bucket
         per_s = bucket.limit_per_minute / 60.0
-        surplus_s = (self.available(now) - self.margin) / per_s
-        most = 1.0 if self.enforced_per_second or not self.reported else boost
-        wanted = 1.0 + surplus_s / _SURPLUS_S if surplus_s > 0 else 1.0
+        strict, most = self.enforced_per_second, boost
+        if self.share < 1.0:
+            reserve_s = _SHARED_RESERVE_S
+            if self._is_short:
+                strict, reserve_s, most = True, _SHORT_RESERVE_S, _SHORT_BOOST
+            surplus_s = self.available(now) / per_s - FIRST_MARGIN_S - reserve_s
+            slope_s = _SURPLUS_S if surplus_s > 0 else reserve_s
+            wanted = max(_LEAST_FACTOR, 1.0 + surplus_s / slope_s)
+        else:
+            surplus_s = (self.available(now) - self.margin) / per_s
+            wanted = 1.0 + surplus_s / _SURPLUS_S if surplus_s > 0 else 1.0
+        if self.enforced_per_second or not self.reported:
+            most = 1.0
         if self.kind is not LimitKind.OUTPUT_TOKENS or not self._may_skip_pace(surplus_s):
-            rate = per_s * self.rate_factor * min(wanted, most)
-            from_surplus = self.reported and not self.enforced_per_second
-            self.pace.spend(amount, rate, now, from_surplus=from_surplus)
+            rate = per_s * self.rate_factor * self.share * min(wanted, most)
+            self.pace.spend(amount, rate, now, from_surplus=self.reported and not strict)
         bucket.spend(amount, now)
         self.in_flight += amount
         return LaunchBelief(bucket.level, self.in_flight, self._generated(now), self._shift)
+
+    @property
+    def _is_short(self) -> bool:
+        """Whether the bucket holds only seconds of refill."""
+        return self.capacity_s < _SHORT_BUCKET_S
 
     def _generated(self, now: float) -> float:
         if self.kind is not LimitKind.OUTPUT_TOKENS:
@@ -186,7 +223,14 @@ class ServerLimit:
     def _may_skip_pace(self, surplus_s: float) -> bool:
         """Return whether output launches need no pacing: see `_UNPACED_SHARE`."""
         ample = surplus_s > _UNPACED_SURPLUS_S or not self.reported
-        return ample and self.in_flight < self.bucket.capacity * _UNPACED_SHARE
+        return ample and self.in_flight < self.bucket.capacity * self.share * _UNPACED_SHARE
+
+    def set_share(self, share: float, now: float) -> None:
+        """Launch at this share of the rate from now on; what is left of a pause changes with it."""
+        pause_s = self.pace.next_at - now
+        if pause_s > 0:
+            self.pace.next_at = now + pause_s * self.share / share
+        self.share = share
 
     def settle(self, expected: float, actual: float, now: float) -> None:
         """Replace an attempt's expected cost by its actual cost.
@@ -197,6 +241,9 @@ class ServerLimit:
         self.in_flight = max(0.0, self.in_flight - expected)
         if actual != expected:
             self.bucket.spend(actual - expected, now)
+            if self.share < 1.0 and self._is_short:  # no surplus will make up for the difference
+                per_s = self.share * self.bucket.limit_per_minute / 60.0
+                self.pace.next_at += (actual - expected) / per_s
             if self.kind is not LimitKind.OUTPUT_TOKENS:
                 self._shift += expected - actual
 
@@ -213,6 +260,13 @@ class ServerLimit:
             self._grow_capacity(remaining, observation)
         if reading.remaining is not None:
             self._correct(remaining, observation.belief, now)
+
+    def assume(self, fact: LimitFact, now: float) -> None:
+        """Take over the size of a limit that no header has reported here yet."""
+        bucket = self.bucket
+        spent = bucket.capacity - bucket.level_at(now)
+        bucket.limit_per_minute, bucket.capacity = fact.limit_per_minute, fact.capacity
+        bucket.level, bucket.at = fact.capacity - spent, now
 
     def _set_limit(self, limit: float, remaining: float, launched_at: float, now: float) -> None:
         bucket = self.bucket
@@ -256,7 +310,7 @@ class ServerLimit:
             self._error += error
         every_s = _DRAIN_EVERY_S
         if self.kind is LimitKind.OUTPUT_TOKENS:
-            if self.capacity_s < _SHORT_BUCKET_S:
+            if self._is_short:
                 return  # the output in flight varies by more than the bucket holds
             every_s = max(every_s, self.output_in_flight.mean_reply_s() * _DRAIN_EVERY_REPLY)
         if now - self._error_since >= every_s:
@@ -307,7 +361,7 @@ class ServerLimit:
         if launched_at <= self._refused_at or not self.reported:
             return plenty
         self._refused_at = now
-        if plenty or self.capacity_s < _SHORT_BUCKET_S:
+        if plenty or self._is_short:
             self.pace.catch_up_s = min(self.pace.catch_up_s, CATCH_UP_S) / 2
             slower = max(_MIN_RATE_FACTOR, self.rate_factor * _RATE_STEP)
             self.rate_factor = slower if self.enforced_per_second else 1.0

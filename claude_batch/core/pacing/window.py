@@ -74,7 +74,8 @@ class Window:
     """The number of attempts a lane may have in flight, between 1 and `maximum`.
 
     Below `threshold` it grows by slow start. `before_cut` is what was in flight when the present
-    episode of cuts began. `has_response`: whether anything has been answered yet.
+    episode of cuts began. `has_response`: whether anything has been answered yet. `share` is our
+    part of a lane that other programs use, too: until then, launches are that much fewer.
     """
 
     maximum: int
@@ -84,6 +85,7 @@ class Window:
     cut_at: float = -math.inf
     cold_since: float | None = None
     has_response: bool = False
+    share: float = 1.0
     _latency: _Latency = field(default_factory=_Latency)
 
     def __post_init__(self) -> None:
@@ -103,12 +105,13 @@ class Window:
             return now if in_flight < self.size or not in_flight else None
         if paced:
             return now if in_flight < self.maximum else None
-        if in_flight >= min(MAX_COLD, self.maximum):
+        if in_flight >= min(max(1.0, MAX_COLD * self.share), self.maximum):
             return None
         if self.cold_since is None:
             self.cold_since = now
         # launches at COLD_PER_S * 2^t reach this number after log2(1 + waves) seconds
-        waves = max(0, in_flight - COLD_START + 1) * math.log(2.0) / COLD_PER_S
+        waves = max(0.0, in_flight + 1 - COLD_START * self.share) * math.log(2.0)
+        waves /= COLD_PER_S * self.share
         return max(now, self.cold_since + math.log2(1.0 + waves))
 
     def is_full(self, in_flight: int) -> bool:

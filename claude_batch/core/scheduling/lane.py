@@ -23,6 +23,7 @@ from claude_batch.core.scheduling.retry import (
     SHORT_WAIT_S,
     backoff_s,
 )
+from claude_batch.core.scheduling.sharing import LaneSharing
 
 OUTAGE_STREAK = 8
 """An outage: this many failures in a row that may hit every request ..."""
@@ -82,7 +83,8 @@ class Lane:
     429s in a row. `_countable` holds (launch time, job) of failures counted against requests since
     the last success: an outage takes them back. `blames_requests`: what seems to be an outage is
     taken for failures of its requests, until one succeeds. `unsure_since` is when the lane last
-    succeeded, or failed as no request can make it fail.
+    succeeded, or failed as no request can make it fail. `sharing` is None where
+    no lease is in force.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Lane:
     paused_until: float = -math.inf
     failure_streak: int = 0
     streak_429: int = 0
+    sharing: LaneSharing | None = None
     _probing: bool = False
     _asked_s: float | None = None
     _outage_kind: FailureKind | None = None
@@ -322,6 +325,8 @@ class Lane:
             )
         if left_s is not None:
             return WaitReason(kind=WaitKind.RATE_LIMITED, seconds=left_s, asked_s=self._asked_s)
+        if not limits.lease_share:
+            return WaitReason(kind=WaitKind.SHARE)
         if not self.window.has_response and in_flight and not limits.reported:
             return WaitReason(kind=WaitKind.FIRST_REPLY, in_flight=in_flight)
         if not limits.known:
@@ -332,6 +337,16 @@ class Lane:
         if not limits.reported and self.rate.ready_at(now) > limits.ready_at(cost, now):
             return WaitReason(kind=WaitKind.FINDING_PACE, in_flight=in_flight)
         return limits.wait_reason(cost, now)
+
+    @property
+    def reports_nothing(self) -> bool:
+        """Whether requests have succeeded and no reply has reported a limit."""
+        return self._has_succeeded and not self.limits.reported
+
+    def set_share(self, share: float, now: float) -> None:
+        """Use this share of the limits from now on; 0: launch nothing."""
+        self.limits.set_lease_share(share, now)
+        self.window.share = share or 1.0
 
     def view(self, now: float, *, queued: int, wait: WaitReason | None = None) -> LaneView:
         """Return the lane for a screen; `queued` requests may go here, or to similar lanes."""
@@ -345,4 +360,5 @@ class Lane:
             waiting_for=self.waiting_for if paused else None,
             waiting_s=self.paused_until - now if paused else None,
             wait=wait,
+            sharing=None if self.sharing is None else self.sharing.view(),
         )

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from claude_batch.core.model.account import Limits
 from claude_batch.core.model.requests import FailureKind
+from claude_batch.core.model.sharing import LaneKey
 from claude_batch.core.model.snapshot import EndpointState, EndpointView
 from claude_batch.core.scheduling.decisions import Refusal
 from claude_batch.core.scheduling.lane import Attempt, Lane
@@ -139,6 +140,10 @@ class Group:
         """Its name in the settings, or the names of its endpoints."""
         named = self.endpoints[0].spec.limit_group
         return named or "+".join(each.spec.name for each in self.endpoints)
+
+    def key(self, model_class: str) -> LaneKey:
+        """Return how other programs know one of its lanes."""
+        return lane_key(self.endpoints[0].spec, model_class, self.organization)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -341,6 +346,13 @@ class Pool:
 
     def _count_unprobed(self) -> int:
         return sum(each.is_unprobed for each in self.by_name.values())
+
+
+def lane_key(spec: EndpointSpec, model_class: str, organization: str | None) -> LaneKey:
+    """Return how programs know a lane: by its limit group, else organization, else host."""
+    if spec.limit_group is not None:
+        return LaneKey(place=f"group {spec.limit_group}", model_class=model_class)
+    return LaneKey(place=f"host {spec.host}", model_class=model_class, organization=organization)
 
 
 def limit_groups(

@@ -7,8 +7,9 @@ endpoints, `Lane` holds requests back. Times are seconds of one monotonic clock.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from claude_batch.core.caching.prefix_gate import PrefixGate
@@ -16,6 +17,7 @@ from claude_batch.core.model.account import Limits
 from claude_batch.core.model.adjustment import Adjustment, Bounds
 from claude_batch.core.model.raw_json import error_object
 from claude_batch.core.model.requests import Failure, FailureKind, Reply, Request
+from claude_batch.core.model.sharing import Claim, Grant
 from claude_batch.core.model.snapshot import LaneView, WaitKind, WaitReason
 from claude_batch.core.pacing.lane_limits import (
     Ceilings,
@@ -53,6 +55,7 @@ from claude_batch.core.scheduling.pool import (
     Pool,
 )
 from claude_batch.core.scheduling.retry import COUNTED, DOUBT_SHARE, retry_delay_s
+from claude_batch.core.scheduling.sharing import LaneSharing
 
 _NOT_FOUND = 404
 """HTTP status of an unknown model."""
@@ -90,7 +93,8 @@ class SchedulerSettings:
     cost before; `most_usd` returns the most that a request can cost, and is asked only where they
     bound the cost. `lost_marks` are the last lines that killed processes have launched: lines up to
     there without a result may have been answered. `has_succeeded`: there are successes already, so
-    identical failures are the fault of their requests.
+    identical failures are the fault of their requests. `shares_limits`: lanes send nothing before a
+    lease has granted them a share.
     """
 
     endpoints: tuple[EndpointSpec, ...]
@@ -104,6 +108,7 @@ class SchedulerSettings:
     max_attempts: int = 6
     patience_s: float = 3600.0
     spent_usd: float = 0.0
+    shares_limits: bool = False
     lost_marks: tuple[int, ...] = ()
     has_succeeded: bool = False
 
@@ -114,6 +119,7 @@ class LaneOpener:
 
     settings: SchedulerSettings
     _ceilings: dict[str, Ceilings] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __call__(self, spec: EndpointSpec, model: str, now: float) -> Lane:
         """Return a new lane for an endpoint and a model."""
@@ -126,6 +132,7 @@ class LaneOpener:
             ceilings=self._ceilings[model_class],
             share=settings.bounds.share,
             now=now,
+            lease_share=0.0 if settings.shares_limits else 1.0,
         )
         return Lane(
             name=model_class,
@@ -133,6 +140,7 @@ class LaneOpener:
             limits=limits,
             window=Window(maximum=settings.bounds.concurrency),
             rng=settings.rng,
+            sharing=LaneSharing(number=next(self._numbers)) if settings.shares_limits else None,
         )
 
     def adjust(self, settings: SchedulerSettings, now: float) -> None:
@@ -286,6 +294,31 @@ class Scheduler:
         self._dispatch.shift(now - paused_at)
         for lane in self.lanes:
             lane.limits.reset_boost(now)
+
+    def claim(self, lane: Lane, sharing: LaneSharing, now: float) -> Claim:
+        """Return what a lane claims of limits that other programs use, too."""
+        group = next(each for each in self._pool.groups if lane in each.lanes.values())
+        launches = self.stop is None and self._paused_at is None
+        demand = sharing.demand(
+            lane.limits.used_share(lane.window.mean_latency_s),
+            self._dispatch.wait_reason(lane, now),
+            queued=self._dispatch.queued(lane.model_class) if launches else 0,
+            more_to_come=self._backlog.more_to_come and launches,
+        )
+        return Claim(
+            number=sharing.number,
+            key=group.key(lane.model_class),
+            weight=self._settings.bounds.share,
+            demand=demand,
+            held=sharing.held,
+            facts=lane.limits.facts(),
+        )
+
+    def grant(self, lane: Lane, sharing: LaneSharing, grant: Grant, now: float) -> None:
+        """Let a lane use the share that it was granted."""
+        sharing.held, sharing.others, sharing.lost = grant.share, grant.others, False
+        lane.limits.assume(grant.facts, now)
+        lane.set_share(grant.share, now)
 
     def add(self, request: Request) -> None:
         """Take a request in, at the end of its queue."""

@@ -48,11 +48,13 @@ from claude_batch.core.scheduling.lane import Attempt
 from claude_batch.core.scheduling.progress import Progress, RunFacts, make_snapshot
 from claude_batch.core.scheduling.scheduler import Scheduler
 from claude_batch.engine.answers import Answers
+from claude_batch.engine.live.sharing import NO_NOTICES, Sharing, SharingNotices
 from claude_batch.engine.shutdown import Interruption, first_cause
 from claude_batch.errors import CheckpointWriteError
 from claude_batch.ports import (
     Adjustments,
     Clock,
+    LimitLease,
     Observe,
     Publish,
     ResponseCache,
@@ -250,7 +252,8 @@ class Parts:
     a second, `observe` every attempt that has ended (None: nobody watches); `adjustments` change it
     while it goes (None: nothing can). `price` returns the cost of a model's reply (USD), None where
     it is unknown. With a `cache`, `source` also yields lines that have a result: `is_done` returns
-    whether a line has.
+    whether a line has. With a `lease` the scheduler's lanes share their limits with
+    other programs.
     """
 
     scheduler: Scheduler
@@ -268,6 +271,8 @@ class Parts:
     price: Callable[[str, Usage], float | None]
     cache: ResponseCache | None
     is_done: Callable[[int], bool]
+    lease: LimitLease | None = None
+    sharing_notices: SharingNotices = NO_NOTICES
 
 
 @dataclass(slots=True)
@@ -333,12 +338,23 @@ class LiveRun:
                 group.create_task(self._watch_interruption()),
                 group.create_task(self._adjust()),
             ]
+            if self.parts.lease is not None:
+                helpers.append(group.create_task(self._sharing(self.parts.lease).run()))
             stop = await self._launch_all(group)
             self._phase = Phase.STOPPING if stop else Phase.FINISHED
             await self._await_attempts(group)
             for task in helpers:
                 task.cancel()
         return stop
+
+    def _sharing(self, lease: LimitLease) -> Sharing:
+        return Sharing(
+            lease=lease,
+            scheduler=self.parts.scheduler,
+            clock=self.parts.clock,
+            notices=self.parts.sharing_notices,
+            on_change=self._wake.set,
+        )
 
     async def _feed(self) -> None:
         """Keep the scheduler's queues filled, a little ahead of what it launches."""

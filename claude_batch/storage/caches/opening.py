@@ -11,11 +11,10 @@ from claude_batch.errors import UsageError
 from claude_batch.storage.caches.redis import RedisCache
 from claude_batch.storage.caches.sqlite import SqliteCache, SqliteSettings
 from claude_batch.storage.caches.store import ManagedStore, Now, Warn
+from claude_batch.storage.redis import SCHEMES
 
 MAX_BYTES = 2_000_000_000
 """Size limit of an SQLite cache: about two million short answers."""
-
-_REDIS = ("redis", "rediss", "unix")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,7 @@ def open_cache(settings: CacheSettings, *, now: Now, warn: Warn) -> ManagedStore
     """
     url = f"sqlite://{default_path()}" if settings.url is None else settings.url
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in _REDIS:
+    if separator and scheme in SCHEMES:
         return RedisCache(url, ttl_s=settings.ttl_s, now=now)
     if separator and scheme == "sqlite" and rest:
         return SqliteCache(

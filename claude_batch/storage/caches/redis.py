@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
-from claude_batch.errors import UsageError
 from claude_batch.storage.caches.store import CachedAnswer, CacheStats, Now, pack, unpack
+from claude_batch.storage.redis import connect, place
 
 PREFIX = b"claude-batch:answer:"
 COUNTERS = b"claude-batch:counters"
@@ -30,8 +29,10 @@ class RedisCache:
     """Answers in the Redis database that `url` names; its password is never shown."""
 
     def __init__(self, url: str, *, ttl_s: float | None, now: Now) -> None:
-        self._redis = _client(url)
-        self._place = _place(url)
+        self._redis = connect(
+            url, flag="--cache-url", purpose="a cache", without="to use SQLite", answer_s=ANSWER_S
+        )
+        self._place = place(url)
         self._ttl_s = ttl_s
         self._now = now
         self._hits = 0
@@ -131,37 +132,6 @@ class RedisCache:
 
     def _is_old(self, created_at: float) -> bool:
         return self._ttl_s is not None and created_at < self._now() - self._ttl_s
-
-
-def _client(url: str) -> Any:
-    """Return a client that gives up soon; Any, since redis types sync and async replies as one."""
-    try:
-        from redis.asyncio import Redis  # noqa: PLC0415  # an extra, loaded when asked for
-        from redis.asyncio.retry import Retry  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
-    except ImportError as error:
-        raise UsageError(
-            "a cache in Redis needs the redis package",
-            hint="pip install 'claude-batch[redis]', or leave out --cache-url to use SQLite",
-        ) from error
-    try:
-        return Redis.from_url(
-            url,
-            socket_timeout=ANSWER_S,
-            socket_connect_timeout=ANSWER_S,
-            retry=Retry(NoBackoff(), 1),  # a connection that was closed while idle
-        )
-    except ValueError as error:
-        raise UsageError(
-            f"the cache URL cannot be used: {_place(url)}",
-            hint="write --cache-url redis://HOST:PORT/0 (rediss:// with TLS, unix:// for a socket)",
-        ) from error
-
-
-def _place(url: str) -> str:
-    """Return the URL without user, password and parameters."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _name(key: bytes) -> bytes:

@@ -12,6 +12,7 @@ from claude_batch.core.model.snapshot import Gauge, LaneView, Snapshot
 from claude_batch.ui.dashboard.lines import GAP, Room, bar, cut, foreign
 from claude_batch.ui.figures import clock, count, percent, short
 from claude_batch.ui.messages import printable
+from claude_batch.ui.sharing import sharing_text
 from claude_batch.ui.waiting import TROUBLES, own_mark, wait_text
 
 _ROOMY = 80
@@ -66,6 +67,8 @@ def _full(lane: LaneView, frame: _Frame) -> list[Text]:
     lines = _header(lane, frame)
     if not frame.alone:  # of one lane the head of the dashboard says it
         lines.append(Text("  ").append_text(_wait(lane)))
+    if lane.sharing is not None:
+        lines.append(cut(Text(f"  {sharing_text(lane.sharing)}", style="dim"), room.width))
     if all(gauge.limit_per_minute is None for gauge in lane.gauges):
         return [*lines, Text("  no limit is known yet", style="dim")]
     if room.width >= _SIDE_BY_SIDE:

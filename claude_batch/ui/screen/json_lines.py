@@ -30,7 +30,7 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
     wait                          why nothing more is sent (null: it is): kind (first_reply,
                                   finding_pace, limit, pace, concurrency, rate_limited, outage,
                                   silence, retry, prefix, budget, last_replies, input, disk,
-                                  paused), limit, limit_per_minute, source, seconds, asked_s,
+                                  paused, share), limit, limit_per_minute, source, seconds, asked_s,
                                   cause, in_flight, lane, fallback_in_s, probing
     input_tokens, output_tokens   of all results
     requests_per_minute, input_tokens_per_minute, output_tokens_per_minute
@@ -46,6 +46,8 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
     lanes                         name, in_flight, queued, concurrency, waiting_for, waiting_s,
                                   wait and limits: kind, limit_per_minute, available, full_in_s,
                                   source (api; assumed: by the tier; ceiling, share: the user's own)
+                                  and sharing (null without --shared-limits): share, others (name,
+                                  share), lost (Redis does not answer), silent (no limits reported)
     chunks                        batches of the run: chunk, batch_id, requests, state (submitting,
                                   unsettled, waiting, canceling, ended, collected, missing) and
                                   created_at, expires_at, ended_at (seconds since 1970); null: not
@@ -179,6 +181,7 @@ def _lane(lane: LaneView) -> dict[str, Any]:
         "waiting_s": lane.waiting_s,
         "wait": None if lane.wait is None else asdict(lane.wait),
         "limits": [asdict(gauge) for gauge in lane.gauges],
+        "sharing": None if lane.sharing is None else asdict(lane.sharing),
     }
 
 
