@@ -89,7 +89,7 @@ def _report_usage(error: Exception) -> None:
     if type(error).__name__ == "NoSuchOption":
         message, hint = _no_such_option(getattr(error, "option_name", ""), context, hint)
     else:
-        message = _PARSER_WORDS.sub("", parts())
+        message = _PARSER_WORDS.sub("", parts()).replace("a integer", "a whole number")
     say_error(message[:1].lower() + message[1:], hint)
     raise typer.Exit(Exit.USAGE) from error
 
@@ -116,7 +116,11 @@ def _no_such_option(option: str, context: Any, otherwise: str) -> tuple[str, str
                 f"resume takes no {option}: it cannot change after a run was started",
                 f"leave {option} out; claude-batch run PROMPTS {option} ... starts another run",
             )
-    known = {each.lstrip("-"): each for param in context.command.params for each in param.opts}
+    known = {
+        each.lstrip("-"): each
+        for param in context.command.params
+        for each in (*param.opts, *param.secondary_opts)
+    }
     near = [known[name] for name in nearest(option.lstrip("-"), known)]
     hint = f"did you mean {' or '.join(near)}?" if near else otherwise
     return f"{command} has no option {option}", hint

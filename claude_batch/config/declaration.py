@@ -193,8 +193,9 @@ class JsonObject:
             try:
                 text = Path(text).read_text(encoding="utf-8-sig")
             except (OSError, ValueError) as error:
+                why = "no such file" if isinstance(error, FileNotFoundError) else "not readable"
                 raise ValueError(
-                    f"must be a JSON object in quotes, or a file that holds one (got {value})"
+                    f"must be a JSON object in quotes, or a file that holds one ({value}: {why})"
                 ) from error
         try:
             found = orjson.loads(text)
@@ -332,6 +333,10 @@ def declarations(of: type) -> dict[str, Declared]:
     return {each.name: declaration(each) for each in fields(of)}
 
 
+_EXAMPLES = {"N": "10", "JSON|FILE": "'{\"temperature\": 0}'"}
+"""Values of options that are no settings, by what their help calls them."""
+
+
 def parse_value(what: Declared, value: Any, place: str) -> Any:
     """Return `value` as its kind reads it. Raises SettingsError, beginning with `place`."""
     try:
@@ -339,7 +344,8 @@ def parse_value(what: Declared, value: Any, place: str) -> Any:
     except ValueError as error:
         name = place.rpartition(": ")[2].rpartition(".")[2]
         join = " " if name.startswith("-") else "=" if name.isupper() else " = "
-        example = f"for example: {name}{join}{what.sample}" if what.sample else f"change {name}"
+        sample = what.sample or _EXAMPLES.get(what.metavar)
+        example = f"for example: {name}{join}{sample}" if sample else f"change {name}"
         raise SettingsError(f"{place} {error}", hint=example) from error
 
 

@@ -161,3 +161,30 @@ def test_rows_added_at_the_end_are_taken_up(
     assert claude_batch(*command).exit_code == 0
     assert claude_batch(*command, "--extend").exit_code == 0
     assert len({str(each["custom_id"]) for each in results(home)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "step"),
+    [
+        (("--prompt", "x {text}"), "{text} has one brace", "write two: {{text}}"),
+        (("--prompt-column", "text", "--delimiter", ";"), "no column 'text'", "--delimiter?"),
+        (("--prompt-column", "text", "--sheet", "A"), "--sheet is for xlsx", "leave --sheet out"),
+        (("--prompt-column", "text", "--no-header"), "no option", "did you mean --no-headers?"),
+        (("--prompt-column", "text", "--limit", "ten"), "whole number", "--limit 10"),
+        (("--prompt-column", "text", "--params", "a.json"), "a.json: no such file", "--params '{"),
+        (
+            ("--prompt-column", "text", "--params", '{"max_token": 5}'),
+            "unknown key 'max_token' in --params",
+            "did you mean 'max_tokens'?",
+        ),
+        (("--prompt", "x {{text}}", "--attach", "text"), "yyy...' does not exist", ""),
+    ],
+)
+def test_a_mistyped_input_option_is_named_with_what_was_meant(
+    home: Path, options: tuple[str, ...], error: str, step: str
+) -> None:
+    (home / "t.csv").write_text("id,text\n1,Hello\n2," + "y" * 30_000 + "\n")
+    done = claude_batch("check", "t.csv", *options)
+    assert done.exit_code == 2
+    assert error in done.err
+    assert step in done.err

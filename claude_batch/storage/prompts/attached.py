@@ -222,8 +222,12 @@ def _refuse_many(model: object, images: int, pages: int) -> None:
             )
 
 
+_LONGEST_NAME = 300
+
+
 def _name(source: dict[str, Any]) -> str:
     """Return the path of a file as a user would type it: from here, where it is below."""
     path: str = source["path"]
     here = os.getcwd() + os.sep  # noqa: PTH109  # no Path is needed
-    return f"the file '{path.removeprefix(here)}'"
+    name = path.removeprefix(here)
+    return f"the file '{name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + '...'}'"

@@ -143,7 +143,10 @@ def as_text(value: Any) -> str:
 def unknown_column(name: str, columns: Collection[str], place: str) -> UnknownColumnError:
     """Return the error of a column that is not there, which names the nearest ones."""
     near = nearest(name, columns)
-    if near:
+    only = next(iter(columns), "") if len(columns) == 1 else ""
+    if any(each in only for each in ",;\t|"):
+        remedy = f"the only column is {quoted(only)}: is it the right --delimiter?"
+    elif near:
         remedy = f"did you mean {' or '.join(map(repr, near))}?"
     else:
         remedy = f"columns: {_listed(columns)}"

@@ -193,7 +193,7 @@ def is_regular(prompts: str) -> bool:
 
 
 def refuse_unreadable(
-    prompts: str, *, hint: str = "give a JSONL file of prompts, or - for stdin"
+    prompts: str, *, hint: str = "give a table or a file of prompts, or - for stdin"
 ) -> None:
     """Refuse prompts that are not there, are a folder, or may not be read."""
     if prompts == STDIN:

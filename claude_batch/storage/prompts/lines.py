@@ -61,7 +61,7 @@ class LineBlocks:
         except OSError as error:
             raise UsageError(
                 f"{self._path}: cannot be read: {error.strerror}",
-                hint="give a JSONL file of prompts that you may read",
+                hint="give a file of prompts that you may read",
             ) from error
 
 

@@ -7,6 +7,7 @@ import orjson
 from claude_batch.config.options import Options
 from claude_batch.errors import UsageError
 from claude_batch.storage.prompts.columns import Columns, Template
+from claude_batch.storage.prompts.params import PARAMS, BadPromptError, refuse_mistyped
 from claude_batch.storage.tables.kinds import InputOptions
 
 _NEEDED = frozenset({"messages", "prompt", "custom_id", "params"})
@@ -34,6 +35,10 @@ def columns_of(options: Options) -> Columns:
     for name in _NEEDED.intersection(options.drop):
         raise UsageError(f"--drop {name}: no request is without it", hint="leave it out")
     params = orjson.loads(options.params) if options.params else {}
+    try:
+        refuse_mistyped(params, PARAMS, "in --params")
+    except BadPromptError as error:
+        raise UsageError(error.what, hint=error.remedy) from None
     for name in ("messages", "stream", "prompt"):
         if name in params:
             raise UsageError(

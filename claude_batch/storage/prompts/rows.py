@@ -138,8 +138,19 @@ def refuse_all_alike(path: Path, defaults: Defaults, requests: int) -> None:
     ):
         first = _first_row(path) or {}
         named = ", ".join(list(first)[:8])
+        single = _single_braces(columns.prompt.text, first)
+        if single:
+            raise UsageError(
+                f"{path}: --prompt has no placeholder: {{{single}}} has one brace",
+                hint=f"write two: {{{{{single}}}}}",
+            )
         example = f"{{{{{next(iter(first), 'column')}}}}}"
         raise UsageError(
             f"{path}: --prompt has no placeholder: all {requests:,} rows would ask the same",
             hint=f"name a column in it, as {example} (columns: {named})",
         )
+
+
+def _single_braces(text: str, row: dict[str, Any]) -> str | None:
+    """Return the column that a template names in single braces, as Python does; None: no such."""
+    return next((name for name in row if f"{{{name}}}" in text), None)

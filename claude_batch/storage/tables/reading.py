@@ -25,6 +25,8 @@ from claude_batch.errors import UsageError
 from claude_batch.storage.files import open_to_read
 from claude_batch.storage.tables.json_values import JsonStream
 from claude_batch.storage.tables.kinds import (
+    CSV,
+    FORMATS,
     GZIP,
     JSON,
     PARQUET,
@@ -80,6 +82,17 @@ def kind_of(path: Path, name: str, options: InputOptions) -> Kind:
             f"--field is for JSON, and {name} is {found}",
             hint="leave --field out, or add --input-format json",
         )
+    for flag, is_given, formats in (
+        ("--sheet", options.sheet is not None, {XLSX}),
+        ("--delimiter", options.delimiter is not None, {CSV, TSV}),
+        ("--no-headers", not options.headers, {CSV, TSV, XLSX}),
+        ("--encoding", options.encoding is not None, {*FORMATS} - {XLSX, PARQUET}),
+    ):
+        if is_given and found not in formats:
+            raise UsageError(
+                f"{flag} is for {', '.join(sorted(formats))}, and {name} is {found}",
+                hint=f"leave {flag} out, or name the kind of file with --input-format",
+            )
     return Kind(format=found, packed=packed)
 
 
