@@ -177,7 +177,7 @@ def test_rows_added_at_the_end_are_taken_up(
             "unknown key 'max_token' in --params",
             "did you mean 'max_tokens'?",
         ),
-        (("--prompt", "x {{text}}", "--attach", "text"), "yyy...' does not exist", ""),
+        (("--prompt", "x {{text}}", "--attach", "text"), "yyy...' cannot be read", ""),
     ],
 )
 def test_a_mistyped_input_option_is_named_with_what_was_meant(
