@@ -641,6 +641,23 @@ class Options:
         group=WATCHING,
         owner=Owner.COMMAND,
     )
+    metrics_port: int | None = option(
+        Number(low=0, high=65_535, whole=True),
+        "Serve metrics for Prometheus at this port; 0: a free one.",
+        "N",
+        commands=RUNS,
+        group=WATCHING,
+        owner=Owner.COMMAND,
+    )
+    metrics_host: str = option(
+        Text(empty=False),
+        "Address to serve metrics at.",
+        "HOST",
+        commands=RUNS,
+        group=WATCHING,
+        owner=Owner.COMMAND,
+        default="127.0.0.1",
+    )
     config: Path | None = option(
         File(),
         "Settings file.",

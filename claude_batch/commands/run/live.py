@@ -33,6 +33,7 @@ from claude_batch.commands.run.requests import marked_requests
 from claude_batch.commands.run.response_cache import response_cache
 from claude_batch.commands.run.stdout import Stdout, form_of
 from claude_batch.commands.run.table import TableStage
+from claude_batch.commands.run.watching import Watchers
 from claude_batch.config.options import Options
 from claude_batch.config.settings import Pool
 from claude_batch.config.spelling import flag
@@ -103,8 +104,8 @@ class LiveStage:
     new_only: bool
     batches: BatchStage | None = None
     prospects: Callable[[Workload], Prospects]
+    watchers: Watchers
     table: TableStage | None = None
-    observe: Observe | None = None
     _control: Control | None = None
     _latest: Snapshot | None = None
     _stdout: Stdout | None = None
@@ -269,7 +270,7 @@ class LiveStage:
                 facts=self._facts(),
                 interruption=self._interruption,
                 publish=self._publish,
-                observe=self.observe,
+                observe=self.watchers.observe,
                 adjustments=self._control,
                 price=self._price,
             )
@@ -386,6 +387,7 @@ class LiveStage:
         if self._control is not None:
             snapshot = self._control.show(snapshot)
         self._latest = snapshot
+        self.watchers.show(snapshot)
         self.screen.publish(snapshot)
 
     def _open_stdout(self) -> Stdout:

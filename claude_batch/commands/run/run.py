@@ -35,7 +35,7 @@ from claude_batch.commands.run.options import (
 from claude_batch.commands.run.requests import models_left
 from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.commands.run.table import TableStage
-from claude_batch.commands.run.watching import watched
+from claude_batch.commands.run.watching import Watchers, watched
 from claude_batch.commands.table import (
     checkpoint_of,
     refuse_other_kind_of_table,
@@ -53,7 +53,6 @@ from claude_batch.config.reading import read_settings, typed_options, unknown_va
 from claude_batch.config.settings import Settings
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.errors import CheckpointMismatchError, Exit, InvalidPromptsError, UsageError
-from claude_batch.ports import Observe
 from claude_batch.storage.files import beside, locked
 from claude_batch.storage.prompts.check import CheckReport
 from claude_batch.storage.prompts.input import (
@@ -190,7 +189,7 @@ def carry_out(screen: Screen, request: RunRequest) -> int:
         scenario=options.scenario,
     )
     try:
-        with locked(results), api, watched(request, screen) as observe:
+        with locked(results), api, watched(request, api, screen) as watchers:
             table = None if request.table is None else TableStage(request=request, screen=screen)
             if table is not None:
                 table.refuse_foreign()
@@ -202,7 +201,7 @@ def carry_out(screen: Screen, request: RunRequest) -> int:
             if opened.is_done:
                 return _show_again(screen, request, opened, table)
             _tell_options(screen, request)
-            return _work_off(screen, request, opened, api, table, observe)
+            return _work_off(screen, request, opened, api, table, watchers)
     finally:
         screen.close(None, None)
 
@@ -231,7 +230,7 @@ def _work_off(
     opened: OpenRun,
     api: Api,
     table: TableStage | None,
-    observe: Observe | None,
+    watchers: Watchers,
 ) -> int:
     """Choose the mode of an opened run and work it off; return the exit code."""
     options = request.options
@@ -277,7 +276,7 @@ def _work_off(
         batches=batches if way.endpoint is not None else None,
         prospects=selector.prospects_of,
         table=table,
-        observe=observe,
+        watchers=watchers,
     )
     return stage.work()
 
