@@ -19,6 +19,7 @@ COMMANDS = {
     "status": "Show the state of runs.",
     "adjust": "Change limits of a run while it goes, or pause it.",
     "results": "Print the results of a run.",
+    "report": "Write a run as one HTML page.",
     "check": "Validate a file of prompts; send nothing.",
     "estimate": "Estimate tokens, cost and time for a file.",
     "limits": "Show the rate limits of each endpoint, and what is left of them.",

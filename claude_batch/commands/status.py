@@ -81,7 +81,7 @@ class StatusReport:
 
 def show_status(results: Path | None, *, as_json: bool) -> None:
     """Print how far a run is, or all runs in and below this folder, the last active first."""
-    runs = [_Run(_one(results))] if results is not None else list(_all_runs())
+    runs = [ShownRun(status_of(results))] if results is not None else list(_all_runs())
     runs.sort(key=lambda run: -run.status.last_activity_at)
     if as_json:
         reports = [_report(run, time.time()) for run in runs]
@@ -98,18 +98,18 @@ def show_status(results: Path | None, *, as_json: bool) -> None:
         print_table(results_by_endpoint(runs[0].status.endpoints), to_stdout=True)
 
 
-def _all_runs() -> Iterator[_Run]:
+def _all_runs() -> Iterator[ShownRun]:
     """Yield the runs in and below this folder; one that cannot be read is reported and left out."""
     for path in runs_below(Path.cwd()):
         try:
             status = run_status(path)
             if status is not None:
-                yield _Run(status)
+                yield ShownRun(status)
         except (OSError, ClaudeBatchError) as error:
             sys.stderr.write(notice_text(f"{shown(path)} cannot be read: {error}"))
 
 
-class _Run:
+class ShownRun:
     """A run and its batches, as its files show them.
 
     A run that no process works on while batches of it are in progress is `waiting`.
@@ -207,14 +207,15 @@ class _Run:
         return ", ".join(parts)
 
 
-def _one(results: Path) -> RunStatus:
+def status_of(results: Path) -> RunStatus:
+    """Return the state of a run. Raises CheckpointError where there is none."""
     status = run_status(results.absolute())
     if status is None:
         raise no_run_at(results)
     return status
 
 
-def _row(run: _Run, now: float) -> StatusRow:
+def _row(run: ShownRun, now: float) -> StatusRow:
     status, tally = run.status, run.status.tally
     return StatusRow(
         results=shown(status.results),
@@ -231,7 +232,7 @@ def _row(run: _Run, now: float) -> StatusRow:
     )
 
 
-def _report(run: _Run, now: float) -> StatusReport:
+def _report(run: ShownRun, now: float) -> StatusReport:
     status, tally, identity = run.status, run.status.tally, run.status.identity
     closed, pace = status.closed, status.pace
     return StatusReport(

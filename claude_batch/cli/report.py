@@ -1,0 +1,29 @@
+"""`claude-batch report`: a run as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="A results file, or a table.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="[beside RESULTS: NAME.report.html]"),
+    ] = None,
+) -> None:
+    r"""Write a run as one HTML page: what limited it, its plots, a sample of prompts and answers.
+
+    Takes no lock and changes nothing: a run may go on meanwhile. The page loads nothing.
+
+    \b
+    Examples:
+      claude-batch report prompts.results.jsonl
+      claude-batch report labeled.csv -o report.html
+    """
+    from claude_batch.commands.report import write_report  # noqa: PLC0415  # only when really run
+
+    write_report(results, out)

@@ -1,0 +1,132 @@
+"""The results of a run read once for a report: figures of all, and a sample with its texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from claude_batch.core.history.results import ResultFigures, ResultLine, Sample, text_in
+from claude_batch.core.model.answers import answer_of
+from claude_batch.core.model.requests import ResultType
+from claude_batch.storage.files import open_to_read
+from claude_batch.storage.run.checkpoint import Done, salvage
+
+_TYPES = {kind.value: kind for kind in ResultType}
+
+MOST_SAMPLED = (150, 100, 150)
+"""How many results are shown: failed ones, cut off ones, others."""
+
+MOST_TEXT = 4_000
+"""Characters of a prompt or an answer that are shown."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Sampled:
+    """One result of the sample. `prompt` is None while it is not known."""
+
+    custom_id: str
+    line: int | None
+    status: str
+    answer: str
+    error: str | None
+    stop_reason: str
+    model: str
+    endpoint: str
+    attempts: int | None
+    latency_s: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+    is_cut: bool
+    cached: bool
+    degraded: bool
+    prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultsRead:
+    """All results added up, and some of them: failures first."""
+
+    figures: ResultFigures
+    sample: tuple[Sampled, ...] = field(default=())
+
+
+def read_results(results: Path) -> ResultsRead:
+    """Read a results file, which may be written to meanwhile; one result of each id counts."""
+    figures, done = ResultFigures(), Done()
+    sample = Sample(most=MOST_SAMPLED, shorten=_shortened, draw=random.Random(0).random)  # noqa: S311  # no secret
+    for result in _lines(results):
+        if done.add(result.custom_id, result.line):
+            figures.add(result)
+            sample.add(result)
+    return ResultsRead(figures=figures, sample=tuple(sample))
+
+
+def _lines(results: Path) -> Iterator[ResultLine]:
+    try:
+        file = open_to_read(results)
+    except FileNotFoundError:
+        return
+    with file:
+        for raw in file:
+            result = _result_line(raw)
+            if result is not None:
+                yield result
+                continue
+            for part, entry in salvage(raw):
+                if entry is not None and (result := _result_line(part)) is not None:
+                    yield result
+
+
+def _result_line(raw: bytes) -> ResultLine | None:
+    """Return the result in a line; None if it is no result line."""
+    try:
+        value = orjson.loads(raw)
+        kind, custom_id = _TYPES[value["result"]["type"]], value["custom_id"]
+        line = (value.get("meta") or {}).get("line")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    if type(custom_id) is not str or not (line is None or (type(line) is int and line > 0)):
+        return None
+    return ResultLine(custom_id, line, kind, value)
+
+
+def _shortened(result: ResultLine) -> Sampled:
+    """Return what is shown of a result."""
+    answer, meta = answer_of(result.value), result.meta
+    return Sampled(
+        custom_id=shorten(result.custom_id, 200),
+        line=result.line,
+        status=result.type.value,
+        answer=shorten(answer.text or ""),
+        error=None if answer.error is None else shorten(answer.error),
+        stop_reason=shorten(result.stop_reason, 100),
+        model=shorten(text_in(result.message, "model"), 100),
+        endpoint=shorten(text_in(meta, "endpoint"), 100),
+        attempts=_whole(meta.get("attempts")),
+        latency_s=_number(meta.get("latency_s")),
+        input_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+        cost_usd=answer.cost_usd,
+        is_cut=result.is_cut,
+        cached=meta.get("cached") is True,
+        degraded=meta.get("degraded") is True,
+    )
+
+
+def shorten(text: str, most: int = MOST_TEXT) -> str:
+    """Return a text, cut where it is too long for a page."""
+    return text if len(text) <= most else f"{text[:most]} [cut: {len(text):,} characters]"
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
