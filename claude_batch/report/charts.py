@@ -39,6 +39,7 @@ from claude_batch.report.words import bound_title, short_bound
 
 HEIGHT = 150.0
 _STRIP = 34.0
+_FLAT = 16.0
 
 _Key = tuple[str, str, str]
 """What holds a run back: reason, kind of limit, whose limit."""
@@ -149,18 +150,20 @@ def progress(axis: TimeAxis, total: int, before: int) -> Figure:
 
 
 def lanes_of(minutes: Sequence[Minute], most: int) -> list[tuple[str, int]]:
-    """Return the lanes with the most attempts, and how many."""
+    """Return the lanes with the most attempts, and how many; "" stands for batches."""
     attempts: Counter[str] = Counter()
     for minute in minutes:
         for traffic in minute.traffic:
             attempts[traffic.lane] += traffic.attempts
-    return [each for each in attempts.most_common() if each[0]][:most]
+    return attempts.most_common(most)
 
 
 def throughput(axis: TimeAxis, lane: str, *, named: bool) -> Iterator[Figure]:
     """Yield requests, input and output tokens of a lane against its limits."""
     for kind, (name, unit) in UNITS.items():
-        yield _used_figure(axis, lane, kind, f"{lane}: {name.lower()}" if named else name, unit)
+        yield _used_figure(
+            axis, lane, kind, f"{lane or 'Batches'}: {name.lower()}" if named else name, unit
+        )
 
 
 def _used_figure(axis: TimeAxis, lane: str, kind: LimitKind, name: str, unit: str) -> Figure:
@@ -304,6 +307,7 @@ def rate_limited(axis: TimeAxis) -> Figure:
         counts.update(each.minute.limited)
     attempts = sum(each.minute.attempts for each in axis.bins)
     total = counts.total()
+    height = HEIGHT if total else _FLAT
     kinds = [kind for kind in LIMIT_ORDER if counts[kind]]
     colours = {kind: f"c{n}" for kind, n in zip(LIMIT_ORDER, (1, 2, 3, 7), strict=True)}
 
@@ -311,7 +315,7 @@ def rate_limited(axis: TimeAxis) -> Figure:
         return each.per_minute(sum(each.minute.limited.get(kind, 0) for kind in kinds[:number]))
 
     marks = ticks(max((stacked(each, len(kinds)) for each in axis.bins), default=0.0))
-    scale = Scale(top=marks[-1], height=HEIGHT)
+    scale = Scale(top=marks[-1], height=height)
     layers = []
     for number in range(len(kinds), 0, -1):
         path = area(axis.bins, lambda each, n=number: stacked(each, n), scale)  # type: ignore[misc]  # n is bound
@@ -328,11 +332,11 @@ def rate_limited(axis: TimeAxis) -> Figure:
         legend=legend([(colours[kind], _NAMES[kind]) for kind in kinds]),
         plot=plot(
             [
-                framed(scale, marks if total else [0.0], [inner(HEIGHT, layers)]),
-                axis.times(HEIGHT),
-                axis.hits(HEIGHT, lambda each: _limited_text(each.minute)),
+                framed(scale, marks if total else [0.0], [inner(height, layers)]),
+                axis.times(height),
+                axis.hits(height, lambda each: _limited_text(each.minute)),
             ],
-            height=HEIGHT,
+            height=height,
             said=title,
         ),
     )
@@ -439,17 +443,16 @@ def by_endpoint(axis: TimeAxis) -> Figure | None:
     if len(names) < 2:  # noqa: PLR2004  # a pool
         return None
 
-    def stacked(each: Bin, number: int) -> float:
-        wanted = set(names[:number])
-        own = (t.attempts for t in each.minute.traffic if t.endpoint in wanted)
+    def taken(each: Bin, name: str) -> float:
+        own = (t.attempts for t in each.minute.traffic if t.endpoint == name)
         return each.per_minute(sum(own))
 
-    marks = ticks(max(stacked(each, len(names)) for each in axis.bins))
+    marks = ticks(max(taken(each, name) for each in axis.bins for name in names))
     scale = Scale(top=marks[-1], height=HEIGHT)
     layers = []
-    for n in range(len(names), 0, -1):
-        path = area(axis.bins, lambda each, n=n: stacked(each, n), scale)  # type: ignore[misc]  # n is bound
-        layers.append(tag("path", d=path, class_=f"fill c{n}"))
+    for n, name in enumerate(names, start=1):
+        path = steps(axis.bins, lambda each, name=name: taken(each, name), scale)  # type: ignore[misc]  # bound
+        layers.append(_line(path, f"c{n}"))
     first = names[0]
     title = (
         f"{first} took {100 * counts[first] / counts.total():.0f} % of {counts.total():,} attempts"
@@ -474,7 +477,6 @@ def by_endpoint(axis: TimeAxis) -> Figure | None:
             height=HEIGHT,
             said=title,
         ),
-        wide=True,
     )
 
 

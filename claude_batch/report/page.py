@@ -72,7 +72,8 @@ def _body(data: ReportData) -> Iterator[str]:
     total = merged(minutes) if minutes else Minute()
     yield _header(data, total)
     if axis.bins:
-        yield _section("What limited it", [charts.bound_strip(axis, data.history)])
+        if total.lanes:
+            yield _section("What limited it", [charts.bound_strip(axis, data.history)])
         before = max(0, data.figures.done - total.succeeded - total.failed)
         progress = charts.progress(axis, data.total, before)
         endpoints = charts.by_endpoint(axis)
@@ -333,8 +334,8 @@ def _tiers(data: ReportData) -> Figure | None:
     items += [
         Bar(
             name=f"{each.tier.title()} tier",
-            value=each.seconds,
-            said=f"about {took(each.seconds)}, {took(each.saved_s)} less",
+            value=active_s - each.saved_s,
+            said=f"about {took(active_s - each.saved_s)}, {took(each.saved_s)} less",
             colour="c4",
         )
         for each in data.tier_gains

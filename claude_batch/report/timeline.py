@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from claude_batch.core.history.minutes import merged
-from claude_batch.core.history.run import RunHistory, Session
+from claude_batch.core.history.run import RunHistory
 from claude_batch.core.model.minutes import Minute
 from claude_batch.report.svg import BOTTOM, TOP, WIDTH, Scale, clock, percent, tag
 
@@ -63,7 +63,7 @@ class TimeAxis:
     def of(cls, history: RunHistory) -> TimeAxis:
         """Return the axis of a run; without any minute it is empty."""
         sessions = [session for session in history.sessions if session.minutes]
-        lengths = [max(1.0, _end(each) - _begin(each)) for each in sessions]
+        lengths = [max(1.0, each.end - each.begin) for each in sessions]
         if not sessions:
             return cls((), ())
         gap = _GAP if len(sessions) <= MOST_BINS // 10 else 0.0
@@ -72,7 +72,7 @@ class TimeAxis:
         stretches, bins, x = [], [], 0.0
         for session, length in zip(sessions, lengths, strict=True):
             width = room * length / sum(lengths)
-            stretch = _Stretch(_begin(session), _end(session), x, x + width)
+            stretch = _Stretch(session.begin, session.end, x, x + width)
             stretches.append(stretch)
             minutes = session.minutes if fine else session.whole_minutes
             bins += list(_binned(stretch, minutes, max(1, round(MOST_BINS * width))))
@@ -136,17 +136,6 @@ class TimeAxis:
         fine = each.minute.seconds < 59  # noqa: PLR2004  # less than a minute
         begin = each.minute.at - each.minute.seconds
         return f"{clock(begin, seconds=fine)} to {clock(each.minute.at, seconds=fine)}"
-
-
-def _begin(session: Session) -> float:
-    first = session.minutes[0]
-    begin = first.at - first.seconds
-    return begin if session.opened_at is None else min(begin, session.opened_at)
-
-
-def _end(session: Session) -> float:
-    last = session.minutes[-1].at
-    return last if session.closed_at is None else max(last, session.closed_at)
 
 
 def _binned(stretch: _Stretch, minutes: Sequence[Minute], most: int) -> Iterable[Bin]:

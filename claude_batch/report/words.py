@@ -150,8 +150,9 @@ def tier_words(gains: tuple[TierGain, ...], total_s: float) -> Iterator[str]:
     if not gains:
         return
     first, *others = gains
-    more = ", ".join(f"{each.tier.title()} {took(each.seconds)}" for each in others)
+    more = ", ".join(f"{each.tier.title()} {took(total_s - each.saved_s)}" for each in others)
     yield (
-        f"Faster: with the limits of the {first.tier.title()} tier about {took(first.seconds)}"
+        f"Faster: with the limits of the {first.tier.title()} tier about "
+        f"{took(total_s - first.saved_s)}"
         f"{f' ({more})' if more else ''} instead of {took(total_s)}."
     )

@@ -23,6 +23,7 @@ from tests.bench import (
     kills,
     offline,
     prefix,
+    report,
     rows,
     throughput,
 )
@@ -33,6 +34,7 @@ BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "checking": offline.checking,
     "rows": rows.rows_in,
     "tables": rows.tables_out,
+    "report": report.reports,
     "resuming": offline.resuming,
     "kills": kills.kills,
     "faults": kills.faults,

@@ -29,6 +29,20 @@ class Session:
     minutes: tuple[Minute, ...] = ()
 
     @property
+    def begin(self) -> float:
+        """When it began, as far as is known."""
+        first = self.minutes[0].at - self.minutes[0].seconds if self.minutes else self.closed_at
+        known = [at for at in (self.opened_at, first) if at is not None]
+        return min(known, default=0.0)
+
+    @property
+    def end(self) -> float:
+        """When it ended; of one that works or was killed, when it wrote figures last."""
+        last = self.minutes[-1].at if self.minutes else self.opened_at
+        known = [at for at in (self.closed_at, last) if at is not None]
+        return max(known, default=0.0)
+
+    @property
     def whole_minutes(self) -> tuple[Minute, ...]:
         """Its figures by whole minutes; the last one, and one before a gap, may be shorter."""
         whole: list[Minute] = []
@@ -77,5 +91,5 @@ class RunHistory:
 
     @property
     def active_s(self) -> float:
-        """Seconds in which a process sent requests, or collected batches."""
-        return sum(minute.seconds for minute in self.minutes)
+        """Seconds in which a process worked on the run."""
+        return sum(session.end - session.begin for session in self.sessions)
