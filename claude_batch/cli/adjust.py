@@ -31,7 +31,7 @@ def adjust(
       claude-batch adjust prompts.results.jsonl --rpm 200
       claude-batch adjust labeled.csv --pause
     """
-    from claude_batch.commands.adjust import adjust  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.runs.adjust import adjust  # noqa: PLC0415  # only when really run
     from claude_batch.commands.table import checkpoint_of  # noqa: PLC0415  # as above
 
     if pause and continue_:

@@ -24,6 +24,6 @@ def report(
       claude-batch report prompts.results.jsonl
       claude-batch report labeled.csv -o report.html
     """
-    from claude_batch.commands.report import write_report  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.runs.report import write_report  # noqa: PLC0415  # only when really run
 
     write_report(results, out)

@@ -28,13 +28,13 @@ def status(
     ] = False,
 ) -> None:
     """Show where runs stand. Takes no lock and changes nothing."""
-    from claude_batch.commands.history import show_history  # noqa: PLC0415  # as below
-    from claude_batch.commands.status import show_status  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.runs.history import show_history  # noqa: PLC0415  # as below
+    from claude_batch.commands.runs.status import show_status  # noqa: PLC0415  # only when really run
     from claude_batch.commands.table import checkpoint_of  # noqa: PLC0415  # as above
 
     if watch:
         from claude_batch.commands.find_run import last_active  # noqa: PLC0415  # as above
-        from claude_batch.commands.watch import watch as follow  # noqa: PLC0415  # as above
+        from claude_batch.commands.runs.watch import watch as follow  # noqa: PLC0415  # as above
 
         if as_json or history:
             raise UsageError(

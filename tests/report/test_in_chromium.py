@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_batch.commands.report import write_report
+from claude_batch.commands.runs.report import write_report
 from tests.report.test_page import HOSTILE
 from tests.support.chromium import CHROMIUM, open_page
 from tests.support.past_run import PastRun

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_batch.commands.report import report_data
+from claude_batch.commands.runs.report import report_data
 from claude_batch.report.data import ReportData
 from claude_batch.report.page import page_html
 from tests.support.past_run import BEGAN_AT, PastRun

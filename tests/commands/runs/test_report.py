@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_batch.commands.report import page_path, report_data, write_report
+from claude_batch.commands.runs.report import page_path, report_data, write_report
 from claude_batch.errors import CheckpointError, UsageError
 from claude_batch.storage.files import beside
 from tests.support.past_run import PastRun

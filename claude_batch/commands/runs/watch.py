@@ -9,7 +9,7 @@ from pathlib import Path
 
 from claude_batch.commands.find_run import no_run_at
 from claude_batch.commands.run.messages import shown
-from claude_batch.commands.status import show_status
+from claude_batch.commands.runs.status import show_status
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.snapshot import Phase, Snapshot
 from claude_batch.errors import UsageError

@@ -14,7 +14,7 @@ import orjson
 from claude_batch import __version__
 from claude_batch.commands.check import defaults_of
 from claude_batch.commands.run.messages import shown
-from claude_batch.commands.status import ShownRun, status_of
+from claude_batch.commands.runs.status import ShownRun, status_of
 from claude_batch.commands.table import checkpoint_of
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import owned_by

@@ -1,0 +1,1 @@
+"""Commands about a run that exists: its state, its history, its report, what changes it."""
