@@ -95,9 +95,9 @@ CACHE_GRACE_S = 2.0
 FRAME_S = 0.125
 """Time between two snapshots, in seconds."""
 
-MARKED_SHARE, MOST_MARKED = 200, 16
+MARKED_SHARE, MOST_MARKED = 100, 32
 """With a bound on the cost, the journal says beforehand up to which line requests are in flight: a
-200th of those launched so far ahead, at most 16. A killed process may have paid for all these."""
+100th of those launched so far ahead, at most 32. A killed process may have paid for all these."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.events import NO_EXPENSE, Canaries, Event, Expense
 from claude_batch.core.model.typos import quoted
 from claude_batch.errors import CheckpointError, CheckpointWriteError, SettingsError
-from claude_batch.storage.daemon import HANGING_S, ends_within, in_daemon
+from claude_batch.storage.daemon import HANGING_S, DaemonThread, ends_within
 from claude_batch.storage.files import (
     beside,
     open_own,
@@ -427,6 +427,7 @@ class JournalFile:
         """Open it to append. Raises CheckpointWriteError."""
         self._path = journal_path(results)
         self._writing = threading.Lock()
+        self._notes = DaemonThread("journal")
         try:
             self._fd = open_own(self._path, os.O_RDWR | os.O_APPEND)
             sync_directory(self._path.parent)
@@ -472,7 +473,7 @@ class JournalFile:
             with self._writing:  # a record that was cut off may still be at it
                 self._append(lines)
 
-        await in_daemon(append)
+        await self._notes.do(append)
 
     def _append(self, lines: list[bytes]) -> None:
         data = b"".join(lines)
@@ -485,6 +486,7 @@ class JournalFile:
 
     def close(self) -> None:
         """Let go of the file, unless the disk hangs in a write: its number must not be reused."""
+        self._notes.end()
         if self._writing.acquire(timeout=HANGING_S):
             os.close(self._fd)
             self._writing.release()
