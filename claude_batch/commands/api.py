@@ -52,6 +52,7 @@ class Api:
     _stack: ExitStack = field(default_factory=ExitStack)
     _loading: threading.Thread | None = None
     _transports: dict[str, EndpointTransport] = field(default_factory=dict)
+    _opened_with: tuple[EndpointSettings, ...] = ()
 
     def __enter__(self) -> Self:
         self._loading = threading.Thread(target=self._load, name="import", daemon=True)
@@ -96,10 +97,17 @@ class Api:
             self._loading.join()
         from claude_batch.transport.opening import open_transport  # noqa: PLC0415  # aiohttp: 0.2 s
 
+        self._opened_with = tuple(self._sandboxed() if self.sandbox else self._settings())
         self._transports = {
             settings.name: open_transport(settings, connections=MOST_CONNECTIONS)
-            for settings in (self._sandboxed() if self.sandbox else self._settings())
+            for settings in self._opened_with
         }
+
+    def open_again(self) -> dict[str, EndpointTransport]:
+        """Return the opened endpoints with connections of their own, for another event loop."""
+        from claude_batch.transport.opening import open_transport  # noqa: PLC0415  # as above
+
+        return {each.name: open_transport(each, connections=1) for each in self._opened_with}
 
     async def close(self) -> None:
         """Close all connections."""

@@ -10,6 +10,7 @@ from claude_batch.commands.api import Api
 from claude_batch.config.options import Options
 from claude_batch.config.settings import Endpoint, Settings
 from claude_batch.core.catalog.catalog import Catalog
+from claude_batch.core.catalog.serving import Serves
 from claude_batch.core.model.account import Limits
 from claude_batch.core.model.adjustment import Bounds
 from claude_batch.core.planning.limits import KnownEndpoint, ReportedLimits, stated_limits
@@ -26,17 +27,27 @@ _URL_VARIABLES = {
 """What the SDK reads where the settings name no base_url."""
 
 _DEFAULT_URLS = {"anthropic": "https://api.anthropic.com"}
+_OWN = "anthropic api.anthropic.com"
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-def endpoint_specs(api: Api, options: Options, catalog: Catalog) -> tuple[EndpointSpec, ...]:
-    """Return the endpoints that `api` has opened, in the order of the settings."""
+def endpoint_specs(
+    api: Api, options: Options, catalog: Catalog, serving: Mapping[str, Serves]
+) -> tuple[EndpointSpec, ...]:
+    """Return the endpoints that `api` has opened, in the order of the settings.
+
+    `serving` says which models they are asked for; one that it does not name: for any.
+    """
     if api.sandbox:
         return (EndpointSpec(name=api.transport.name, host=api.transport.host),)
-    return tuple(endpoint_spec(endpoint, options, catalog) for endpoint in api.endpoints)
+    return tuple(
+        endpoint_spec(each, options, catalog, serving.get(each.name)) for each in api.endpoints
+    )
 
 
-def endpoint_spec(endpoint: Endpoint, options: Options, catalog: Catalog) -> EndpointSpec:
+def endpoint_spec(
+    endpoint: Endpoint, options: Options, catalog: Catalog, serves: Serves | None
+) -> EndpointSpec:
     """Return an endpoint as the settings describe it."""
     stated, tier = _stated(endpoint), endpoint.tier or options.tier
     return EndpointSpec(
@@ -45,6 +56,22 @@ def endpoint_spec(endpoint: Endpoint, options: Options, catalog: Catalog) -> End
         limit_group=endpoint.limit_group,
         role=Role(endpoint.role),
         initial_limits=lambda model: stated_limits(stated, tier, model, catalog),
+        serves=serves,
+    )
+
+
+def serves_by_settings(endpoint: Endpoint) -> Serves:
+    """Return which models an endpoint, one of several, is asked for as its settings say.
+
+    One that speaks another API is asked for no Claude unless it is named. A relay, and any cloud,
+    is: unless the settings say which models there are.
+    """
+    named = frozenset([*endpoint.models, *endpoint.models.values()])
+    is_relay = endpoint.provider == "anthropic" and _host(endpoint, os.environ) != _OWN
+    return Serves(
+        named=named,
+        claude=endpoint.provider != "openai" and not (is_relay and named),
+        anything=endpoint.serves_any,
     )
 
 
@@ -55,7 +82,12 @@ def known_endpoints(
     primary = [each for each in settings.endpoints if each.role == "primary"]
     return [
         KnownEndpoint(
-            spec=endpoint_spec(endpoint, settings.options, catalog),
+            spec=endpoint_spec(
+                endpoint,
+                settings.options,
+                catalog,
+                serves_by_settings(endpoint) if len(settings.endpoints) > 1 else None,
+            ),
             tier=endpoint.tier or settings.options.tier,
             stated=_stated(endpoint),
             reported=reported.get(endpoint.name, ReportedLimits()),

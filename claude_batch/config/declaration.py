@@ -243,6 +243,22 @@ class Table:
         return {name: self.values.parse(each) for name, each in value.items()}
 
 
+class Models(Table):
+    """Models: a table from names to what they are called there, or a list of names."""
+
+    def __init__(self) -> None:
+        super().__init__(Text(empty=False))
+
+    def parse(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, list):
+            return {name: name for name in map(self.values.parse, value)}
+        if not isinstance(value, dict):
+            raise ValueError(  # noqa: TRY004  # as above
+                'must be a list, ["name"], or a table: { name = "what it is called there" }'
+            )
+        return super().parse(value)
+
+
 def journaled(kind: Kind, value: Any) -> Any:
     """Return a parsed value as a journal keeps it: JSON, without secrets, paths absolute."""
     if isinstance(kind, File):

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from claude_batch.config.declaration import (
     Choice,
+    Models,
     Number,
+    Switch,
     Table,
     Text,
     Time,
@@ -81,10 +83,16 @@ class Endpoint:
         default="primary",
     )
     models: Mapping[str, str] = setting(
-        Table(Text()),
-        "What this endpoint calls a model.",
+        Models(),
+        "The models it is asked for, as a list, or with what it calls them.",
         '{ "claude-haiku-5-5" = "qwen3" }',
         default={},
+    )
+    serves_any: bool = setting(
+        Switch(),
+        "Of several endpoints: ask this one for any model, whatever its name.",
+        "false",
+        default=False,
     )
     headers_env: Mapping[str, str] = setting(
         Table(VariableName()),

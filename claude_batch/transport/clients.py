@@ -101,7 +101,11 @@ class Client:
     def renamed(self, body: bytes, model: str) -> bytes:
         """Return `body` with what this endpoint calls `model`."""
         name = self.models.get(model)
-        return body if name is None else object_of(members(body) | {"model": orjson.dumps(name)})
+        return (
+            body
+            if name in {None, model}
+            else object_of(members(body) | {"model": orjson.dumps(name)})
+        )
 
     async def send(
         self,

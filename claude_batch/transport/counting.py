@@ -64,7 +64,9 @@ class CountingTransport:
 
     async def list_models(self) -> tuple[ModelFacts, ...] | Failure:
         """Return the models that the account may use, newest first."""
-        return await self._pages("/v1/models", _Cursor("last_id", "after_id"), _model)
+        # the base URL of an OpenAI-compatible endpoint includes /v1
+        path = "/models" if self._client.provider == "openai" else "/v1/models"
+        return await self._pages(path, _Cursor("last_id", "after_id"), _model)
 
     async def rate_limits(self) -> tuple[ConfiguredLimits, ...] | Failure | None:
         """Return the organization's limits; None when this key may not see them."""

@@ -32,6 +32,11 @@ class OpenAiTransport:
         self._max_tokens_key = "max_completion_tokens" if is_openai else "max_tokens"
 
     @property
+    def client(self) -> Client:
+        """The endpoint's client."""
+        return self._client
+
+    @property
     def host(self) -> str:
         """Host and port, for the screen."""
         return self._client.host

@@ -36,7 +36,7 @@ def pooled(endpoints: tuple[Endpoint, ...], organizations: dict[str, str]) -> Gr
     def no_lane(spec: EndpointSpec, model: str, now: float) -> Lane:
         raise AssertionError(spec, model, now)
 
-    specs = [endpoint_spec(endpoint, Options(), BUNDLED) for endpoint in endpoints]
+    specs = [endpoint_spec(endpoint, Options(), BUNDLED, None) for endpoint in endpoints]
     pool = Pool(specs, no_lane)
     for name, organization in organizations.items():
         pool.learn_organization(pool.by_name[name], organization)

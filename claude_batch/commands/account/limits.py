@@ -147,7 +147,7 @@ def _sharing(
         try:
             shared = []
             for endpoint, limits in found:
-                spec = endpoint_spec(endpoint, options, catalog)
+                spec = endpoint_spec(endpoint, options, catalog, None)
                 for lane, organization in limits.organizations:
                     programs = await lease.sharers(lane_key(spec, lane, organization))
                     shared.append(LaneSharers(endpoint=endpoint.name, lane=lane, programs=programs))

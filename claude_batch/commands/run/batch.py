@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from claude_batch.core.batch.reserve import AnswerLengths
 from claude_batch.core.caching.prefix import Lifetime, PrefixPlan
 from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.catalog.data import TIERS
+from claude_batch.core.catalog.serving import Serves
 from claude_batch.core.model.batches import Detached, LeftForLive
 from claude_batch.core.model.requests import Request
 from claude_batch.core.scheduling.decisions import Stop, StopKind
@@ -68,11 +69,17 @@ class BatchStage:
     catalog: Catalog
     screen: Screen
     plan: ExecutionPlan
+    serving: Mapping[str, Serves]
+    _elsewhere: set[str] = field(default_factory=set)
 
     async def __call__(self, context: RunContext) -> Stop | LeftForLive | None:
         """Do what batches will do. Raises CheckpointError when a person has to look at them."""
         end = await self._run_batches(context)
         match end:
+            case None if self._elsewhere:
+                models = ", ".join(sorted(self._elsewhere))
+                self.screen.notice(f"{models} is served by other endpoints: live")
+                return LeftForLive()
             case None | Stop():
                 return end
             case LeftForLive(nothing_sent=True) if self.plan.others:
@@ -218,7 +225,16 @@ class BatchStage:
             estimated=self.options.max_cost is not None,
             done_too=done_too,
         )
+        requests = filter(self._is_here, requests)
         return requests if prefixes is None else marked(requests, prefixes)
+
+    def _is_here(self, request: Request) -> bool:
+        """Return whether a request can go to the endpoint of the batches; note if not."""
+        serves = self.serving.get(self._endpoint)
+        if serves is None or serves(request.model):
+            return True
+        self._elsewhere.add(request.model)
+        return False
 
     def _canary(self, context: RunContext, transport: MessagesTransport) -> LiveCanary:
         from claude_batch.transport.counting import CountingTransport  # noqa: PLC0415  # aiohttp: 0.2 s

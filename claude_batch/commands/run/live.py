@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -39,6 +39,7 @@ from claude_batch.config.settings import Pool
 from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.catalog import Catalog, model_class, tier_limits
 from claude_batch.core.catalog.pricing import cost_usd
+from claude_batch.core.catalog.serving import Serves
 from claude_batch.core.model.batches import LeftForLive
 from claude_batch.core.model.requests import Usage
 from claude_batch.core.model.snapshot import Phase, Snapshot
@@ -99,6 +100,7 @@ class LiveStage:
     options: Options
     pool: Pool
     catalog: Catalog
+    serving: Mapping[str, Serves]
     screen: Screen
     to_stdout: bool
     new_only: bool
@@ -332,7 +334,7 @@ class LiveStage:
         settings = SchedulerSettings(
             model_class_of=lambda model: model_class(model, self.catalog).name,
             rng=random.random,
-            endpoints=endpoint_specs(self.api, options, self.catalog),
+            endpoints=endpoint_specs(self.api, options, self.catalog, self.serving),
             strategy=Strategy(self.pool.strategy),
             fallback_after_s=self.pool.fallback_after_s,
             initial_limits=lambda model: tier_limits(options.tier, model, self.catalog),

@@ -33,6 +33,7 @@ from claude_batch.commands.run.options import (
     unused,
 )
 from claude_batch.commands.run.requests import models_left
+from claude_batch.commands.run.serving import find_serving
 from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.commands.run.table import TableStage
 from claude_batch.commands.run.watching import Watchers, watched
@@ -52,6 +53,7 @@ from claude_batch.config.options import (
 from claude_batch.config.reading import read_settings, typed_options, unknown_variables
 from claude_batch.config.settings import Settings
 from claude_batch.core.catalog.routing import routes_of_text
+from claude_batch.core.catalog.serving import Serves
 from claude_batch.errors import CheckpointMismatchError, Exit, InvalidPromptsError, UsageError
 from claude_batch.storage.files import beside, locked
 from claude_batch.storage.prompts.check import CheckReport
@@ -237,6 +239,9 @@ def _work_off(
     refuse_lost_lease(options)
     api.open()
     catalog = catalog_for(options)
+    serving: Mapping[str, Serves] = {}
+    if len(api.endpoints) > 1 and not api.sandbox:
+        serving = find_serving(models_left(opened, request), api, screen)
     if options.max_cost is not None:
         refuse_unpriced(models_left(opened, request), catalog)
     outlook = cache(lambda: outlook_of(opened, request, catalog))
@@ -262,6 +267,7 @@ def _work_off(
         catalog=catalog,
         screen=screen,
         plan=way,
+        serving=serving,
     )
     stage = LiveStage(
         wanted=request,
@@ -270,6 +276,7 @@ def _work_off(
         options=options,
         pool=request.settings.pool,
         catalog=catalog,
+        serving=serving,
         screen=screen,
         to_stdout=_to_stdout(options),
         new_only=options.new_only,

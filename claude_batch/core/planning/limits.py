@@ -115,7 +115,8 @@ def plan_limits(
         return PlanLimits(sets=sets, current=tier, groups=names, tier_assumed=assumed)
 
     def limits_of(model: str) -> Limits:
-        return _merged((group.limits(model, catalog) for group in groups), sum)
+        serving = [group for group in groups if group.serves(model)] or groups
+        return _merged((group.limits(model, catalog) for group in serving), sum)
 
     own = LimitSet(
         name=_name(groups, LEARNED if reported else STATED),
@@ -132,9 +133,14 @@ class _Group:
     """One limit group: what its endpoints reported, what the settings say of it."""
 
     names: tuple[str, ...]
+    specs: tuple[EndpointSpec, ...]
     tier: str | None
     reported: Mapping[str, Limits]
     stated: Limits
+
+    def serves(self, model: str) -> bool:
+        """Return whether one of its endpoints is asked for a model."""
+        return any(each.serves is None or each.serves(model) for each in self.specs)
 
     def limits(self, model: str, catalog: Catalog) -> Limits:
         """Return what holds for a model: as reported, else stated, else the tier's."""
@@ -169,6 +175,7 @@ def _group(endpoints: Sequence[KnownEndpoint]) -> _Group:
         reported |= endpoint.reported.limits
     return _Group(
         names=tuple(endpoint.spec.name for endpoint in endpoints),
+        specs=tuple(endpoint.spec for endpoint in endpoints),
         tier=next((each.tier for each in endpoints if each.tier), None),
         reported=reported,
         stated=_merged((each.stated for each in endpoints), _FIRST),

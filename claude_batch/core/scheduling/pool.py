@@ -117,7 +117,8 @@ class EndpointSpec:
 
     Endpoints at one `host` are taken for one limit group until their organizations are known,
     unless `limit_group` names the group. `initial_limits` returns the limits for a model to assume
-    before any header has named them.
+    before any header has named them. `serves` returns whether it is asked for a model; None: for
+    any.
     """
 
     name: str
@@ -125,6 +126,7 @@ class EndpointSpec:
     limit_group: str | None = None
     role: Role = Role.PRIMARY
     initial_limits: Callable[[str], Limits] | None = None
+    serves: Callable[[str], bool] | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -175,6 +177,8 @@ class Endpoint:
         """Return why it does not serve `model`; None if it does."""
         if self.out is not None:
             return self.out
+        if self.spec.serves is not None and not self.spec.serves(model):
+            return f"{model} is not among its models"
         return self.refused_models.get(model)
 
     def view(self) -> EndpointView:
