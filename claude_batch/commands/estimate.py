@@ -27,6 +27,7 @@ from claude_batch.core.catalog.catalog import (
     retirement,
     tier_of,
 )
+from claude_batch.core.history.tiers import tier_gains
 from claude_batch.core.model.requests import LIMIT_NAMES, LimitKind, Request
 from claude_batch.core.planning.costs import costs_of
 from claude_batch.core.planning.count_sample import Chosen, Counted, LineSample, calibrate
@@ -43,7 +44,8 @@ from claude_batch.core.planning.plan import (
 )
 from claude_batch.core.planning.workload import Workload, calibrated
 from claude_batch.engine.counting import Counts, count_lines
-from claude_batch.errors import InvalidPromptsError
+from claude_batch.errors import CheckpointError, InvalidPromptsError
+from claude_batch.report.words import bound_title, tier_words
 from claude_batch.storage.prompts.check import CheckReport, ignore
 from claude_batch.storage.prompts.input import is_regular, rereadable
 from claude_batch.storage.prompts.options import input_options
@@ -56,6 +58,7 @@ from claude_batch.storage.prompts.workload import (
     read_workload,
 )
 from claude_batch.storage.run.checkpoint import mean_output
+from claude_batch.storage.run.history import read_history
 from claude_batch.storage.run.limit import choose_lines
 from claude_batch.storage.run.paths import default_results
 from claude_batch.ui.plan_words import (
@@ -219,7 +222,7 @@ def _estimate(request: EstimateRequest, read: _Read, measured: Measured) -> Esti
             if settings.routes
         ),
         prices_as_of=catalog.as_of,
-        notes=tuple(_notes(read, measured, planned, limits)),
+        notes=(*_notes(read, measured, planned, limits), *_observed(request, catalog)),
         recommendation=recommendation_words(recommendation, request.run_command),
         whole=whole,
     )
@@ -276,6 +279,21 @@ def _notes(read: _Read, measured: Measured, planned: Plan, limits: PlanLimits) -
         if notice and model not in models:
             yield notice
     yield from read.report.warnings
+
+
+def _observed(request: EstimateRequest, catalog: Catalog) -> Iterator[str]:
+    """Yield what limited an earlier run of the same file, and what higher tiers would bring."""
+    if not is_regular(request.prompts):
+        return
+    results = default_results(Path(request.prompts), sandbox=request.sandbox)
+    try:
+        history = read_history(results.absolute())
+    except CheckpointError:
+        return
+    minutes = history.minutes
+    if any(minute.lanes for minute in minutes):
+        faster = tier_words(tier_gains(minutes, catalog), history.active_s)
+        yield " ".join((f"Last run of this file: {bound_title(minutes)}.", *faster))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,10 @@ from claude_batch.report.words import bound_title, short_bound
 HEIGHT = 150.0
 _STRIP = 34.0
 _FLAT = 16.0
+_PERCENT = 0.01
+
+_SHORT_S = 300.0
+"""Shorter runs are described by their rates."""
 
 _Key = tuple[str, str, str]
 """What holds a run back: reason, kind of limit, whose limit."""
@@ -226,18 +230,25 @@ def _used_title(
     limit: Callable[[Bin], float | None],
     name: str,
 ) -> str:
-    """Return the mean share of the limit that was used; else the mean rate."""
+    """Return the share of the limit that was used; of a short run, or without a limit, the rate."""
     seconds = sum(each.minute.seconds for each in bins)
     if not seconds:
         return name
-    allowed = sum((limit(each) or 0.0) * each.minute.seconds for each in bins)
-    allowed += 60.0 * (limit(bins[0]) or 0.0)  # a full bucket at the start
     mean = sum(v * each.minute.seconds for v, each in zip(values, bins, strict=True)) / seconds
-    if all(limit(each) for each in bins) and allowed:
-        share = min(1.0, mean * seconds / allowed)
-        percent_used = f"{100 * share:.0f} %" if share >= 0.01 else "under 1 %"  # noqa: PLR2004  # a percent
-        return f"{name}: {percent_used} of the limit used"
-    return f"{name}: {amount(mean)} per minute"
+    limits = [limit(each) for each in bins]
+    known = [value for value in limits if value]
+    if len(known) < len(bins):
+        return f"{name}: {amount(_rounded(mean))} per minute"
+    if seconds < _SHORT_S:  # the full bucket that it began with distorts its share
+        return f"{name}: {amount(_rounded(mean))} of {amount(known[-1])} per minute"
+    allowed = sum(v * each.minute.seconds for v, each in zip(known, bins, strict=True))
+    share = min(1.0, mean * seconds / allowed)
+    percent_used = f"{100 * share:.0f} %" if share >= _PERCENT else "under 1 %"
+    return f"{name}: {percent_used} of the limit used"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def _lane(minute: Minute, lane: str) -> LaneFigures | None:
