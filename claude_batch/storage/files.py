@@ -161,28 +161,46 @@ def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
 def locked(results: Path) -> Iterator[None]:
     """Hold the lock of a results file, so that it has one writer.
 
-    The lock is a file of its own, never renamed or removed, and the same for a link and the file
-    it leads to. The system releases it when the process ends, however it ends.
+    The lock is a file of its own, never renamed, and the same for a link and the file it leads
+    to. It is removed only where nothing came of the run. The system releases it when the process
+    ends, however it ends.
 
     Raises CheckpointLockedError, CheckpointWriteError, and UsageError for what can never be a
     results file.
     """
     _refuse_unsuitable(results)
     path = lock_path(results)
+    fd = _take_lock(path, results)
     try:
-        fd = open_own(path, os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise CheckpointWriteError(
-            f"{path}: {error.strerror}", hint="choose another place with --out FILE"
-        ) from error
-    try:
-        _lock(fd, results)
         with suppress(OSError):  # the process id helps people; a full disk cannot take it
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
+        if not (os.path.lexists(results) or os.path.lexists(beside(results, ".journal"))):
+            with suppress(OSError):
+                path.unlink()
         os.close(fd)
+
+
+def _take_lock(path: Path, results: Path) -> int:
+    """Return the descriptor of the lock, which is held."""
+    while True:
+        try:
+            fd = open_own(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise CheckpointWriteError(
+                f"{path}: {error.strerror}", hint="choose another place with --out FILE"
+            ) from error
+        try:
+            _lock(fd, results)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.lstat(path)):
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # its owner has removed it meanwhile
 
 
 def lock_path(results: Path) -> Path:

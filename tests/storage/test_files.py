@@ -60,6 +60,30 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         assert (tmp_path / "r.jsonl.lock").exists()
 
 
+def test_a_lock_is_removed_where_nothing_came_of_the_run(tmp_path: Path) -> None:
+    for name, kept in (("none.jsonl", False), ("r.jsonl", True), ("j.jsonl", True)):
+        with locked(tmp_path / name):
+            if kept:
+                (tmp_path / ("r.jsonl" if name == "r.jsonl" else "j.jsonl.journal")).touch()
+        assert (tmp_path / f"{name}.lock").exists() is kept
+
+
+def test_a_lock_that_its_owner_has_removed_meanwhile_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, held = tmp_path / "r.jsonl.lock", []
+
+    def lock(fd: int, results: Path) -> None:
+        if not held:
+            path.unlink()  # between opening the file and locking it
+        held.append(fd)
+
+    monkeypatch.setattr(files, "_lock", lock)
+    with locked(tmp_path / "r.jsonl"):
+        assert path.exists()
+    assert len(held) == 2
+
+
 @pytest.mark.parametrize("what", ["folder", "device", "pipe"])
 def test_what_can_not_be_read_back_takes_no_results(tmp_path: Path, what: str) -> None:
     results = {"folder": tmp_path, "device": Path("/dev/null"), "pipe": tmp_path / "pipe"}[what]

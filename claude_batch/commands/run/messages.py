@@ -38,6 +38,11 @@ def tell_opened(screen: Screen, request: RunRequest, opened: OpenRun) -> None:
     elif opened.checked is None:
         why = f" ({opened.left.why})" if opened.left and opened.left.why else ""
         screen.notice(f"resuming {results}: {done:,} of {total:,} are done{why}")
+    elif request.table is not None:
+        table = shown(request.table)
+        screen.notice(
+            f"{counted(total, 'prompt')}; the table will be {table}, results are {results}"
+        )
     else:
         screen.notice(f"{counted(total, 'prompt')}; results go to {results}")
     if opened.limited is not None and opened.limited.rows < total:
