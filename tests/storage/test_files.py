@@ -68,12 +68,12 @@ def test_a_lock_is_removed_where_nothing_came_of_the_run(tmp_path: Path) -> None
         assert (tmp_path / f"{name}.lock").exists() is kept
 
 
-def test_a_lock_that_its_owner_has_removed_meanwhile_is_taken_anew(
+def test_a_lock_that_its_owner_has_removed_meanwhile_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, held = tmp_path / "r.jsonl.lock", []
 
-    def lock(fd: int, results: Path) -> None:
+    def lock(fd: int, _results: Path) -> None:
         if not held:
             path.unlink()  # between opening the file and locking it
         held.append(fd)
