@@ -71,7 +71,8 @@ def test_a_lock_is_removed_where_nothing_came_of_the_run(tmp_path: Path) -> None
 def test_a_lock_that_its_owner_has_removed_meanwhile_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, held = tmp_path / "r.jsonl.lock", []
+    path = tmp_path / "r.jsonl.lock"
+    held: list[int] = []
 
     def lock(fd: int, _results: Path) -> None:
         if not held:
