@@ -73,8 +73,8 @@ def _retry_after_s(values: Values, server_time: float) -> float | None:
 
 
 def _bounded(seconds: float) -> float | None:
-    """Return the wait; None where none is asked for: then the caller's own backoff applies."""
-    return min(seconds, LONGEST_WAIT_S) if seconds > 0 else None
+    """Return the wait: 0 means now. A negative one is none: the caller's own backoff applies."""
+    return min(seconds, LONGEST_WAIT_S) if seconds >= 0 else None
 
 
 def _text(value: bytes | None) -> str | None:

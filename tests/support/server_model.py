@@ -41,6 +41,10 @@ class ServerSpec:
     generated     whether output is charged as it comes ("along") or at the "end"
     organization  whose limits these are, as headers tell
     faults        what share of the attempts fails at random, and how
+    window_s      requests are counted per fixed window of so many seconds, not in a bucket
+    window_at_s   when the first window ends
+    most_in_flight  more at once are refused
+    refusal_s     how long a 429 takes
     """
 
     rpm: float | None = 1_000
@@ -67,6 +71,10 @@ class ServerSpec:
     change_factor: float = 1.0
     organization: str | None = None
     faults: tuple[tuple[FailureKind, float], ...] = ()
+    window_s: float | None = None
+    window_at_s: float = 0.0
+    most_in_flight: int | None = None
+    refusal_s: float = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +132,11 @@ class ServerModel:
         limits = {RPM: spec.rpm, ITPM: spec.itpm, OTPM: spec.otpm}
         self.tanks = {}
         for kind, limit in limits.items():
-            if limit is not None:
+            if limit is not None and (kind is not RPM or spec.window_s is None):
                 tank = Tank(limit, spec.holds_s.get(kind, 60.0), 0.0)
                 tank.level = tank.capacity * spec.fill
                 self.tanks[kind] = tank
+        self.window = (-1.0, 0)
         self.hidden: Tank | None = None
         if spec.hidden_s is not None and spec.rpm is not None:
             self.hidden = Tank(spec.rpm, spec.hidden_s, 0.0)
@@ -173,19 +182,22 @@ class ServerModel:
         fault = self._fault(t)
         if fault is not None:
             return fault
-        lacking = self._lacking(truth)
+        lacking = self._lacking(truth) or self._crowded(t)
         if lacking is not None:
             self.refused_at.append(t)
             kind, wait_s = lacking
             after = float(max(1, math.ceil(wait_s))) if self.spec.retry_after else None
             headers = self._headers(t, retry_after_s=after)
             named = kind if self.spec.headers else None
-            return Answer(_failure(FailureKind.RATE_LIMITED, headers, named), t + 0.002)
+            return Answer(
+                _failure(FailureKind.RATE_LIMITED, headers, named), t + self.spec.refusal_s
+            )
         for kind, amount in ((RPM, 1.0), (ITPM, float(truth.input_tokens))):
             if kind in self.tanks:
                 self.tanks[kind].level -= amount
         if self.hidden is not None:
             self.hidden.level -= 1
+        self.window = (self.window[0], self.window[1] + 1)
         spread = self.chance.lognormvariate(0.0, self.spec.jitter)
         took = (self.spec.base_s + truth.output_tokens * self.spec.per_output_token_s) * spread
         self.flights[id(request)] = _Flight(t, t + took, truth.output_tokens)
@@ -205,7 +217,8 @@ class ServerModel:
             drawn -= share
             if drawn < 0:
                 refused = kind is FailureKind.RATE_LIMITED
-                headers = self._headers(t, retry_after_s=1.0 if refused else None)
+                after = 1.0 if refused and self.spec.retry_after else None
+                headers = self._headers(t, retry_after_s=after)
                 took_s = _HANGS_S if kind is FailureKind.TIMED_OUT else 0.002
                 return Answer(_failure(kind, headers), t + took_s)
         return None
@@ -239,6 +252,20 @@ class ServerModel:
             if tank.level < need:
                 return kind, (need - tank.level) * 60 / tank.per_minute
         return None
+
+    def _crowded(self, t: float) -> tuple[LimitKind, float] | None:
+        spec = self.spec
+        if spec.most_in_flight is not None and len(self.flights) >= spec.most_in_flight:
+            return RPM, 1.0
+        if spec.window_s is None or spec.rpm is None:
+            return None
+        number = math.floor((t - spec.window_at_s) / spec.window_s)
+        if number != self.window[0]:
+            self.window = (number, 0)
+        changed = spec.change_factor if t >= spec.change_at_s else 1.0
+        if self.window[1] < spec.rpm * changed * spec.window_s / 60:
+            return None
+        return RPM, (number + 1) * spec.window_s + spec.window_at_s - t
 
     def _headers(self, t: float, *, retry_after_s: float | None = None) -> ResponseHeaders:
         if not self.spec.headers:

@@ -76,7 +76,7 @@ def test_a_limit_that_is_no_count_is_absent(value: bytes) -> None:
     [
         (b"12", 12.0),
         (b"0.25", 0.25),
-        (b"0", None),
+        (b"0", 0.0),
         (b"-3", None),
         (b"Tue, 24 Nov 2026 10:00:30 GMT", 30.0),
         (b"Tue, 24 Nov 2026 09:00:00 GMT", None),

@@ -66,6 +66,7 @@ class Charge(NamedTuple):
     cost: Cost
     at: float
     beliefs: tuple[LaunchBelief | None, ...]
+    in_flight: int = 0
 
 
 Ceilings = dict[int, Ceiling]
@@ -204,7 +205,7 @@ class LaneLimits:
             beliefs[index] = server.spend(cost[index], now, boost=boost)
         for index, ceiling in self._ceilings:
             ceiling.spend(cost[index], now)
-        return Charge(cost, now, tuple(beliefs))
+        return Charge(cost, now, tuple(beliefs), self.output_in_flight.count)
 
     def adopt(self, charge: Charge, now: float) -> Charge:
         """Take over the charge of an attempt that turns out to use these limits."""

@@ -10,7 +10,7 @@ from claude_batch.core.model.requests import Failure, FailureKind, Reply, Reques
 from claude_batch.core.model.snapshot import LaneView, WaitKind, WaitReason
 from claude_batch.core.pacing.estimates import Estimates
 from claude_batch.core.pacing.lane_limits import NO_COST, Charge, Cost, LaneLimits
-from claude_batch.core.pacing.rate_guess import RandomRefusalDetector, RateGuess
+from claude_batch.core.pacing.rate_finder import RateFinder
 from claude_batch.core.pacing.recent_failures import RecentFailures, RecentLaunches
 from claude_batch.core.pacing.window import Window
 from claude_batch.core.scheduling.retry import (
@@ -33,6 +33,12 @@ _OUTAGE_LAUNCHES = 2 * OUTAGE_STREAK
 
 _OVERLOADS, _OVERLOAD_LAUNCHES = 6, 20
 """The window is cut when 6 of the last 20 launches got a 529: a single one is no congestion."""
+
+_CONGESTED = (8, 20), (15, 100)
+"""So many 429s among so many launches are congestion; fewer, with plenty left, are random.
+
+Random ones at a share of 1 in 25 get there once in millions of launches.
+"""
 
 _WAIT_WITHOUT_RETRY_AFTER_S = 1.0
 """The shortest wait after a 429 without retry-after, and the base of its backoff, in seconds."""
@@ -103,8 +109,8 @@ class Lane:
     _asked_s: float | None = None
     _outage_kind: FailureKind | None = None
     _launches: RecentLaunches = field(default_factory=RecentLaunches)
-    random_refusals: RandomRefusalDetector = field(init=False)
-    rate: RateGuess = field(init=False)
+    rate: RateFinder = field(default_factory=RateFinder)
+    _refusals: RecentFailures = field(init=False)
     _failures: RecentFailures = field(init=False)
     _overloads: RecentFailures = field(init=False)
     blames_requests: bool = False
@@ -113,8 +119,7 @@ class Lane:
     _has_succeeded: bool = False
 
     def __post_init__(self) -> None:
-        self.random_refusals = RandomRefusalDetector(RecentFailures(self._launches))
-        self.rate = RateGuess(self.random_refusals)
+        self._refusals = RecentFailures(self._launches)
         self._failures = RecentFailures(self._launches)
         self._overloads = RecentFailures(self._launches)
 
@@ -140,11 +145,19 @@ class Lane:
         room_at = self.window.room_at(in_flight, now, paced=limits.known)
         if room_at is None:
             return None
+        most = None if limits.reported else self.rate.crowd.limit
+        if most is not None and in_flight >= most:
+            return None
         held_until = max(self.paused_until, room_at)
         if held_until > now:
             return held_until
         ready_at = limits.ready_at(cost, now)
-        return ready_at if limits.reported else max(ready_at, self.rate.ready_at(now))
+        if limits.reported:
+            return ready_at
+        ready_at = max(ready_at, self.rate.ready_at(now))
+        if ready_at < math.inf:
+            return ready_at
+        return None if in_flight else now
 
     def adjust(self, *, share: float, concurrency: int, now: float) -> None:
         """Keep to the user's bounds as they are now."""
@@ -158,13 +171,15 @@ class Lane:
     def launch(self, cost: Cost, now: float) -> Charge:
         """Charge an attempt. Call only when `ready_at(cost, now)` is not after `now`."""
         self._launches.add(now)
+        charge = self.limits.charge(cost, now)
         if not self.limits.reported:
-            self.rate.record_launch(now)
-        return self.limits.charge(cost, now)
+            self.rate.record_launch(charge.in_flight, now)
+        return charge
 
     def release(self, attempt: Attempt, now: float) -> None:
         """Give up an attempt that turns out to be another lane's: it used nothing here."""
         self.limits.settle(attempt.charge, NO_COST, now)
+        self.rate.record_failure(attempt.charge.at, now)
 
     def adopt(self, attempt: Attempt, now: float) -> Attempt:
         """Take over an attempt that another lane released."""
@@ -180,7 +195,7 @@ class Lane:
             self.limits.output_in_flight.learn(reply.usage.output_tokens, latency_s)
             self.estimates.learn(attempt.job.request, reply.usage)
         if not self.limits.reported:
-            self.rate.record_reply()
+            self.rate.record_reply(attempt.charge.at, now)
         self.window.record_success(in_flight, latency_s, paced=self.limits.known)
         if self.failure_streak >= OUTAGE_STREAK:
             self._recover(now)
@@ -211,8 +226,10 @@ class Lane:
         self.window.has_response = True
         if failure.kind in LIMITED:
             self._handle_429(attempt, failure, in_flight, now)
-        elif self._may_hit_all(attempt.job, failure, shared=shared):
-            self._handle_outage(attempt, failure, in_flight, now)
+        else:
+            self.rate.record_failure(attempt.charge.at, now)
+            if self._may_hit_all(attempt.job, failure, shared=shared):
+                self._handle_outage(attempt, failure, in_flight, now)
         self.last_failure = f"{failure.error_type}: {failure.message}"
 
     def _may_hit_all(self, job: Job, failure: Failure, *, shared: bool) -> bool:
@@ -256,6 +273,9 @@ class Lane:
         ramp = failure.kind is FailureKind.RAMP_LIMITED
         if ramp:
             self.limits.slow_ramp(now)
+        elif not self.limits.reported:
+            self._learn_rate(attempt, failure.headers.retry_after_s, why, now)
+            return
         elif not self._is_about_all(attempt, failure, wait_s, now):
             return
         if ramp or not self._is_paced:
@@ -263,15 +283,26 @@ class Lane:
         self._asked_s = failure.headers.retry_after_s
         self._pause(now + wait_s, why)
 
+    def _learn_rate(self, attempt: Attempt, asked_s: float | None, why: str, now: float) -> None:
+        """Learn from a 429 where no limits are reported, and pause if the server is shut."""
+        charge = attempt.charge
+        shut = self.rate.record_429(charge.at, charge.in_flight, now, wait_s=asked_s)
+        until = self.rate.ready_at(now) if shut else now
+        if shut and asked_s is not None:
+            until = max(now + asked_s, until if until < math.inf else now)
+        if now < until < math.inf:
+            self._asked_s = asked_s
+            self._pause(until, why)
+
     def _is_about_all(self, attempt: Attempt, failure: Failure, wait_s: float, now: float) -> bool:
         """Learn from a 429; return whether the lane should wait, not only this request."""
         launched_at = attempt.charge.at
-        if self.limits.reported:
-            had_plenty = self.limits.record_429(failure, attempt.charge, now)
-            is_random = self.random_refusals.record_429(None, launched_at, now)
-            return not had_plenty or not is_random or wait_s > SHORT_WAIT_S
-        not_random = self.rate.record_429(launched_at, now, wait_s=wait_s)
-        return not_random or wait_s > SHORT_WAIT_S
+        had_plenty = self.limits.record_429(failure, attempt.charge, now)
+        self._refusals.add(launched_at)
+        congested = any(self._refusals.is_common(*each) for each in _CONGESTED)
+        if congested:
+            self._refusals.clear()
+        return not had_plenty or congested or wait_s > SHORT_WAIT_S
 
     def _handle_outage(
         self, attempt: Attempt, failure: Failure, in_flight: int, now: float

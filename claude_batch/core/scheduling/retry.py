@@ -80,7 +80,7 @@ def retry_delay_s(
     is kept all the same, since it might return to the same endpoint.
     """
     if kind in LIMITED:
-        wait_s = asked_s or FIRST_BACKOFF_S
+        wait_s = FIRST_BACKOFF_S if asked_s is None else asked_s
         return wait_s if only_endpoint or wait_s <= SHORT_WAIT_S else 0.0
     cap_s = MAX_BACKOFF_S if counts else PROBE_BACKOFF_S
     return backoff_s(failures, base_s=FIRST_BACKOFF_S, cap_s=cap_s, rng=rng, asked_s=asked_s)
