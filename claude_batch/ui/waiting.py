@@ -88,7 +88,7 @@ def _paused_text(snapshot: Snapshot, since: float) -> str:
 def adjusted_texts(snapshot: Snapshot) -> list[str]:
     """Return what the user has changed: rpm 200, adjusted 19:04."""
     return [
-        f"{each.name.replace('_', '-')} {'none' if each.value is None else f'{each.value:g}'}, "
+        f"{each.name.replace('_', '-')} {'none' if each.value is None else f'{each.value:,.10g}'}, "
         f"adjusted {moment(each.at, snapshot.at or each.at)}"
         for each in snapshot.adjusted
     ]

@@ -223,6 +223,6 @@ class Control:
 def changes_text(changes: Mapping[str, Any]) -> str:
     """Return changed options in words: rpm 200, share none."""
     return ", ".join(
-        f"{name.replace('_', '-')} {'none' if value is None else f'{value:g}'}"
+        f"{name.replace('_', '-')} {'none' if value is None else f'{value:,.10g}'}"
         for name, value in changes.items()
     )

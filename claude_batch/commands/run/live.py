@@ -289,6 +289,7 @@ class LiveStage:
                 return end
             checkpoint = await in_daemon(lambda: read_checkpoint(self.wanted.results))
             self.opened = replace(self.opened, checkpoint=checkpoint)
+        bench.adjustments.batch_mode = False
         if source is None:
             source = await in_daemon(self._source)
         first_choice = [each for each in self.api.endpoints if each.role == "primary"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from claude_batch.core.model.account import Limits
+from claude_batch.core.model.adjustment import Adjustment, Bounds
 from claude_batch.core.model.requests import Failure, FailureKind, Reply
 from claude_batch.core.scheduling.decisions import Finished, GiveUp, Idle, Send, Sleep, StopKind
 from claude_batch.core.scheduling.guards import READ_AHEAD_REQUESTS
@@ -81,6 +83,26 @@ class SchedulerMachine(RuleBasedStateMachine):
         outcome: Reply | Failure = a_reply() if kind is None else a_failure(kind)
         self._settle(attempt, outcome)
 
+    @rule(
+        rpm=st.sampled_from([None, 60, 600, 6_000]),
+        share=st.sampled_from([0.1, 1.0]),
+        max_cost_usd=st.sampled_from([None, 1e6]),
+        is_paused=st.booleans(),
+    )
+    def adjust(
+        self, rpm: int | None, share: float, max_cost_usd: float | None, *, is_paused: bool
+    ) -> None:
+        self._bound(
+            ceilings=Limits(requests=rpm),
+            share=share,
+            max_cost_usd=max_cost_usd,
+            is_paused=is_paused,
+        )
+
+    def _bound(self, *, is_paused: bool, **bounds: Any) -> None:
+        wanted = Bounds(concurrency=CONCURRENCY, **bounds)
+        self.scheduler.adjust(Adjustment(bounds=wanted, is_paused=is_paused), self.now)
+
     def _settle(self, attempt: Attempt, outcome: Reply | Failure) -> None:
         verdict = self.scheduler.record_outcome(attempt, outcome, self.now)
         self.ended += [ending.job.request.custom_id for ending in verdict.ended]
@@ -94,6 +116,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.scheduler.in_flight == len(self.in_flight) <= CONCURRENCY + SPARE
 
     def teardown(self) -> None:
+        self._bound(is_paused=False)
         self.scheduler.end_input()
         for _ in range(100_000):
             match self.scheduler.next(self.now):
