@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 
 import pytest
@@ -91,16 +92,16 @@ def test_no_ceiling_is_the_limit_of_the_api_again() -> None:
 
 
 @given(
-    limits=st.lists(st.integers(30, 3_000), min_size=1, max_size=4),
+    limits=st.lists(st.integers(30, 300), min_size=1, max_size=3),
     every_s=st.floats(0.5, 70.0),
 )
 def test_no_minute_under_one_ceiling_exceeds_it(limits: list[int], every_s: float) -> None:
-    scheduler, now = a_scheduler(), 0.0
+    scheduler, now = a_scheduler(1_500), 0.0
     for limit in limits:
         adjust(scheduler, now, ceilings=Limits(requests=limit))
         times = launches(scheduler, now, now + every_s)
-        for at in times:
-            assert sum(at <= each < at + 60 for each in times) <= limit
+        minutes = (bisect_left(times, at + 60) - index for index, at in enumerate(times))
+        assert max(minutes, default=0) <= limit
         now += every_s
 
 
