@@ -75,7 +75,7 @@ class DeclaredOption(TyperOption):
 
 def _words(declared: Declared) -> Callable[..., list[str]] | None:
     """Return what completes an option's value; None where the shell knows better."""
-    words = declared.kind.words if isinstance(declared.kind, Choice) else ()
+    words = declared.kind.words if isinstance(declared.kind, Choice | Names) else ()
     return (lambda *_: list(words)) if words else None
 
 

@@ -25,12 +25,13 @@ def resume(
 
     Its options are in its journal and stay in force: give only what should
     change, or `none` to unset (--rpm none). What shapes the results (prompts,
-    model, max_tokens, system) cannot change.
+    model, max_tokens, system) cannot change, except for what is retried.
 
     \b
     Examples:
       claude-batch resume
       claude-batch resume prompts.results.jsonl --max-cost 50
+      claude-batch resume prompts.results.jsonl --retry-errored --model ID
     """
     from claude_batch.commands.run.run import resume  # noqa: PLC0415  # only when really run
 

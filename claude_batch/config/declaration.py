@@ -171,7 +171,10 @@ class File:
 
 
 class Names:
-    """Names, each given by an option of its own: repeatable."""
+    """Names, or some of a few words, each given by an option of its own: repeatable."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
 
     def parse(self, value: Any) -> tuple[str, ...]:
         names = (value,) if isinstance(value, str) else value
@@ -179,6 +182,8 @@ class Names:
             raise ValueError(f"must be a list of names (got {value})")  # noqa: TRY004  # as above
         if not all(isinstance(each, str) and each for each in names):
             raise ValueError("must be a name")
+        if self.words:
+            names = map(Choice(*self.words).parse, names)
         return tuple(dict.fromkeys(names))
 
 

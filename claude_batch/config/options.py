@@ -1,14 +1,14 @@
 """Every option, declared once: flag, setting, variable, help, bounds, and whose it is.
 
-A declaration makes the rest: the parameter of the commands that take it, the entry of the settings
-file and its template, the variable, the journal's entry, and the line in docs/commands.md. To add
-an option, declare it here, use it, and test it.
+A declaration makes the rest: the commands' parameter, the entry of the settings file and its
+template, the variable, the journal's entry, and the line in docs/commands.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,7 @@ from claude_batch.config.declaration import (
     option,
     seconds,
 )
+from claude_batch.core.model.requests import UNFINISHED
 
 Tier = Literal["start", "build", "scale"]
 Mode = Literal["live", "batch", "auto"]
@@ -52,10 +53,21 @@ INPUT = ("run", "check", "estimate")
 ROWS_CHOSEN = (*RUNS, "check", "estimate")
 ADJUSTED = (*RUNS, "adjust")
 
+RETRYING = ("retry_errored", "retry_degraded", "retry_stop")
+OVERRIDING = ("model", "max_tokens", "drop")
+"""What a retry may set for all that is retried, whatever lines and run say."""
+
 WITHOUT_BATCHES = "in live mode"
 WITH_SANDBOX = "with --sandbox: each program simulates an API of its own"
 WITHOUT_CACHE = "without --cache"
 WITHOUT_TABLE = "without a table (-o FILE.csv, .tsv, .parquet or .xlsx)"
+
+
+run_switch = partial(
+    option, Switch(), commands=RUNS, owner=Owner.COMMAND, default=False, variable=False
+)
+prompt_option = partial(option, commands=INPUT, group=PROMPTS, owner=Owner.RESULTS, variable=False)
+row_option = partial(option, commands=INPUT, group=ROWS, owner=Owner.RESULTS, variable=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,30 +79,26 @@ class Options:
 
     model: str | None = option(
         Text(empty=False),
-        "Model for lines that name none.",
+        "Model for lines that name none; in a retry for all that is retried.",
         "ID",
-        commands=("run", "check", "estimate"),
+        commands=(*RUNS, "check", "estimate"),
         group=PROMPTS,
         owner=Owner.RESULTS,
         sample='"claude-haiku-5-5"',
     )
     max_tokens: int | None = option(
         Number(low=1, high=1_000_000_000, whole=True),
-        "max_tokens for lines that set none.",
+        "max_tokens for lines that set none; in a retry for all that is retried.",
         "N",
-        commands=("run", "check", "estimate"),
+        commands=(*RUNS, "check", "estimate"),
         group=PROMPTS,
         owner=Owner.RESULTS,
         sample="1024",
     )
-    prompt: str | None = option(
+    prompt: str | None = prompt_option(
         Text(empty=False),
         "Prompt of every row, with {{column}} placeholders.",
         "TEXT",
-        commands=INPUT,
-        group=PROMPTS,
-        owner=Owner.RESULTS,
-        variable=False,
     )
     prompt_file: Path | None = option(
         File(),
@@ -101,14 +109,10 @@ class Options:
         owner=Owner.COMMAND,
         variable=False,
     )
-    prompt_column: str | None = option(
+    prompt_column: str | None = prompt_option(
         Text(empty=False),
         "Column that is the prompt.",
         "NAME",
-        commands=INPUT,
-        group=PROMPTS,
-        owner=Owner.RESULTS,
-        variable=False,
     )
     system: str | None = option(
         Text(),
@@ -128,113 +132,73 @@ class Options:
         owner=Owner.COMMAND,
         variable=False,
     )
-    params: str | None = option(
+    params: str | None = prompt_option(
         JsonObject(),
         "Messages params for requests that do not set them.",
         "JSON|FILE",
-        commands=INPUT,
-        group=PROMPTS,
-        owner=Owner.RESULTS,
-        variable=False,
     )
-    schema: str | None = option(
+    schema: str | None = prompt_option(
         JsonObject(),
         "JSON Schema for all answers; each is checked when it arrives.",
         "FILE",
-        commands=INPUT,
-        group=PROMPTS,
-        owner=Owner.RESULTS,
-        variable=False,
     )
     drop: tuple[str, ...] = option(
         Names(),
-        "Leave a param out of every request; repeatable.",
+        "Leave a param out of every request, or of all that is retried; repeatable.",
         "NAME",
-        commands=INPUT,
+        commands=(*RUNS, "check", "estimate"),
         group=PROMPTS,
         owner=Owner.RESULTS,
         default=(),
         variable=False,
     )
-    attach: tuple[str, ...] = option(
+    attach: tuple[str, ...] = prompt_option(
         Names(),
         "Column with a path or URL of a picture or PDF; repeatable.",
         "NAME",
-        commands=INPUT,
-        group=PROMPTS,
-        owner=Owner.RESULTS,
         default=(),
-        variable=False,
     )
-    id_column: str | None = option(
+    id_column: str | None = row_option(
         Text(empty=False),
         "Column that becomes custom_id.",
         "NAME",
-        commands=INPUT,
-        group=ROWS,
-        owner=Owner.RESULTS,
         shown="custom_id, else a unique id",
-        variable=False,
     )
-    input_format: InputFormat | None = option(
+    input_format: InputFormat | None = row_option(
         Choice("jsonl", "json", "csv", "tsv", "txt", "parquet", "xlsx"),
         "What PROMPTS is.",
         "jsonl|json|csv|tsv|txt|parquet|xlsx",
-        commands=INPUT,
-        group=ROWS,
-        owner=Owner.RESULTS,
         shown="by extension, then by content",
-        variable=False,
     )
-    field: str | None = option(
+    field: str | None = row_option(
         Text(empty=False),
         "Key of a JSON object that holds the rows.",
         "NAME",
-        commands=INPUT,
-        group=ROWS,
-        owner=Owner.RESULTS,
-        variable=False,
     )
-    delimiter: str | None = option(
+    delimiter: str | None = row_option(
         Text(empty=False),
         "What separates the cells of a CSV file.",
         "C",
-        commands=INPUT,
-        group=ROWS,
-        owner=Owner.RESULTS,
         shown="comma; tab in TSV",
-        variable=False,
     )
-    encoding: str | None = option(
+    encoding: str | None = row_option(
         Text(empty=False),
         "Encoding of a text file.",
         "NAME",
-        commands=INPUT,
-        group=ROWS,
-        owner=Owner.RESULTS,
         shown="utf-8",
-        variable=False,
     )
-    headers: bool = option(
+    headers: bool = row_option(
         Switch(),
         "The first row names the columns.",
-        commands=INPUT,
-        group=ROWS,
-        owner=Owner.RESULTS,
         default=True,
         shown="yes; else column_1, ...",
         flags=("--no-headers",),
-        variable=False,
     )
-    sheet: str | None = option(
+    sheet: str | None = row_option(
         Text(empty=False),
         "Sheet of a workbook.",
         "NAME",
-        commands=INPUT,
-        group=ROWS,
-        owner=Owner.RESULTS,
         shown="the first",
-        variable=False,
     )
     limit: int | None = option(
         Number(low=1, whole=True),
@@ -254,14 +218,9 @@ class Options:
         default=False,
         variable=False,
     )
-    extend: bool = option(
-        Switch(),
+    extend: bool = run_switch(
         "Take up rows that were added at the end of PROMPTS.",
-        commands=RUNS,
         group=PROMPTS,
-        owner=Owner.COMMAND,
-        default=False,
-        variable=False,
     )
     skip_invalid: bool = option(
         Switch(),
@@ -335,14 +294,9 @@ class Options:
         default="full",
         sample='"full"',
     )
-    new_only: bool = option(
-        Switch(),
+    new_only: bool = run_switch(
         "Print only what this command finishes.",
-        commands=RUNS,
         group=RESULTS,
-        owner=Owner.COMMAND,
-        default=False,
-        variable=False,
     )
     fresh: bool = option(
         Switch(),
@@ -353,22 +307,22 @@ class Options:
         default=False,
         variable=False,
     )
-    retry_errored: bool = option(
-        Switch(),
+    retry_errored: bool = run_switch(
         "Retry requests that did not succeed.",
-        commands=RUNS,
         group=RESULTS,
-        owner=Owner.COMMAND,
-        default=False,
-        variable=False,
     )
-    retry_degraded: bool = option(
-        Switch(),
+    retry_degraded: bool = run_switch(
         "Resend requests that a fallback endpoint answered.",
+        group=RESULTS,
+    )
+    retry_stop: tuple[str, ...] = option(
+        Names(*sorted(UNFINISHED)),
+        "Resend requests whose answer stopped so: max_tokens, refusal, ...; repeatable.",
+        "REASON",
         commands=RUNS,
         group=RESULTS,
         owner=Owner.COMMAND,
-        default=False,
+        default=(),
         variable=False,
     )
     mode: Mode = option(
@@ -432,14 +386,9 @@ class Options:
         default="5s",
         sample='"5s"',
     )
-    detach: bool = option(
-        Switch(),
+    detach: bool = run_switch(
         "Submit batches and exit; resume collects them.",
-        commands=RUNS,
         group=MODE,
-        owner=Owner.COMMAND,
-        default=False,
-        variable=False,
     )
     rpm: float | None = option(
         Number(above=0),
@@ -528,15 +477,19 @@ class Options:
         sample="10.0",
         shown="10",
     )
-    yes: bool = option(
-        Switch(),
+    yes: bool = run_switch(
         "Do not ask for confirmation.",
+        group=MONEY,
+        flags=("-y",),
+    )
+    allow_unknown_model: bool = option(
+        Switch(),
+        "Use models that neither the catalog nor the endpoint lists.",
         commands=RUNS,
         group=MONEY,
         owner=Owner.COMMAND,
         default=False,
-        flags=("-y",),
-        variable=False,
+        sample="false",
     )
     prices: Path | None = option(
         File(),

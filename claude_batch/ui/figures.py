@@ -50,13 +50,30 @@ _STOPS = {
 }
 
 
-def stops_text(stop_reasons: Mapping[str, int]) -> str:
+_BREAK_SCHEMA = "break the schema"
+
+
+def flaws(snapshot: Snapshot) -> list[tuple[str, int]]:
+    """Return how many successes are not what was asked for, in few words each; none that is 0."""
+    stops = snapshot.stop_reasons
+    counts = {
+        "refused": stops.get("refusal", 0),
+        "cut off": stops.get("max_tokens", 0) + stops.get("model_context_window_exceeded", 0),
+        "paused": stops.get("pause_turn", 0),
+        _BREAK_SCHEMA: snapshot.output_errors,
+    }
+    return [(name, number) for name, number in counts.items() if number]
+
+
+def stops_text(stop_reasons: Mapping[str, int], output_errors: int = 0) -> str:
     """Return how answers ended that are not what was asked for: 1 refused, 2 cut off by max_tokens.
 
     Empty where there are none.
     """
-    known = [name for name in _STOPS if stop_reasons.get(name)]
-    return ", ".join(f"{count(stop_reasons[name])} {_STOPS[name]}" for name in known)
+    known = [(stop_reasons[name], _STOPS[name]) for name in _STOPS if stop_reasons.get(name)]
+    if output_errors:
+        known.append((output_errors, _BREAK_SCHEMA))
+    return ", ".join(f"{count(number)} {what}" for number, what in known)
 
 
 def clock(seconds: float | None) -> str:

@@ -128,7 +128,7 @@ def test_a_file_that_was_mended_is_a_new_run_where_nothing_came_of_the_old(
     prompts = (home / "p.jsonl").read_text()
     with serve(QUICK):
         (home / "p.jsonl").write_text('{"prompt": "hi", "model": "claude-none"}\n' * 2)
-        refused = run("--mode", "batch")
+        refused = run("--mode", "batch", "--allow-unknown-model")
         (home / "p.jsonl").write_text(prompts)
         done = claude_batch("resume", "p.results.jsonl", "--no-stdout", "--progress", "plain")
     assert refused.exit_code == 4, refused.err

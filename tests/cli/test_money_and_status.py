@@ -26,7 +26,7 @@ def test_a_bound_on_the_cost_is_refused_for_a_model_without_a_price_wherever_it_
 ) -> None:
     late = '{"prompt": "hi", "model": "qwen3"}\n'
     prompts.write_text(PROMPT * 50_000 + late)
-    done = claude_batch("run", "p.jsonl", "--max-cost", "1", "--no-stdout")
+    done = claude_batch("run", "p.jsonl", "--max-cost", "1", "--allow-unknown-model")
     assert done.exit_code == 2
     assert "the price of qwen3 is not known" in done.err
 

@@ -66,7 +66,7 @@ def test_the_same_value_twice_is_no_contradiction() -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--model", "it cannot change after a run was started"),
+        ("--system", "it cannot change after a run was started"),
         ("--sandbox", "it cannot change after a run was started"),
         ("--scenario", "it cannot change after a run was started"),
         ("--out", "name the results file itself"),

@@ -36,6 +36,10 @@ TROUBLES = (
 )
 
 
+STOPS = {"decline": "refusal", "poem": "max_tokens", "search": "pause_turn"}
+ENOUGH_TOKENS = 2_000
+
+
 class Heard(NamedTuple):
     """A request as it arrived, the names of headers in small letters."""
 
@@ -48,11 +52,13 @@ class Heard(NamedTuple):
 class Relay:
     """The server, running, and what it has heard; it speaks both APIs.
 
-    A prompt that says "refuse" is refused.
+    A prompt that says "refuse" is refused, one with a word of STOPS answered in part. Where there
+    are `models`, it lists them.
     """
 
     host: str
     troubles: Sequence[Answer]
+    models: Sequence[str] = ()
     heard: list[Heard] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
 
@@ -66,8 +72,12 @@ class Relay:
         if self.troubles and prompt not in self._seen:
             self._seen.add(prompt)
             return self.troubles[len(self._seen) % len(self.troubles)]
-        made = _completion if heard.path.endswith("/chat/completions") else _message
-        return Answer(200, "application/json", made(heard.body["model"]))
+        if heard.path.endswith("/chat/completions"):
+            return Answer(200, "application/json", _completion(heard.body["model"]))
+        stop_reason = next((STOPS[word] for word in STOPS if word in prompt), "end_turn")
+        if stop_reason == "max_tokens" and heard.body["max_tokens"] >= ENOUGH_TOKENS:
+            stop_reason = "end_turn"
+        return Answer(200, "application/json", _message(heard.body["model"], stop_reason))
 
 
 def _completion(model: str) -> bytes:
@@ -83,7 +93,7 @@ def _completion(model: str) -> bytes:
     ).encode()
 
 
-def _message(model: str) -> bytes:
+def _message(model: str, stop_reason: str) -> bytes:
     return json.dumps(
         {
             "id": "msg_1",
@@ -91,7 +101,7 @@ def _message(model: str) -> bytes:
             "role": "assistant",
             "model": model,
             "content": [{"type": "text", "text": "Hello."}],
-            "stop_reason": "end_turn",
+            "stop_reason": stop_reason,
             "usage": {"input_tokens": 3, "output_tokens": 2},
         }
     ).encode()
@@ -106,6 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # its name
         """Answer a call of any other endpoint."""
+        if self.relay.models and "/models" in self.path:
+            listed = {"object": "list", "data": [{"id": each} for each in self.relay.models]}
+            self._send(Answer(200, "application/json", json.dumps(listed).encode()))
+            return
         self._send(Answer(404, "text/plain", b"404 page not found"))
 
     def do_POST(self) -> None:  # its name
@@ -124,12 +138,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def odd_relay(troubles: Sequence[Answer] = ()) -> Iterator[Relay]:
+def odd_relay(troubles: Sequence[Answer] = (), *, models: Sequence[str] = ()) -> Iterator[Relay]:
     """Serve it on a free port, in threads of this process."""
     handler: type[_Handler] = type("Handler", (_Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    handler.relay = Relay(f"127.0.0.1:{server.server_port}", troubles)
+    handler.relay = Relay(f"127.0.0.1:{server.server_port}", troubles, models)
     thread = threading.Thread(target=server.serve_forever, name="relay")
     thread.start()
     try:

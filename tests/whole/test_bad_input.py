@@ -80,8 +80,8 @@ COMMANDS = {
     "a name that is not UTF-8": (["run", os.fsdecode(b"\xe9.jsonl")], b"xe9.jsonl: the name is"),
     "a text that is not UTF-8": (["run", "p.jsonl", "--system", NO_UTF_8], b"must be UTF-8"),
     "results not in UTF-8": (["run", "p.jsonl", "-o", NO_UTF_8], b"the name is not"),
-    "resume of another model": (
-        ["resume", "--model", "x"],
+    "resume with another system prompt": (
+        ["resume", "--system", "x"],
         b"cannot change after a run was started",
     ),
     "resume from the start": (["resume", "--fresh"], b"run PROMPTS --fresh"),

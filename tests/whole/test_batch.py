@@ -205,7 +205,7 @@ def test_a_typo_stops_the_run_before_anything_is_submitted(tmp_path: Path) -> No
     write_prompts(tmp_path / "p.jsonl", 20)
     with served(tmp_path, QUICK) as sandbox:
         program = a_program(tmp_path, sandbox)
-        model = ("--model", "claude-hiaku-5-5")
+        model = ("--model", "claude-hiaku-5-5", "--allow-unknown-model")
         stopped = program.run("run", "p.jsonl", "--mode", "batch", *model, "--no-stdout")
         batches = sandbox.stats()["batches"]
     assert stopped.returncode == 4

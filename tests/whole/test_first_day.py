@@ -125,7 +125,7 @@ def test_what_did_not_succeed_can_be_looked_at_with_the_command_that_is_told(
     program: Program,
 ) -> None:
     order = ["run", "p.jsonl", "--sandbox", "--model", "no-such-model", "-o", "r s.jsonl"]
-    told = program.run(*order).stderr.decode()
+    told = program.run(*order, "--allow-unknown-model").stderr.decode()
     look = next(line for line in told.splitlines() if line.startswith("inspect"))
     shown = program.shell(look.removeprefix("inspect").strip())
     assert json.loads(shown.stdout)["result"]["type"] == "errored"

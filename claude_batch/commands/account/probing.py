@@ -36,7 +36,7 @@ _REMEDIES = {
     FailureKind.MODEL_FORBIDDEN: "this key may not use this model: name another, or request access",
     FailureKind.ENDPOINT_REJECTED: "the key is wrong, expired or for another endpoint: check the "
     "variable that holds it",
-    FailureKind.ENDPOINT_UNUSABLE: "check base_url, the proxy, and SSL_CERT_FILE",
+    FailureKind.ENDPOINT_UNUSABLE: "check base_url, the proxy, SSL_CERT_FILE and SSL_CERT_DIR",
     FailureKind.RUN_REFUSED: "the account is not served: check its credit and spend limits",
 }
 
@@ -114,7 +114,12 @@ async def _probe(transport: Transport, model: str) -> Probe:
 
 def remedy(failure: Failure) -> str:
     """Return what to do about a failure."""
-    return _REMEDIES[failure.kind]
+    return remedy_for(failure.kind)
+
+
+def remedy_for(kind: FailureKind) -> str:
+    """Return what to do about failures of a kind."""
+    return _REMEDIES[kind]
 
 
 def counting_of(transport: EndpointTransport) -> CountingTransport | None:

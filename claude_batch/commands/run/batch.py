@@ -18,7 +18,12 @@ from claude_batch.commands.run.mode import ExecutionPlan, refuse_detached_live
 from claude_batch.commands.run.requests import prefix_plan, requests_left
 from claude_batch.commands.run.response_cache import response_cache
 from claude_batch.config.options import Options
-from claude_batch.core.batch.events import BatchEvent, BatchOutcome
+from claude_batch.core.batch.events import (
+    BatchEvent,
+    BatchOutcome,
+    BatchStop,
+    CanaryRefused,
+)
 from claude_batch.core.batch.machine import BatchSettings
 from claude_batch.core.batch.packing import MAX_REQUESTS
 from claude_batch.core.batch.reserve import AnswerLengths
@@ -93,7 +98,8 @@ class BatchStage:
             case Detached():
                 return Stop(kind=StopKind.DETACHED, message=detached_text(end))
             case _:
-                return Stop(kind=end.kind, message=stop_text(end, endpoint=self._endpoint))
+                message = stop_text(end, endpoint=self._endpoint)
+                return Stop(kind=end.kind, message=message, cause=_cause(end))
 
     @property
     def _endpoint(self) -> str:
@@ -258,6 +264,15 @@ class BatchStage:
             for tokens in output_lengths(self.request.results):
                 lengths.add(tokens)
         return lengths
+
+
+def _cause(stop: BatchStop) -> str:
+    """Return the failure that will come again with the same request; "" where there is none."""
+    match stop:
+        case CanaryRefused():
+            return f"{stop.failure.error_type}: {stop.failure.message}"
+        case _:
+            return ""
 
 
 def _note_endpoint(results: Path, name: str) -> None:

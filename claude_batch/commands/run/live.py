@@ -22,26 +22,27 @@ from claude_batch.commands.run.control import Control
 from claude_batch.commands.run.lease import open_lease, sharing_notices
 from claude_batch.commands.run.messages import (
     OUTPUT_CLOSED,
-    restored_text,
+    retried_text,
     stop_detail,
     summary_of,
     trial_text,
     with_output_errors,
 )
 from claude_batch.commands.run.options import enough_usd, outlook_of
+from claude_batch.commands.run.remedies import changes_against
 from claude_batch.commands.run.requests import marked_requests
 from claude_batch.commands.run.response_cache import response_cache
+from claude_batch.commands.run.retrying import options_after, retry_options
 from claude_batch.commands.run.stdout import Stdout, form_of
 from claude_batch.commands.run.table import TableStage
 from claude_batch.commands.run.watching import Watchers
 from claude_batch.config.options import Options
 from claude_batch.config.settings import Pool
-from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.catalog import Catalog, model_class, tier_limits
 from claude_batch.core.catalog.pricing import cost_usd
 from claude_batch.core.catalog.serving import Serves
 from claude_batch.core.model.batches import LeftForLive
-from claude_batch.core.model.requests import Usage
+from claude_batch.core.model.requests import ResultType, Usage
 from claude_batch.core.model.snapshot import Phase, Snapshot
 from claude_batch.core.planning.mode import Prospects
 from claude_batch.core.planning.workload import Workload
@@ -64,8 +65,9 @@ from claude_batch.storage.caches.responses import CachedResponses
 from claude_batch.storage.daemon import in_daemon
 from claude_batch.storage.prompts.reading import FileSource
 from claude_batch.storage.run.checkpoint import read_checkpoint
-from claude_batch.storage.run.journal import Closed, JournalFile, Opened
+from claude_batch.storage.run.journal import Closed, JournalFile, Opened, Retry
 from claude_batch.storage.run.opening import OpenRun, RunRequest, end_retry
+from claude_batch.storage.run.recovery import is_retrying
 from claude_batch.storage.run.results import ResultsFile, utc
 from claude_batch.ui.screen.screen import Screen
 
@@ -113,6 +115,7 @@ class LiveStage:
     _stdout: Stdout | None = None
     _results: ResultsFile | None = None
     _output_errors_before: int = 0
+    _is_recounted: bool = False
     _interruption: Interruption = field(default_factory=Interruption)
     _progress: Progress = field(init=False)
 
@@ -140,17 +143,16 @@ class LiveStage:
                     self._stdout.finish()
             except ClaudeBatchError as error:
                 with suppress(ClaudeBatchError, OSError):
-                    self._end_retry(
-                        journal, self._closed("stopped", error.exit_code, error.message)
-                    )
+                    closed = self._closed("stopped", error.exit_code, error.message)
+                    if self.opened.retry is not None:
+                        closed = replace(closed, again=retry_options(self.opened.retry))
+                    self._end_retry(journal, closed)
                     self._write_table()
                 self.screen.close(self._latest, None)
                 raise
-            code = self._exit_code(stop)
-            closed = self._end_retry(journal, self._closed_by(stop, code))
-            if closed.max_cost_usd is not None:  # after what must be on disk, for it may take long
-                closed = replace(closed, enough_usd=self._enough_usd(closed.max_cost_usd))
-                journal.closed(closed)
+            closed = self._end_retry(journal, self._closed_by(stop, self._exit_code(stop)))
+            closed = self._noted_again(journal, closed, stop)
+            code = closed.exit_code
         failed = self._write_table()
         if code == Exit.READER_GONE:
             self.screen.close(None, OUTPUT_CLOSED)
@@ -190,19 +192,58 @@ class LiveStage:
         Where the results are still being written, on a disk that hangs, the next process does it.
         """
         journal.closed(closed)
-        if not (self._results and self._results.is_closed):
+        if self.opened.retry is None or not (self._results and self._results.is_closed):
             return closed
-        restored = end_retry(self.wanted.results)
-        if restored:
-            self.screen.notice(restored_text(restored))
-        if restored and closed.state != "finished":
-            closed = replace(closed, again=self._retry_options())
-            journal.closed(closed)
+        retried = end_retry(self.wanted.results)
+        if is_retrying(self.wanted.results):  # its batches are at the API
+            return closed
+        self.screen.notice(retried_text(retried, self.wanted.results))
+        if closed.state == "finished":
+            self._recount()
         return closed
 
-    def _retry_options(self) -> str:
-        names = ("retry_errored", "retry_degraded")
-        return " ".join(flag(name) for name in names if getattr(self.options, name))
+    def _noted_again(self, journal: JournalFile, closed: Closed, stop: Stop | None) -> Closed:
+        """Note, now that results are what they will be, the exit code and the next step."""
+        if stop is not None:
+            again = options_after(
+                stop,
+                self.opened,
+                self.catalog,
+                is_over=not is_retrying(self.wanted.results),
+                canary=self.options.canary,
+            )
+        else:
+            again = self._other_retry()
+        noted = replace(closed, again=again, exit_code=int(self._exit_code(stop)))
+        if noted.max_cost_usd is not None:  # after what must be on disk, for it may take long
+            noted = replace(noted, enough_usd=self._enough_usd(noted.max_cost_usd))
+        if noted != closed:
+            journal.closed(noted)
+        return noted
+
+    def _other_retry(self) -> str:
+        """Return how requests that all failed are retried with what the API does not refuse."""
+        latest = self._latest
+        if latest is None or latest.succeeded or not latest.failures:
+            return ""
+        changes = changes_against(latest.failures[-1].what, self.catalog)
+        return retry_options(Retry(errored=True, **changes)) if changes else ""
+
+    def _recount(self) -> None:
+        """Count the results as they are after a retry that has not replaced all of them."""
+        tally = read_checkpoint(self.wanted.results).tally
+        self._output_errors_before, self._is_recounted = tally.output_errors, True
+        if self._latest is not None:
+            self._latest = replace(
+                self._latest,
+                succeeded=tally.ended[ResultType.SUCCEEDED],
+                errored=tally.ended[ResultType.ERRORED],
+                canceled=tally.ended[ResultType.CANCELED],
+                expired=tally.ended[ResultType.EXPIRED],
+                degraded=tally.degraded,
+                stop_reasons=dict(tally.stops),
+                output_errors=tally.output_errors,
+            )
 
     def _write_table(self) -> ClaudeBatchError | None:
         """Write the table of the run, if one was asked for; return what prevented it."""
@@ -387,6 +428,7 @@ class LiveStage:
         self.options = options
 
     def _publish(self, snapshot: Snapshot) -> None:
+        snapshot = replace(snapshot, output_errors=self._output_errors)
         if self._control is not None:
             snapshot = self._control.show(snapshot)
         self._latest = snapshot
@@ -405,8 +447,9 @@ class LiveStage:
     @property
     def _output_errors(self) -> int:
         """How many answers of the run break their schema."""
-        new = 0 if self._results is None else self._results.output_errors
-        return self._output_errors_before + new
+        if self._results is None or self._is_recounted:
+            return self._output_errors_before
+        return self._output_errors_before + self._results.output_errors
 
     def _exit_code(self, stop: Stop | None) -> int:
         if self._stdout is not None and self._stdout.error is not None:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from claude_batch.commands.check import default_note
+from claude_batch.commands.run.remedies import first_step
+from claude_batch.commands.run.retrying import override_options
 from claude_batch.core.catalog.routing import went_where
 from claude_batch.core.model.batches import ChunkState
 from claude_batch.core.model.snapshot import Snapshot
@@ -21,6 +23,7 @@ from claude_batch.errors import CheckpointError, Exit
 from claude_batch.storage.run.batch_journal import read_batches
 from claude_batch.storage.run.journal import Closed
 from claude_batch.storage.run.opening import OpenRun, RunRequest, left_out_path
+from claude_batch.storage.run.recovery import Retried
 from claude_batch.ui.figures import moment, stops_text
 from claude_batch.ui.screen.screen import RunSummary, Screen
 
@@ -50,11 +53,14 @@ def tell_opened(screen: Screen, request: RunRequest, opened: OpenRun) -> None:
     _tell_checked(screen, request, opened)
     _tell_repaired(screen, request, opened)
     if opened.restored and not opened.retaken:
-        screen.notice(restored_text(opened.restored))
+        screen.notice(retried_text(Retried(put_back=opened.restored), request.results))
     if opened.added:
         screen.notice(f"--extend: {counted(opened.added, 'row')} added")
-    if opened.retaken:
-        screen.notice(f"retrying {counted(opened.retaken, 'request')}")
+    if opened.retry is not None:
+        how = override_options(opened.retry)
+        doing = "continuing the retry of" if opened.continued else "retrying"
+        requests = counted(opened.retaken, "request")
+        screen.notice(f"{doing} {requests}{f' with {how}' if how else ''}")
 
 
 def _next_steps(tally: Tally) -> Iterator[str]:
@@ -118,9 +124,20 @@ def _tell_repaired(screen: Screen, request: RunRequest, opened: OpenRun) -> None
         )
 
 
-def restored_text(restored: int) -> str:
-    """Return what became of results that a retry has not replaced."""
-    return f"{counted(restored, 'earlier result')} put back: the retry has brought none as good"
+def retried_text(retried: Retried, results: Path) -> str:
+    """Return what became of results that a retry has taken out."""
+    parts = []
+    if retried.replaced:
+        parts.append(
+            f"{counted(retried.replaced, 'earlier result')} replaced (kept in "
+            f"{shown(results)}.retried)"
+        )
+    if retried.put_back:
+        parts.append(
+            f"{counted(retried.put_back, 'earlier result')} put back: the retry has brought "
+            "nothing better"
+        )
+    return "; ".join(parts)
 
 
 OUTPUT_CLOSED = RunSummary(
@@ -142,22 +159,29 @@ def summary_of(  # what a run ended with, in one place
     total = opened.identity.total
     done = snapshot.done if snapshot else opened.checkpoint.tally.done
     if stop is None:
-        return _finished(code, opened, snapshot, results)
+        return _finished(code, opened, snapshot, results, closed)
     if stop.kind is StopKind.LIMIT:
         command = resume_command(results, closed)
         return RunSummary(message=stop.message, resume_command=command, exit_code=code)
     open_batches = _open_batches(snapshot) if stop.kind is not StopKind.DETACHED else ""
     reason = stop_text(stop, closed.max_cost_usd)
+    changed = bool(closed.again and stop.cause)
     return RunSummary(
         message=f"{reason}{open_batches}; {total - done:,} of {total:,} left",
-        resume_command=resume_command(results, closed),
+        first="" if changed else first_step(stop.kind, is_retry=opened.retry is not None),
+        resume_command=resume_command(results, closed) or None,
         exit_code=code,
     )
 
 
 def resume_command(results: Path, closed: Closed | None) -> str:
-    """Return the command that resumes a run; one that met --max-cost needs a higher bound."""
+    """Return the command that resumes a run; one that met --max-cost needs a higher bound.
+
+    Nothing where what all requests failed with is known to no option: the prompts have to change.
+    """
     command = f"claude-batch resume {shlex.quote(shown(results))}"
+    if closed and closed.kind == StopKind.IDENTICAL_FAILURES and not closed.again:
+        return ""
     if closed and closed.again:
         command += f" {closed.again}"
     if closed is None or closed.kind != StopKind.COST or closed.max_cost_usd is None:
@@ -224,14 +248,16 @@ def _only(snapshot: Snapshot | None) -> str:
 _ALL_SUCCEEDED = "finished: every request succeeded"
 
 
-def _finished(code: int, opened: OpenRun, snapshot: Snapshot | None, results: Path) -> RunSummary:
+def _finished(
+    code: int, opened: OpenRun, snapshot: Snapshot | None, results: Path, closed: Closed
+) -> RunSummary:
     failed = snapshot.failed if snapshot else 0
     name = shlex.quote(shown(results))
     if failed:
         return RunSummary(
             message=f"finished; {failed:,} did not succeed" + _of_others(snapshot),
             look_command=f"claude-batch results {name} {_only(snapshot)}",
-            resume_command=f"claude-batch resume --retry-errored {name}",
+            resume_command=f"claude-batch resume {closed.again or '--retry-errored'} {name}",
             exit_code=code,
         )
     message = _ALL_SUCCEEDED

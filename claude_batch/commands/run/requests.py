@@ -56,7 +56,8 @@ def requests_left(
 
 def models_left(opened: OpenRun, wanted: RunRequest) -> frozenset[str]:
     """Return all models that requests may go to: as a check found, else by a look at each."""
-    if opened.checked is not None or opened.identity.models:
+    others = opened.retry is None or opened.retry.model is None
+    if others and (opened.checked is not None or opened.identity.models):
         return frozenset(opened.checked.models if opened.checked else opened.identity.models)
     left = requests_left(opened, wanted, estimated=False)
     return frozenset(request.model for request in left)

@@ -25,6 +25,7 @@ from claude_batch.commands.run.lease import refuse_lost_lease
 from claude_batch.commands.run.live import LiveStage, finished_snapshot
 from claude_batch.commands.run.messages import tell_left_running, tell_opened
 from claude_batch.commands.run.mode import ModeSelector, refuse_detached
+from claude_batch.commands.run.models import accept_models, models_to_ask_about
 from claude_batch.commands.run.options import (
     outlook_of,
     refuse_met_bound,
@@ -33,6 +34,7 @@ from claude_batch.commands.run.options import (
     unused,
 )
 from claude_batch.commands.run.requests import models_left
+from claude_batch.commands.run.retrying import begun_anew, overrides_of, retries, set_by
 from claude_batch.commands.run.serving import find_serving
 from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.commands.run.table import TableStage
@@ -44,6 +46,7 @@ from claude_batch.commands.table import (
 )
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import (
+    OVERRIDING,
     WITH_SANDBOX,
     WITHOUT_CACHE,
     WITHOUT_TABLE,
@@ -64,8 +67,9 @@ from claude_batch.storage.prompts.input import (
     refuse_unreadable,
 )
 from claude_batch.storage.prompts.parse import InvalidLine
-from claude_batch.storage.run.journal import note_settings, read_journal
-from claude_batch.storage.run.opening import SKIPPING, OpenRun, RunRequest, open_run
+from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
+from claude_batch.storage.run.journal import KnownModels, note, read_journal
+from claude_batch.storage.run.opening import SKIPPING, OpenRun, RunRequest, end_retry, open_run
 from claude_batch.storage.run.output import print_results
 from claude_batch.storage.run.paths import (
     default_results,
@@ -113,13 +117,17 @@ def run_request(prompts: str, given: Mapping[str, Any]) -> RunRequest:
     journal = None if typed.fresh else read_journal(results)
     if journal is None or not is_regular(prompts) or Path(prompts).exists():
         refuse_unreadable(prompts)  # those of a run may be gone: opening it looks what is left
+    fixed, overrides = {"sandbox": sandbox}, NO_OVERRIDES
+    if journal is not None and retries(given):
+        overrides = overrides_of(given, besides=journal.identity.options)
+        fixed |= {name: getattr(journal.identity.options, name) for name in set_by(overrides)}
     settings = read_settings(
         given,
         os.environ,
         run=journal.settings if journal else None,
-        fixed={"sandbox": sandbox},
+        fixed=fixed,
     )
-    return _request(prompts, results, settings, table)
+    return _request(prompts, results, settings, table, overrides)
 
 
 def _resume_request(results: Path, given: Mapping[str, Any]) -> RunRequest:
@@ -137,18 +145,28 @@ def _resume_request(results: Path, given: Mapping[str, Any]) -> RunRequest:
     prompts = was.prompts_path if is_there else was.prompts
     if Path(prompts).exists():
         refuse_unreadable(prompts)
-    settings = read_settings(
-        given,
-        os.environ,
-        run=journal.settings,
-        fixed={name: getattr(was.options, name) for name in owned_by(Owner.RESULTS)},
-    )
+    overrides = NO_OVERRIDES
+    fixed = {name: getattr(was.options, name) for name in owned_by(Owner.RESULTS)}
+    if retries(given):
+        overrides = overrides_of(given)
+    elif any(name in given for name in OVERRIDING):
+        prompts = begun_anew(results, journal)
+        if "drop" in given:
+            given = {**given, "drop": (*was.options.drop, *given["drop"])}
+        fixed = {name: value for name, value in fixed.items() if name not in given}
+    settings = read_settings(given, os.environ, run=journal.settings, fixed=fixed)
     settings = replace(settings, routes=routes_of_text(was.routes))
-    request = _request(prompts, results, settings, None)
+    request = _request(prompts, results, settings, None, overrides)
     return replace(request, defaults=defaults_of(settings, was.prompts))  # it may be a copy
 
 
-def _request(prompts: str, results: Path, settings: Settings, table: Path | None) -> RunRequest:
+def _request(
+    prompts: str,
+    results: Path,
+    settings: Settings,
+    table: Path | None,
+    overrides: Overrides,
+) -> RunRequest:
     if table is None and not settings.options.fresh:
         table = kept_table(results).path
     return RunRequest(
@@ -158,6 +176,7 @@ def _request(prompts: str, results: Path, settings: Settings, table: Path | None
         settings=settings,
         started_at=utc(time.time()),
         table=table,
+        overrides=overrides,
     )
 
 
@@ -195,8 +214,11 @@ def carry_out(screen: Screen, request: RunRequest) -> int:
             table = None if request.table is None else TableStage(request=request, screen=screen)
             if table is not None:
                 table.refuse_foreign()
-            opened = _open(request, screen, api, table)
+            accepted: list[str] = []
+            opened = _open(request, screen, api, table, accepted)
             remember_run(results)
+            if accepted:
+                note(results, KnownModels(models=tuple(accepted)))
             tell_opened(screen, request, opened)
             if table is not None:
                 table.note(opened)
@@ -234,11 +256,35 @@ def _work_off(
     table: TableStage | None,
     watchers: Watchers,
 ) -> int:
-    """Choose the mode of an opened run and work it off; return the exit code."""
+    """Work off an opened run; return the exit code. Where that is refused a retry is over."""
+    try:
+        stage = _prepare(screen, request, opened, api, table, watchers)
+    except BaseException:
+        end_retry(request.results)
+        raise
+    if stage is None:
+        end_retry(request.results)
+        return Exit.BOUNDED
+    return stage.work()
+
+
+def _prepare(
+    screen: Screen,
+    request: RunRequest,
+    opened: OpenRun,
+    api: Api,
+    table: TableStage | None,
+    watchers: Watchers,
+) -> LiveStage | None:
+    """Return how an opened run is worked off; None where the user does not want that after all."""
     options = request.options
     refuse_lost_lease(options)
     api.open()
     catalog = catalog_for(options)
+    if opened.checked is None:
+        models = models_to_ask_about(opened, request)
+        if accepted := accept_models(models, request, api, catalog):
+            note(request.results, KnownModels(models=accepted))
     serving: Mapping[str, Serves] = {}
     if len(api.endpoints) > 1 and not api.sandbox:
         serving = find_serving(models_left(opened, request), api, screen)
@@ -256,9 +302,9 @@ def _work_off(
     foreseen = cache(lambda: forecast(outlook(), catalog, batch=way.endpoint is not None))
     if asks and not may_spend(foreseen(), options):
         screen.notice("nothing was sent", "--yes asks nothing; --confirm-above asks later")
-        return Exit.BOUNDED
+        return None
     if request.settings.of_run != opened.settings:
-        note_settings(request.results, request.settings.of_run)
+        note(request.results, request.settings.of_run)
     batches = BatchStage(
         request=request,
         opened=opened,
@@ -269,7 +315,7 @@ def _work_off(
         plan=way,
         serving=serving,
     )
-    stage = LiveStage(
+    return LiveStage(
         wanted=request,
         opened=opened,
         api=api,
@@ -285,16 +331,23 @@ def _work_off(
         table=table,
         watchers=watchers,
     )
-    return stage.work()
 
 
-def _open(request: RunRequest, screen: Screen, api: Api, table: TableStage | None) -> OpenRun:
+def _open(
+    request: RunRequest,
+    screen: Screen,
+    api: Api,
+    table: TableStage | None,
+    accepted: list[str],
+) -> OpenRun:
+    """Open the run; of a new one the models that had to be asked about are `accepted`."""
     options = request.options
 
-    def before_start() -> None:
+    def before_start(checked: CheckReport) -> None:
         refuse_detached(options, options.mode)
         refuse_lost_lease(options)
         api.open()
+        accepted.extend(accept_models(checked.models, request, api, catalog_for(options)))
         if options.fresh:
             tell_left_running(screen, request)
             tables = () if request.table is None else (request.table,)

@@ -31,7 +31,7 @@ def find_serving(models: Collection[str], api: Api, screen: Screen) -> Mapping[s
     others = [model for model in models if not is_claude(model)]
     to_ask = [name for name, serves in serving.items() if serves.asks and others]
     if to_ask:
-        lists = asyncio.run(_lists({n: t for n, t in api.open_again().items() if n in to_ask}))
+        lists = asyncio.run(model_lists({n: t for n, t in api.open_again().items() if n in to_ask}))
         for name, found in lists.items():
             if isinstance(found, str):
                 without[name] = found
@@ -69,9 +69,10 @@ def _idle_note(endpoint: Endpoint, models: Collection[str], serves: Serves) -> t
     )
 
 
-async def _lists(
+async def model_lists(
     transports: Mapping[str, EndpointTransport],
 ) -> dict[str, frozenset[str] | str]:
+    """Return by endpoint the models it lists, or why there is no list; close them."""
     found = await asyncio.gather(*map(_list, transports.values()))
     return dict(zip(transports, found, strict=True))
 

@@ -72,6 +72,7 @@ class StatusReport:
     cost_usd: float | None
     unreported: int
     stop_reasons: Mapping[str, int]
+    output_errors: int
     degraded: int
     endpoints: Mapping[str, int]
     started_at: str
@@ -170,7 +171,8 @@ class ShownRun:
 
     def sentence(self, now: float) -> str:
         """Return how a running run gets on, or why it stopped; and which answers are incomplete."""
-        stops = stops_text(self.status.tally.stops)
+        tally = self.status.tally
+        stops = stops_text(tally.stops, tally.output_errors)
         incomplete = f"of those that succeeded: {stops}" if stops else ""
         return "; ".join(filter(None, (self._progress_text(now), incomplete)))
 
@@ -264,6 +266,7 @@ def _report(run: ShownRun, now: float) -> StatusReport:
         cost_usd=tally.cost_usd,
         unreported=tally.expenses.unreported,
         stop_reasons=dict(tally.stops),
+        output_errors=tally.output_errors,
         degraded=tally.degraded,
         endpoints=status.endpoints,
         started_at=identity.started_at,

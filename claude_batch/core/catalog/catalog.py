@@ -7,7 +7,7 @@ All functions take a `Catalog`: `BUNDLED`, which comes with the program, or with
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from claude_batch.core.catalog.data import AS_OF, MODELS, OWN_LIMITS, TIERS, USUAL_LIMITS
 from claude_batch.core.catalog.model_card import ModelCard, ModelClass, Tier, Tokenizer
 from claude_batch.core.model.account import NO_LIMITS, Limits
+from claude_batch.core.model.typos import nearest
 
 DEFAULT_MODEL = "claude-haiku-5-5"
 DEFAULT_MAX_TOKENS = 1024
@@ -74,6 +75,29 @@ def canonical(model: str) -> str:
     else:
         return model
     return f"claude-{line}-{major}" if minor in {None, "0"} else f"claude-{line}-{major}-{minor}"
+
+
+def meant_model(word: str, catalog: Catalog, listed: Collection[str] = ()) -> str | None:
+    """Return the model that an unknown id probably stands for, of the catalog or of those listed.
+
+    A typo, an id without its beginning, or the first one of a family: `haiku` is the newest Haiku.
+    """
+    sold = [model for model, card in catalog.cards.items() if card.price is not None]
+    sold.sort(key=lambda model: model not in listed)
+    known = list(dict.fromkeys([*sold, *listed]))
+    if f"claude-{word}" in known:
+        return f"claude-{word}"
+    words = dict.fromkeys(part for model in known for part in _PARTS.findall(model.lower()))
+    parts = {(*nearest(part, words, most=1), part)[0] for part in _PARTS.findall(word.lower())}
+    if any(len(part) >= _LEAST_LETTERS for part in parts - {"claude"}):
+        for model in known:
+            if parts <= {*_PARTS.findall(model.lower())}:
+                return model
+    return next(iter(nearest(word, known, most=1)), None)
+
+
+_PARTS = re.compile(r"[a-z]+|[0-9]+")
+_LEAST_LETTERS = 3
 
 
 @lru_cache(maxsize=1024)

@@ -171,6 +171,7 @@ class Snapshot:
                      that; `unreported_usd` is the most they cost, as far as --max-cost had it found
     stop_reasons     successes that stopped before their end: refusal, max_tokens, pause_turn,
                      model_context_window_exceeded
+    output_errors    answers that break their schema
     cached           results of this process that were answered before, at no cost: by the response
                      cache, or for an equal prompt
     wait             why nothing more is sent at this moment; None: it is being sent, or not known
@@ -211,6 +212,7 @@ class Snapshot:
     unreported: int = 0
     unreported_usd: float = 0.0
     stop_reasons: Mapping[str, int] = field(default_factory=dict)
+    output_errors: int = 0
     wait: WaitReason | None = None
     grace_s: float | None = None
     adjusted: tuple[AdjustedView, ...] = ()

@@ -72,11 +72,12 @@ class Stop:
     nothing can be sent before `retry_in_s`, which is longer than the patience left. COST:
     `spent_usd` of `max_cost_usd` are spent, and the next request may have been answered already,
     as often as `lost_answers`, for processes that were killed. REFUSED, ENDPOINT, MODEL: see
-    `refusals`.
+    `refusals`. `cause` is the failure that one or all have met, its type and message.
     """
 
     kind: StopKind
     message: str = ""
+    cause: str = ""
     refusals: tuple[Refusal, ...] = ()
     waited_s: float | None = None
     retry_in_s: float | None = None

@@ -309,6 +309,7 @@ def make_snapshot(
         projected_cost_usd=tally.projected_cost_usd(facts.total),
         degraded=tally.degraded,
         stop_reasons=dict(tally.stops),
+        output_errors=tally.output_errors,
         unreported=tally.expenses.unreported,
         unreported_usd=tally.expenses.at_most_usd,
         cached=progress.cached,

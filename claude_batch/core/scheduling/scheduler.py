@@ -579,7 +579,9 @@ class Scheduler:
         )
         all_ended = self._first_failures.add(ended, outcome)
         if isinstance(outcome, Failure) and self._first_failures.should_stop:
-            self.stop_early(Stop(kind=StopKind.IDENTICAL_FAILURES, message=outcome.message))
+            cause = f"{outcome.error_type}: {outcome.message}"
+            stop = Stop(kind=StopKind.IDENTICAL_FAILURES, message=outcome.message, cause=cause)
+            self.stop_early(stop)
         return Verdict(ended=tuple(all_ended))
 
     def _retry(self, attempt: Attempt, failure: Failure, now: float) -> Verdict:

@@ -39,7 +39,13 @@ from claude_batch.storage.prompts.params import (
     quoted,
     refuse_deep,
 )
-from claude_batch.storage.prompts.shapes import Defaults, Shape, read_error, read_shape
+from claude_batch.storage.prompts.shapes import (
+    NO_OVERRIDES,
+    Defaults,
+    Shape,
+    read_error,
+    read_shape,
+)
 
 CACHE_MARK = b'"cache_control"'
 """What is in a line that sets its own cache breakpoints."""
@@ -75,6 +81,8 @@ def parse_line(
     shape = read_line(raw, line, defaults, checked=checked)
     if not isinstance(shape, Shape):
         return shape
+    if defaults.overrides is not NO_OVERRIDES:
+        shape = defaults.overrides.of(shape, shape.custom_id or generated_id(line))
     request = to_request(shape, line, defaults.catalog if estimated else None)
     if not shape.attaches:
         return request

@@ -7,7 +7,7 @@ JSON row with a prompt keeps the keys that are params, and the others are data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,6 +53,34 @@ _NO_OPTION = Columns()
 _NO_FOLDER = Attachments()
 
 
+def _none(_: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What requests are sent with, whatever their lines say; `applies` to these ids."""
+
+    model: str | None = None
+    max_tokens: int | None = None
+    drop: tuple[str, ...] = ()
+    applies: Callable[[str], bool] = _none
+
+    def of(self, shape: Shape, custom_id: str) -> Shape:
+        """Return what a line asks for, changed if its request is one of them."""
+        if not self.applies(custom_id):
+            return shape
+        params = {name: value for name, value in shape.params.items() if name not in self.drop}
+        if self.model is not None:
+            params["model"] = self.model
+        if self.max_tokens is not None:
+            params["max_tokens"] = self.max_tokens
+        return replace(shape, params=params)
+
+
+NO_OVERRIDES = Overrides()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
     """What applies to lines that do not set it themselves. None: the built-in default.
@@ -61,7 +89,8 @@ class Defaults:
     the others. `output_format` is how answers are to be formatted. `catalog` says how models count
     tokens and what they refuse; which lines are good and where they go does not depend on it, so
     that a resumed run may have another. `columns` say how rows become requests; `wrapping` what
-    kind of file the lines come from; `attachments` where files are that lines name.
+    kind of file the lines come from; `attachments` where files are that lines name; `overrides`
+    what a retry sends in place of what lines say.
     """
 
     model: str | None = None
@@ -73,6 +102,7 @@ class Defaults:
     columns: Columns = _NO_OPTION
     wrapping: Wrapping | None = None
     attachments: Attachments = _NO_FOLDER
+    overrides: Overrides = NO_OVERRIDES
 
     @property
     def are_data(self) -> bool:

@@ -89,6 +89,28 @@ class Extended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Results are tried again: those that failed, a fallback's, those with one of `stops`.
+
+    `model`, `max_tokens` and `drop` are what their requests are sent with, whatever lines say.
+    """
+
+    errored: bool = False
+    degraded: bool = False
+    stops: tuple[str, ...] = ()
+    model: str | None = None
+    max_tokens: int | None = None
+    drop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModels:
+    """Models that an endpoint lists, or that the user has allowed."""
+
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """A process began to work on the run."""
 
@@ -135,7 +157,10 @@ class Journal:
 
     `settings` are the options in force for the run when it was worked on last. `expenses` are what
     attempts cost that no result shows. `lost_marks` are the last lines that each process launched
-    which ended with requests in flight.
+    which ended with requests in flight, `retry_marks` those of them since the last `retry` began;
+    `retry_left_open`: its last process did not note how it left; `retry_has_begun`: results were
+    taken out, and requests may have been sent.
+    `known_models` were found or allowed before anything was sent to them; None in older journals.
     `seen` is a number of results that there have been for certain; `batches` are its records about
     batches, for storage.batch_journal.
     """
@@ -148,6 +173,11 @@ class Journal:
     batches: tuple[Mapping[str, Any], ...] = ()
     expenses: Expense = NO_EXPENSE
     lost_marks: tuple[int, ...] = ()
+    retry: Retry | None = None
+    retry_left_open: bool = False
+    retry_has_begun: bool = False
+    retry_marks: tuple[int, ...] = ()
+    known_models: frozenset[str] | None = None
 
 
 def journal_path(results: Path) -> Path:
@@ -173,27 +203,28 @@ def read_journal(results: Path) -> Journal | None:
     Raises CheckpointError when there is one that does not say which run the results belong to.
     """
     identity: RunIdentity | None = None
-    settings = RunSettings()
     opened: Opened | None = None
-    closed: Closed | None = None
     seen = 0
     batches: list[Mapping[str, Any]] = []
+    latest: dict[str, Any] = {}
+    models: frozenset[str] | None = None
     money = _Money()
     for record in read_records(results):
         money.add(record)
         match record.get("type"):
             case "run":
                 identity = _parse_identity(record)
-                settings = _older_settings(record)
+                latest["settings"] = _older_settings(record)
             case "extended" if identity is not None:
                 identity = replace(identity, **asdict(parse_record(Extended, record)))
-            case "settings":
-                settings = parse_record(RunSettings, record)
+            case "settings" | "retry" | "closed" as kind:
+                latest[kind] = parse_record(_LATEST[kind], record)
             case "opened":
-                opened, closed = parse_record(Opened, record), None
+                opened = parse_record(Opened, record)
+                latest.pop("closed", None)
                 seen = opened.done
-            case "closed":
-                closed = parse_record(Closed, record)
+            case "known_models":
+                models = (models or frozenset()) | {*parse_record(KnownModels, record).models}
             case "minute":
                 seen += _number(record, "succeeded") + _number(record, "failed")
             case str(kind) if kind.startswith(_OF_BATCHES):
@@ -205,22 +236,38 @@ def read_journal(results: Path) -> Journal | None:
         return None
     return Journal(
         identity=identity,
-        settings=settings,
+        settings=latest["settings"],
         opened=opened,
-        closed=closed,
+        closed=latest.get("closed"),
         seen=seen,
         batches=tuple(batches),
         expenses=money.expenses,
         lost_marks=money.lost_marks,
+        retry=latest.get("retry"),
+        retry_left_open=money.retry_is_open,
+        retry_has_begun=money.retry_has_begun,
+        retry_marks=money.lost_marks[money.before_retry :],
+        known_models=models,
     )
+
+
+_LATEST: Mapping[str, Any] = {"settings": RunSettings, "retry": Retry, "closed": Closed}
+"""Records of which only the last one counts."""
 
 
 @dataclass(slots=True)
 class _Money:
-    """What records say about attempts without a result: known expenses, and requests in flight."""
+    """What records say about attempts without a result: known expenses, and requests in flight.
+
+    `before_retry` are the marks from before the last retry; `retry_is_open`: nothing says how its
+    last process left; `retry_has_begun`: one has worked on it.
+    """
 
     known: Expense = NO_EXPENSE
     lost_marks: tuple[int, ...] = ()
+    before_retry: int = 0
+    retry_is_open: bool = False
+    retry_has_begun: bool = False
     _mark: int = 0
     _canaries: Expense = NO_EXPENSE
 
@@ -236,10 +283,16 @@ class _Money:
                 before = self.lost_marks[:-1] if self._mark else self.lost_marks
                 self._mark = max(self._mark, _number(record, "line"))
                 self.lost_marks = (*before, self._mark)
-            case "closed" if self._mark and not record.get("cut_off"):
-                self.lost_marks, self._mark = self.lost_marks[:-1], 0
+            case "closed":
+                self.retry_is_open = False
+                if self._mark and not record.get("cut_off"):
+                    self.lost_marks, self._mark = self.lost_marks[:-1], 0
             case "opened":
                 self._mark, self.known, self._canaries = 0, self.expenses, NO_EXPENSE
+                self.retry_has_begun = True
+            case "retry":
+                self.before_retry = len(self.lost_marks)
+                self.retry_is_open, self.retry_has_begun = True, False
             case "spent":
                 self.known = self.known.plus(_expense(record))
             case "canaries":
@@ -286,20 +339,20 @@ def _older_settings(record: Mapping[str, Any]) -> RunSettings:
     return RunSettings(flags={name: value for name, value in kept.items() if value})
 
 
-def note_settings(results: Path, settings: RunSettings) -> None:
-    """Note durably which options are in force from here on. Raises CheckpointWriteError."""
-    journal = JournalFile(results)
-    try:
-        journal.durable(_SETTINGS, settings)
-    finally:
-        journal.close()
+Note = RunSettings | Extended | Retry | KnownModels
+_NOTES: Mapping[type, str] = {
+    RunSettings: _SETTINGS,
+    Extended: "extended",
+    Retry: "retry",
+    KnownModels: "known_models",
+}
 
 
-def note_extended(results: Path, record: Extended) -> None:
-    """Note durably that the run has more rows. Raises CheckpointWriteError."""
+def note(results: Path, record: Note) -> None:
+    """Note a record durably. Raises CheckpointWriteError."""
     journal = JournalFile(results)
     try:
-        journal.durable("extended", record)
+        journal.durable(_NOTES[type(record)], record)
     finally:
         journal.close()
 

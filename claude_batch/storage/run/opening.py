@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import shlex
 import uuid
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
 
 from claude_batch import __version__
 from claude_batch.config.declaration import Owner
-from claude_batch.config.options import Options
+from claude_batch.config.options import OVERRIDING, Options
 from claude_batch.config.settings import RunSettings, Settings
-from claude_batch.config.spelling import flag
+from claude_batch.config.spelling import flag, spelled
 from claude_batch.core.batch.history import BatchHistory
 from claude_batch.core.catalog.routing import routes_text
 from claude_batch.core.model.requests import ResultType
+from claude_batch.core.scheduling.progress import Tally
 from claude_batch.errors import (
     CheckpointMismatchError,
     CheckpointWriteError,
@@ -33,17 +37,18 @@ from claude_batch.storage.prompts.input import is_regular, rereadable
 from claude_batch.storage.prompts.lines import fingerprint
 from claude_batch.storage.prompts.options import input_options
 from claude_batch.storage.prompts.parse import InvalidLine
-from claude_batch.storage.prompts.shapes import Defaults
+from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Defaults, Overrides
 from claude_batch.storage.run.batch_journal import history_of, note_mode
-from claude_batch.storage.run.checkpoint import Checkpoint, Entry
+from claude_batch.storage.run.checkpoint import Checkpoint, Entry, id_digest
 from claude_batch.storage.run.journal import (
     Closed,
     Extended,
     Journal,
+    Retry,
     RunIdentity,
     create_journal,
     journal_path,
-    note_extended,
+    note,
     read_journal,
 )
 from claude_batch.storage.run.limit import Limited, choose_lines
@@ -58,6 +63,7 @@ from claude_batch.storage.run.paths import (
     refuse_own_prompts,
 )
 from claude_batch.storage.run.recovery import (
+    Retried,
     abandon_retry,
     is_retrying,
     prove,
@@ -66,6 +72,7 @@ from claude_batch.storage.run.recovery import (
     retry_expense,
     take_out,
     take_out_again,
+    waiting,
 )
 from claude_batch.storage.run.source import are_gone, change_of, has_grown, prompts_now, source_of
 
@@ -89,18 +96,37 @@ class RunRequest:
     settings: Settings
     started_at: str
     table: Path | None = None
+    overrides: Overrides = NO_OVERRIDES
 
     @property
     def options(self) -> Options:
         """The options in force."""
         return self.settings.options
 
-    def takes_again(self, entry: Entry) -> bool:
-        """Tell whether a result is to be taken out, and its request tried again."""
-        failed = entry.type is not ResultType.SUCCEEDED or entry.breaks_schema
-        return (self.options.retry_errored and failed) or (
-            self.options.retry_degraded and entry.degraded
+    @property
+    def retry(self) -> Retry | None:
+        """What this command tries again, and how; None: nothing."""
+        options = self.options
+        if not (options.retry_errored or options.retry_degraded or options.retry_stop):
+            return None
+        return Retry(
+            errored=options.retry_errored,
+            degraded=options.retry_degraded,
+            stops=options.retry_stop,
+            model=self.overrides.model,
+            max_tokens=self.overrides.max_tokens,
+            drop=self.overrides.drop,
         )
+
+
+def _takes(retry: Retry, entry: Entry) -> bool:
+    """Return whether a result is to be taken out, and its request tried again."""
+    failed = entry.type is not ResultType.SUCCEEDED or entry.breaks_schema
+    return (
+        (retry.errored and failed)
+        or (retry.degraded and entry.degraded)
+        or entry.stop_reason in retry.stops
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +135,10 @@ class OpenRun:
 
     `settings` are the options that its journal keeps. `checked` is what the checking pass found,
     where there was one; `left` how the last process left the run, `batches` what it had in batches;
-    `limited` are the lines that this command works on, None for all. `retaken` counts results taken
-    out to be tried again, `restored` those of which a retry was interrupted: they are back; `added`
-    counts rows taken up by --extend. `lost_marks` as in `Journal`.
+    `limited` are the lines that this command works on, None for all. `retry` is what is tried again
+    (`continued`: a killed process had begun it), `retaken` counts the results taken out for it,
+    `restored` those of an earlier retry that are back; `added` counts rows taken up by --extend.
+    `lost_marks` and `known_models` as in `Journal`.
     """
 
     identity: RunIdentity
@@ -122,15 +149,26 @@ class OpenRun:
     left: Closed | None = None
     batches: BatchHistory = field(default_factory=BatchHistory)
     limited: Limited | None = None
+    retry: Retry | None = None
+    continued: bool = False
     retaken: int = 0
     restored: int = 0
     added: int = 0
     lost_marks: tuple[int, ...] = ()
+    known_models: frozenset[str] | None = None
 
     def defaults(self, wanted: RunRequest) -> Defaults:
-        """Return the defaults for its lines, with where their ids come from."""
-        columns = replace(wanted.defaults.columns, ids=self.identity.ids)
-        return replace(wanted.defaults, columns=columns)
+        """Return the defaults for its lines, with where their ids come from, and what a retry sets.
+
+        Reads which results were taken out.
+        """
+        columns, retry = replace(wanted.defaults.columns, ids=self.identity.ids), self.retry
+        overrides = NO_OVERRIDES
+        if retry is not None:
+            overrides = Overrides(model=retry.model, max_tokens=retry.max_tokens, drop=retry.drop)
+        if overrides != NO_OVERRIDES:
+            overrides = replace(overrides, applies=_among(waiting(wanted.results)))
+        return replace(wanted.defaults, columns=columns, overrides=overrides)
 
     @property
     def to_do(self) -> int:
@@ -145,12 +183,24 @@ class OpenRun:
         return self.checkpoint.tally.done >= self.identity.total
 
 
-def open_run(
-    wanted: RunRequest, *, check_file: CheckFile, before_start: Callable[[], None]
-) -> OpenRun:
+def _among(digests: array[int]) -> Callable[[str], bool]:
+    """Return what finds out whether an id's digest is among sorted ones."""
+
+    def is_among(custom_id: str) -> bool:
+        digest = id_digest(custom_id)
+        place = bisect_left(digests, digest)
+        return place < len(digests) and digests[place] == digest
+
+    return is_among
+
+
+BeforeStart = Callable[[CheckReport], None]
+
+
+def open_run(wanted: RunRequest, *, check_file: CheckFile, before_start: BeforeStart) -> OpenRun:
     """Begin the run, or take up the one that is there.
 
-    `before_start` is called when the prompts are known to be good and nothing has been created;
+    `before_start` is called with what the check found, when nothing has been created;
     with `wanted.options.fresh` it sets aside what is there.
 
     A run that came to nothing gives way to other prompts and options: whoever corrects a file that
@@ -173,9 +223,7 @@ def open_run(
     return replace(opened, limited=Limited(rows=len(lines), lines=lines, chunks=chunks))
 
 
-def _open_whole(
-    wanted: RunRequest, check_file: CheckFile, before_start: Callable[[], None]
-) -> OpenRun:
+def _open_whole(wanted: RunRequest, check_file: CheckFile, before_start: BeforeStart) -> OpenRun:
     """Begin or take up the whole run, whatever the limit."""
     mine = files_of(wanted.results) if wanted.options.fresh else [wanted.results]
     refuse_own_prompts(wanted.prompts, *mine)
@@ -188,7 +236,7 @@ def _open_whole(
     how = input_options(wanted.options)
     with prompts_now(wanted.prompts, results, identity, how) as path:
         now = _identity(wanted, path, *fingerprint(path))
-        anew = not is_same_run(identity, now) and _came_to_nothing(wanted, journal)
+        anew = not is_same_run(identity, now) and came_to_nothing(wanted.prompts, results, journal)
         if not anew and wanted.options.extend and has_grown(path, identity):
             refuse_mismatch(identity, replace(now, size=identity.size, sha256=identity.sha256))
             identity = _extend(wanted, identity, path, check_file)
@@ -203,7 +251,7 @@ def _open_whole(
     out = _left_out(wanted.results, identity)
     _refuse_gone(wanted.results, journal)
     batches = history_of(journal.batches)
-    checkpoint, restored, retaken = _recover_for(wanted, batches)
+    checkpoint, retrying = _recover_for(wanted, journal, batches)
     checkpoint = prove(checkpoint, prompts, wanted.results, left_out=out, ids=identity.ids)
     checkpoint.tally.add_expense(journal.expenses)
     checkpoint.tally.add_expense(retry_expense(wanted.results, are_out=True))
@@ -214,10 +262,13 @@ def _open_whole(
         checkpoint=checkpoint,
         left=journal.closed,
         batches=batches,
-        retaken=retaken,
-        restored=restored,
+        retry=retrying.retry,
+        continued=retrying.continued,
+        retaken=retrying.retaken,
+        restored=retrying.restored,
         added=identity.total - journal.identity.total,
-        lost_marks=() if retaken else journal.lost_marks,  # retried lines have been answered
+        lost_marks=retrying.lost_marks,
+        known_models=journal.known_models,
     )
 
 
@@ -280,7 +331,7 @@ def _extend(
 
 def _note_extended(results: Path, identity: RunIdentity) -> None:
     names = [each.name for each in fields(Extended)]
-    note_extended(results, Extended(**{name: getattr(identity, name) for name in names}))
+    note(results, Extended(**{name: getattr(identity, name) for name in names}))
 
 
 def _noting(wanted: RunRequest, bad: list[bytes]) -> Callable[[InvalidLine], None]:
@@ -293,54 +344,102 @@ def _noting(wanted: RunRequest, bad: list[bytes]) -> Callable[[InvalidLine], Non
     return note
 
 
-def _recover_for(wanted: RunRequest, batches: BatchHistory) -> tuple[Checkpoint, int, int]:
-    """Make the results whole, end a retry that was interrupted, and take out what is retried now.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Retrying:
+    """The retry that is in force, as `OpenRun` has it."""
 
-    Return what is there then, and how many were put back and taken out. A retry is not over while
-    its batches are at the API.
+    retry: Retry | None = None
+    continued: bool = False
+    retaken: int = 0
+    restored: int = 0
+    lost_marks: tuple[int, ...] = ()
+
+
+def _recover_for(
+    wanted: RunRequest, journal: Journal, batches: BatchHistory
+) -> tuple[Checkpoint, _Retrying]:
+    """Make the results whole, and take out what is retried; return what is there then.
+
+    A retry is not over while its batches are at the API. One whose process was killed goes on, too,
+    unless this command begins another.
     """
-    results, restored, retaken = wanted.results, 0, 0
+    results, new = wanted.results, wanted.retry
+    was_killed = is_retrying(results) and journal.retry_left_open and new is None
+    if was_killed and not journal.retry_has_begun:  # as its results were being taken out
+        new = journal.retry
     whole = checkpoint = recover(results)
+    found = _Retrying(lost_marks=journal.lost_marks)
     if is_retrying(results):
-        if batches.open_chunks:
+        if batches.open_chunks or (was_killed and journal.retry_has_begun):
+            old = journal.retry or Retry()
+            _refuse_other(results, old, new)
             take_out_again(results)
+            found = _Retrying(
+                retry=old,
+                continued=True,
+                retaken=len(waiting(results)),
+                lost_marks=journal.retry_marks,
+            )
         else:
-            restored = put_back(results)
+            found = replace(found, restored=put_back(results).put_back)
         checkpoint = recover(results)
-    failed = checkpoint.tally.failed + checkpoint.tally.output_errors
-    degraded = checkpoint.tally.degraded
-    if (wanted.options.retry_errored and failed) or (wanted.options.retry_degraded and degraded):
-        retaken = take_out(results, wanted.takes_again)
+    if new is not None and _has_any(checkpoint.tally, new):
+        note(results, new)
+        retaken = found.retaken + take_out(results, partial(_takes, new))
         checkpoint = recover(results)
+        # what is retried has been answered
+        found = replace(found, retry=new, continued=False, retaken=retaken, lost_marks=())
     if checkpoint is not whole:  # what was repaired first is reported, too
         checkpoint.damaged += whole.damaged
         checkpoint.torn_bytes = whole.torn_bytes
-    return checkpoint, restored, retaken
+    return checkpoint, found
 
 
-def end_retry(results: Path) -> int:
-    """Put back what a retry has taken out and not replaced; return how many.
+def _has_any(tally: Tally, retry: Retry) -> bool:
+    """Return whether there are results that a retry takes out."""
+    failed = tally.failed + tally.output_errors
+    return bool(
+        (retry.errored and failed)
+        or (retry.degraded and tally.degraded)
+        or any(tally.stops[reason] for reason in retry.stops)
+    )
+
+
+def _refuse_other(results: Path, old: Retry, new: Retry | None) -> None:
+    """Refuse to send some of a retry whose batches are in progress in another way."""
+    if new is None:
+        return
+    names = [name for name in OVERRIDING if getattr(old, name) != getattr(new, name)]
+    if names:
+        was = ", ".join(spelled(name, getattr(old, name)) for name in names)
+        raise UsageError(
+            f"batches of a retry with {was} are in progress",
+            hint=f"claude-batch resume {shlex.quote(str(results))} collects them; then retry again",
+        )
+
+
+def end_retry(results: Path) -> Retried:
+    """Put back what a retry has taken out and not replaced by something better.
 
     While batches are at the API the retry continues with the next process. Raises CheckpointError.
     """
     journal = read_journal(results) if is_retrying(results) else None
     if journal is None:
-        return 0
+        return Retried()
     return put_back(results, keep=bool(history_of(journal.batches).open_chunks))
 
 
-def _came_to_nothing(wanted: RunRequest, journal: Journal) -> bool:
+def came_to_nothing(prompts: str, results: Path, journal: Journal) -> bool:
     """Tell whether a run has neither results nor batches, and its prompts can be read again."""
-    results = wanted.results
     has_results = results.exists() and results.stat().st_size > 0
     has_batches = bool(history_of(journal.batches).chunks)
     is_used = has_results or is_retrying(results) or journal.seen or has_batches
-    is_copy = Path(wanted.prompts) == copied_prompts(results)
-    return not is_used and is_regular(wanted.prompts) and not is_copy
+    is_copy = Path(prompts) == copied_prompts(results)
+    return not is_used and is_regular(prompts) and not is_copy
 
 
 def _begin_anew(
-    wanted: RunRequest, journal: Journal, check_file: CheckFile, before_start: Callable[[], None]
+    wanted: RunRequest, journal: Journal, check_file: CheckFile, before_start: BeforeStart
 ) -> OpenRun:
     """Begin a run in the place of one that came to nothing; it goes the way that one went."""
     opened = _begin(wanted, check_file, before_start)
@@ -375,7 +474,7 @@ def _left_out(results: Path, identity: RunIdentity) -> frozenset[int]:
     return lines
 
 
-def _begin(wanted: RunRequest, check_file: CheckFile, before_start: Callable[[], None]) -> OpenRun:
+def _begin(wanted: RunRequest, check_file: CheckFile, before_start: BeforeStart) -> OpenRun:
     """Check the prompts; then create the journal, which makes it a run."""
     if not wanted.options.fresh:
         refuse_foreign_results(wanted.results)
@@ -384,7 +483,7 @@ def _begin(wanted: RunRequest, check_file: CheckFile, before_start: Callable[[],
     with rereadable(wanted.prompts, prompts_part(wanted.results), how) as path:
         checked = check_file(path, _noting(wanted, bad))
         _refuse_invalid(wanted, checked)
-        before_start()
+        before_start(checked)
         abandon_retry(wanted.results)
         _list_left_out(wanted.results, bad)
         source = source_of(wanted.prompts, path)

@@ -8,6 +8,7 @@ is done; ids decide, and both are compared with the prompts before anything is s
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import orjson
 
 from claude_batch.core.model.events import NO_EXPENSE, Expense
-from claude_batch.core.model.requests import ResultType
+from claude_batch.core.model.requests import UNFINISHED, ResultType
 from claude_batch.errors import CheckpointMismatchError, CheckpointWriteError
 from claude_batch.storage.files import (
     beside,
@@ -96,11 +97,11 @@ def take_out_again(results: Path) -> None:
 
     Raises CheckpointWriteError.
     """
-    waiting = {hash(_ended(raw)) for raw, _ in read_lines(beside(results, RETRYING))}
+    out = {hash(_ended(raw)) for raw, _ in read_lines(beside(results, RETRYING))}
 
     def others() -> Iterator[bytes]:
         for raw, _ in read_lines(results):
-            if hash(_ended(raw)) not in waiting:
+            if hash(_ended(raw)) not in out:
                 yield _ended(raw)
 
     try:
@@ -109,13 +110,20 @@ def take_out_again(results: Path) -> None:
         raise _cannot(results, "rewritten", error) from error
 
 
-def put_back(results: Path, *, keep: bool = False) -> int:
-    """Put back the results that `take_out` has taken, unless one as good has come; return how many.
+class Retried(NamedTuple):
+    """What became of results that were taken out: so many were put back, so many replaced."""
 
-    A success beats a fallback's answer, that one that breaks its schema, and that everything else.
-    Lines that were replaced are moved to RESULTS.retried. With `keep` all stay in
-    RESULTS.retrying as well, for a later call. Doing it twice, or again
-    after a crash in between, comes to the same.
+    put_back: int = 0
+    replaced: int = 0
+
+
+def put_back(results: Path, *, keep: bool = False) -> Retried:
+    """Put back the results that `take_out` has taken, unless a better one has come.
+
+    Of two that are equally good an answer stays, and the newer of two failures. Lines that were
+    replaced are moved to RESULTS.retried, and so are new ones that were not good enough. With
+    `keep` only what has no new result is put back, and all stay in RESULTS.retrying as well, for a
+    later call. Doing it twice, or again after a crash in between, comes to the same.
 
     Raises CheckpointWriteError; no line is lost then.
     """
@@ -124,16 +132,26 @@ def put_back(results: Path, *, keep: bool = False) -> int:
     back = {
         digest: line
         for digest, line in before.items()
-        if digest not in now or now[digest].rank < line.rank
+        if digest not in now or (not keep and line.stays(now[digest]))
     }
+    there = now | back
     try:
+        if not back.keys().isdisjoint(now):
+            _set_aside(results, back.keys() & now.keys())
         if back:
             replace_file(results.resolve(), _with(results, back))
         if not keep:
-            _end_retrying(results, {line.hash for line in (now | back).values()})
+            _end_retrying(results, {line.hash for line in there.values()})
     except OSError as error:
         raise _cannot(results, "rewritten", error) from error
-    return len(back)
+    replaced = sum(there[digest].hash != line.hash for digest, line in before.items())
+    return Retried(len(back), replaced)
+
+
+def waiting(results: Path) -> array[int]:
+    """Return, sorted, the digests of the ids whose results were taken out: they are retried."""
+    lines = read_lines(beside(results, RETRYING))
+    return array("q", sorted({id_digest(entry.custom_id) for _, entry in lines if entry}))
 
 
 def retry_expense(results: Path, *, are_out: bool) -> Expense:
@@ -142,9 +160,11 @@ def retry_expense(results: Path, *, are_out: bool) -> Expense:
     With `are_out` those count as well that wait in RESULTS.retrying: they are not in `results`.
     """
     expense = NO_EXPENSE
+    seen: set[int] = set()  # a crash may have written a line twice
     for suffix in (RETRIED, RETRYING) if are_out else (RETRIED,):
-        for _, entry in read_lines(beside(results, suffix)):
-            if entry is not None and entry.cost_usd:
+        for raw, entry in read_lines(beside(results, suffix)):
+            if entry is not None and entry.cost_usd and hash(_ended(raw)) not in seen:
+                seen.add(hash(_ended(raw)))
                 usage = entry.usage
                 expense = expense.plus(
                     Expense(
@@ -169,8 +189,14 @@ def abandon_retry(results: Path) -> None:
 class _Line(NamedTuple):
     """A result line: how good it is, and its hash."""
 
-    rank: int
+    rank: tuple[int, int]
     hash: int
+
+    def stays(self, newer: _Line) -> bool:
+        """Return whether this line is kept, and not the one that a retry has brought."""
+        if self.hash == newer.hash:
+            return False  # it is there already
+        return newer.rank < self.rank or (newer.rank == self.rank and self.rank > _FAILED)
 
 
 def _best(path: Path, among: Container[int] | None = None) -> dict[int, _Line]:
@@ -185,12 +211,29 @@ def _best(path: Path, among: Container[int] | None = None) -> dict[int, _Line]:
     return best
 
 
-def _rank(entry: Entry) -> int:
+_FAILED = (0, 0)
+
+
+def _rank(entry: Entry) -> tuple[int, int]:
+    """Return how good a result is. Of two answers that stopped early the longer is better."""
     if entry.type is not ResultType.SUCCEEDED:
-        return 0
+        return _FAILED
+    if entry.stop_reason == "refusal":
+        return 1, 0
+    if entry.stop_reason in UNFINISHED:
+        return 2, entry.usage.output_tokens
     if entry.breaks_schema:
-        return 1
-    return 2 if entry.degraded else 3
+        return 3, 0
+    return (4 if entry.degraded else 5), 0
+
+
+def _set_aside(results: Path, digests: Container[int]) -> None:
+    """Copy the lines of `results` with those ids' digests to RESULTS.retried: they are paid for."""
+    with open_to_append(beside(results, RETRIED)) as aside:
+        for raw, entry in read_lines(results):
+            if entry is not None and id_digest(entry.custom_id) in digests:
+                aside.write(_ended(raw))
+        sync_open(aside)
 
 
 def _with(results: Path, back: Mapping[int, _Line]) -> Iterator[bytes]:

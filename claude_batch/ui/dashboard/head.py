@@ -10,7 +10,7 @@ from rich.text import Text
 from claude_batch.core.model.snapshot import Phase, Snapshot
 from claude_batch.core.model.units import dollars
 from claude_batch.ui.dashboard.lines import GAP, Field, Room, bar, cut, flow, spread
-from claude_batch.ui.figures import clock, cost_text, count, percent, short, time_left
+from claude_batch.ui.figures import clock, cost_text, count, flaws, percent, short, time_left
 from claude_batch.ui.messages import printable
 from claude_batch.ui.waiting import TROUBLES, activity_text, adjusted_texts
 
@@ -110,6 +110,9 @@ def _counts(snapshot: Snapshot, room: Room) -> list[Field]:
         fields.append(Field(where, count(snapshot.in_flight), width, after=True))
     if snapshot.cached:
         fields.append(Field("reused", count(snapshot.cached), width, after=True))
+    fields += [
+        Field(name, count(number), 0, "bold yellow", after=True) for name, number in flaws(snapshot)
+    ]
     if room.width >= _WITH_SUCCEEDED:
         done = count(snapshot.succeeded)
         fields.insert(0, Field("succeeded", done, width, after=True))

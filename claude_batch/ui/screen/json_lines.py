@@ -9,7 +9,8 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
     type "progress"   the figures below
     type "end"        the figures below (unless nothing was begun), phase finished, interrupted or
                       stopped, and exit_code, message, resume_command (null: nothing is left),
-                      look_command (null: nothing to look at), table (null: none was asked for);
+                      look_command (null: nothing to look at), table (null: none was asked for),
+                      first (what to do before resuming; empty: nothing);
                       the last line
 
     run_id, prompts, results      which run; its files
@@ -40,6 +41,7 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
     paused_at                     since when the run is paused; null: it is not
     stop_reasons                  successes that are not what was asked for, by reason: refusal,
                                   max_tokens, pause_turn, model_context_window_exceeded
+    output_errors                 answers that break their schema
     cost_usd, projected_cost_usd
     unreported, unreported_usd    attempts that may have been charged though they reported no usage:
                                   cost_usd is at least; at most so much more (with --max-cost)
@@ -166,6 +168,7 @@ _PLAIN_FIELDS = (
     "unreported",
     "unreported_usd",
     "stop_reasons",
+    "output_errors",
     "grace_s",
     "paused_at",
 )

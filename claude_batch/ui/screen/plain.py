@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from claude_batch.core.model.snapshot import EndpointView, Phase, Snapshot
 from claude_batch.core.model.units import dollars
 from claude_batch.ui.batch_words import EXPECTED
-from claude_batch.ui.figures import count, percent, short, size, time_left
+from claude_batch.ui.figures import count, flaws, percent, short, size, time_left
 from claude_batch.ui.messages import printable
 from claude_batch.ui.output_stream import OutputStream
 from claude_batch.ui.screen.screen import (
@@ -140,6 +140,7 @@ def figures_text(snapshot: Snapshot) -> str:
     of = "" if snapshot.total is None else f"/{count(snapshot.total)}"
     share = f" ({percent(snapshot.done, snapshot.total)})" if snapshot.total else ""
     parts = [f"{count(snapshot.done)}{of} done{share}", f"{count(snapshot.failed)} failed"]
+    parts += [f"{count(number)} {name}" for name, number in flaws(snapshot)]
     if snapshot.retrying:
         parts.append(f"{count(snapshot.retrying)} retrying")
     if snapshot.cached:

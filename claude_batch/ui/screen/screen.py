@@ -25,7 +25,7 @@ class RunSummary:
     """How a command ended: the message, the command that resumes (None: nothing is left), the code.
 
     `look_command` shows what did not succeed, where that is worth a look; `table` is where the
-    table of the run is.
+    table of the run is; `first` is what has to be done before it is resumed ("": nothing).
     """
 
     message: str
@@ -33,6 +33,7 @@ class RunSummary:
     exit_code: int
     look_command: str | None = None
     table: str | None = None
+    first: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,5 +131,5 @@ def summary_text(summary: RunSummary) -> str:
     """Return why a run ended and, where there is more to do, the command that resumes it."""
     text = notice_text if summary.exit_code in SOFT_EXITS else error_text
     table = f"table: {summary.table}" if summary.table else None
-    further = (table, summary.look_command, summary.resume_command)
+    further = (table, summary.look_command, summary.first, summary.resume_command)
     return text(summary.message, "\n".join(filter(None, further)))

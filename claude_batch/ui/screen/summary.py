@@ -10,7 +10,7 @@ from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.ui.dashboard.dashboard import failure_lines
 from claude_batch.ui.dashboard.head import banner_lines, progress_line
 from claude_batch.ui.dashboard.lines import Lines, TextConsole
-from claude_batch.ui.figures import clock, cost_text, count
+from claude_batch.ui.figures import clock, cost_text, count, flaws
 from claude_batch.ui.messages import printable
 from claude_batch.ui.output_stream import OutputStream
 from claude_batch.ui.screen.screen import SOFT_EXITS, RunSummary, is_silent, summary_text
@@ -49,7 +49,11 @@ def _end_lines(summary: RunSummary) -> RenderableType:
         ("inspect   ", summary.look_command),
         ("continue  ", summary.resume_command),
     )
-    return Group(message, *(_command(lead, text) for lead, text in further if text))
+    first = (
+        [Text.assemble(("first     ", "dim"), printable(summary.first))] if summary.first else []
+    )
+    commands = [_command(lead, text) for lead, text in further if text]
+    return Group(message, *commands[:-1], *first, *commands[-1:])
 
 
 def _command(lead: str, command: str) -> Text:
@@ -106,6 +110,7 @@ def _ends(snapshot: Snapshot) -> list[tuple[str, Text]]:
         rows.append(("left", Text(count(max(0, snapshot.total - snapshot.done)))))
     if snapshot.cached:
         rows.append(("reused", Text(count(snapshot.cached))))
+    rows += [(name, Text(count(number), style="yellow")) for name, number in flaws(snapshot)]
     if snapshot.degraded:
         rows.append(("by fallback", Text(count(snapshot.degraded), style="yellow")))
     if snapshot.resumed:

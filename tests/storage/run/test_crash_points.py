@@ -17,7 +17,7 @@ import pytest
 
 from claude_batch.core.model.requests import ResultType
 from claude_batch.storage.files import locked
-from claude_batch.storage.prompts.check import check
+from claude_batch.storage.prompts.check import CheckReport, check
 from claude_batch.storage.run.journal import JournalFile, Opened, journal_path
 from claude_batch.storage.run.opening import OpenRun, end_retry, open_run
 from claude_batch.storage.run.paths import set_aside
@@ -55,7 +55,7 @@ def work(folder: Path, *, stdin: bytes | None = None, **more: Any) -> OpenRun:
     prompts = "-" if stdin is not None else str(folder / "p.jsonl")
     wanted = a_wanted(folder, prompts=prompts, **more)
 
-    def before_start() -> None:
+    def before_start(_: CheckReport) -> None:
         if wanted.options.fresh:
             set_aside(wanted.results, "then")
 
@@ -145,11 +145,15 @@ def test_retrying_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path) -
         )
 
 
-def test_after_a_retry_killed_at_any_step_the_next_process_has_every_result(
+def test_a_retry_killed_at_any_step_goes_on_with_the_next_process_and_then_every_result_is_back(
     tmp_path: Path,
 ) -> None:
     for at in killed_at_each_step(tmp_path, a_damaged_run, retry):
-        assert work(at).checkpoint.tally.done == 4
+        was_taken_out = (at / "results.jsonl.retrying").exists()
+        again = work(at)
+        assert again.checkpoint.tally.done == (2 if was_taken_out else 4)
+        assert again.retaken == (2 if was_taken_out else 0)
+        end_retry(at / "results.jsonl")
         assert results_in(at) == Counter([*SUCCEEDED, *CANCELED])
         assert not (at / "results.jsonl.retrying").exists()
 
@@ -165,7 +169,8 @@ def test_a_retry_ended_and_killed_at_any_step_keeps_the_better_of_two(tmp_path: 
 
     for at in killed_at_each_step(tmp_path, prepare, lambda at: end_retry(at / "results.jsonl")):
         assert set(everything_in(at)) >= {*SUCCEEDED, *CANCELED, better}
-        assert work(at).checkpoint.tally.done == 4
+        work(at)
+        end_retry(at / "results.jsonl")
         assert results_in(at) == Counter([*SUCCEEDED, better, CANCELED[1]])
         assert CANCELED[0] in (at / "results.jsonl.retried").read_bytes()
         assert not (at / "results.jsonl.retrying").exists()

@@ -136,9 +136,9 @@ def test_a_retry_goes_on_while_its_batch_is_at_the_api_and_else_is_over(
     assert begin(tmp_path, retry_errored=True).retaken == 2
     if at_the_api:
         asyncio.run(a_record(results, an_intent(lines="2")))
-    assert end_retry(results) == 2
+    assert end_retry(results).put_back == 2
     assert begin(tmp_path).checkpoint.tally.done == (0 if at_the_api else 2)
-    assert end_retry(results) == (2 if at_the_api else 0)
+    assert end_retry(results).put_back == (2 if at_the_api else 0)
     assert len(results.read_bytes().splitlines()) == 2
 
 
@@ -152,6 +152,9 @@ def test_a_stop_before_anything_is_retried_and_other_prompts_then_lose_no_result
     note_done(tmp_path, 0)
     with pytest.raises(CheckpointMismatchError):
         begin(tmp_path, b'"other"\n')
+    again = begin(tmp_path)
+    assert (again.continued, again.checkpoint.tally.done) == (True, 0)
+    end_retry(results)
     assert begin(tmp_path).checkpoint.tally.done == 1
 
 

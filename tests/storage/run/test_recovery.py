@@ -193,6 +193,26 @@ def a_line_of(line: int, result: str, **meta: object) -> bytes:
 
 ERRORED, OTHER_ERROR = a_line_of(9, "errored"), a_line_of(9, "errored", attempts=6)
 STOOD_IN, ANSWERED = a_line_of(9, "succeeded", degraded=True), a_line_of(9, "succeeded")
+STOOD_IN_AGAIN = a_line_of(9, "succeeded", degraded=True, attempts=2)
+ANSWERED_AGAIN = a_line_of(9, "succeeded", attempts=2)
+BROKEN = a_line_of(9, "succeeded", output_error="no JSON")
+
+
+def a_stopped_line(stop_reason: str, tokens: int = 10) -> bytes:
+    message = {"stop_reason": stop_reason, "usage": {"output_tokens": tokens}}
+    told = {
+        "custom_id": "a9",
+        "result": {"type": "succeeded", "message": message},
+        "meta": {"line": 9},
+    }
+    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+
+
+REFUSED, CUT, CUT_LATER = (
+    a_stopped_line("refusal"),
+    a_stopped_line("max_tokens"),
+    a_stopped_line("max_tokens", 20),
+)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +224,16 @@ STOOD_IN, ANSWERED = a_line_of(9, "succeeded", degraded=True), a_line_of(9, "suc
         (STOOD_IN, b"", STOOD_IN),
         (STOOD_IN, OTHER_ERROR, STOOD_IN),
         (STOOD_IN, ANSWERED, ANSWERED),
+        (STOOD_IN, STOOD_IN_AGAIN, STOOD_IN),
+        (CUT, OTHER_ERROR, CUT),
+        (CUT, REFUSED, CUT),
+        (CUT, CUT_LATER, CUT_LATER),
+        (CUT_LATER, CUT, CUT_LATER),
+        (CUT, ANSWERED, ANSWERED),
+        (REFUSED, BROKEN, BROKEN),
+        (BROKEN, CUT, BROKEN),
+        (BROKEN, ANSWERED, ANSWERED),
+        (ANSWERED, ANSWERED_AGAIN, ANSWERED),
     ],
 )
 def test_after_a_retry_the_better_result_is_there_and_the_other_one_kept(
@@ -213,10 +243,10 @@ def test_after_a_retry_the_better_result_is_there_and_the_other_one_kept(
     take_out(results, lambda entry: entry.custom_id == "a9")
     with results.open("ab") as file:
         file.write(new)
-    assert put_back(results) == (kept == old)
+    assert put_back(results).put_back == (kept == old)
     assert results.read_bytes() == LINES[0] + LINES[1] + kept
     retried = beside(results, ".retried").read_bytes()
-    assert retried == (b"" if kept == old else old)
+    assert retried == (new if kept == old else old)
     assert not is_retrying(results)
 
 
@@ -225,11 +255,11 @@ def test_a_retry_whose_batches_continue_is_put_back_for_readers_and_taken_out_ag
 ) -> None:
     results.write_bytes(WHOLE + ERRORED)
     take_out(results, is_errored)
-    assert put_back(results, keep=True) == 1
+    assert put_back(results, keep=True).put_back == 1
     assert results.read_bytes() == WHOLE + ERRORED
     take_out_again(results)
     assert results.read_bytes() == WHOLE
-    assert put_back(results) == 1
+    assert put_back(results).put_back == 1
     assert results.read_bytes() == WHOLE + ERRORED
 
 

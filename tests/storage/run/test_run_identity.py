@@ -54,7 +54,7 @@ def opened(folder: Path, **more: Any) -> OpenRun:
     return open_run(
         wanted,
         check_file=lambda path, note: check(path, wanted.defaults, note=note),
-        before_start=lambda: None,
+        before_start=lambda _: None,
     )
 
 
