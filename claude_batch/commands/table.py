@@ -18,7 +18,10 @@ from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.table import TABLE_RESULTS, InputRows, TableRequest
 from claude_batch.storage.tables.writing import CSV, EXTENSIONS, is_table
 
-_OTHER_KINDS = {".xls", ".xlsm", ".ods", ".feather", ".arrow", ".gz", ".zst", ".zip"}
+_OTHER_KINDS = {
+    *(".xls", ".xlsm", ".ods", ".feather", ".arrow", ".gz", ".zst", ".zip"),
+    *(".docx", ".doc", ".odt", ".rtf", ".pdf", ".html"),
+}
 """Extensions of files that somebody may expect, and that are not written."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,13 @@ def test_a_table_replaces_nothing_but_itself(program: Program) -> None:
     (aside,) = program.folder.glob("out.csv.2*")
     assert aside.read_text() == "mine\n"
     out.write_bytes(out.read_bytes() + b"edited\n")
-    assert program.run(*RUN).returncode == 2
+    edited = program.run("resume", "out.csv", "--no-stdout")
+    assert (edited.returncode, program.run(*RUN).returncode) == (2, 2)
     assert out.read_bytes().endswith(b"edited\n")
+    (move,) = re.findall(r"mv [^,]*", edited.stderr.decode())
+    assert program.shell(f"{move} && claude-batch resume out.csv --no-stdout").returncode == 0
+    assert (program.folder / "out.mine.csv").read_bytes().endswith(b"edited\n")
+    assert not out.read_bytes().endswith(b"edited\n")
 
 
 def test_an_input_is_never_replaced(program: Program) -> None:

@@ -518,7 +518,7 @@ def _refuse_invalid(wanted: RunRequest, checked: CheckReport) -> None:
     raise InvalidPromptsError(
         f"{wanted.prompts}: {checked.invalid:,} bad {lines}, {checked.requests:,} good; "
         "nothing was sent",
-        hint=SKIPPING if checked.requests else "fix the lines above",
+        hint="fix the lines above" if wanted.options.extend or not checked.requests else SKIPPING,
     )
 
 

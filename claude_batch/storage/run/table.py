@@ -10,6 +10,7 @@ import gc
 import hashlib
 import mmap
 import os
+import shlex
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ from claude_batch.storage.prompts.lines import PromptLines, Wrapping, wrapping_o
 from claude_batch.storage.prompts.params import PARAMS
 from claude_batch.storage.prompts.parse import generated_id
 from claude_batch.storage.run.checkpoint import parse_entry, read_lines
-from claude_batch.storage.run.journal import JournalFile, parse_record, read_records
+from claude_batch.storage.run.journal import JournalFile, journal_path, parse_record, read_records
 from claude_batch.storage.tables.writing import (
     PARQUET,
     XLSX,
@@ -638,9 +639,14 @@ def refuse_foreign_table(path: Path, results: Path, inputs: Sequence[Path]) -> N
     refuse_input(path, inputs)
     if not os.path.lexists(path) or kept_table(results).found(path) is not None:
         return
+    mine = path.with_name(f"{path.stem}.mine{path.suffix}")
+    move = f"move it away: mv {shlex.quote(str(path))} {shlex.quote(str(mine))}"
+    has_run = os.path.lexists(journal_path(results))  # which another -o FILE would start over
     raise UsageError(
         f"{path} exists, and is not the table that this run wrote there last",
-        hint="name another file with -o FILE; or start over with --fresh, which sets it aside",
+        hint=f"{move}, then run the same command again"
+        if has_run
+        else f"name another file with -o FILE, or {move}",
     )
 
 
