@@ -77,7 +77,7 @@ _FAST_START_S = 3 * _GROWTH_DOUBLES_IN_S
 _RAMP_PER_LAUNCH = 1.25
 """Where the rate is unknown it doubles every second, but grows per launch by this at most."""
 
-_RAMP_OVER, _RAMP_OVER_SHARE = 8, 0.65
+_RAMP_OVER, _RAMP_OVER_SHARE = 8, 0.6
 """The ramp has overshot when so many refusals are more than this share of their launches."""
 
 _RECENT_S = 10.0

@@ -71,7 +71,10 @@ class RecentRequests:
         0 where there are fewer.
         """
         times = sorted(each for each in self._refusals if each > since)[-refusals:]
-        return len(times) / self.launched_since(times[0]) if len(times) == refusals else 0.0
+        if len(times) < refusals:
+            return 0.0
+        launches = self._launches
+        return refusals / (bisect_right(launches, times[-1]) - bisect_left(launches, times[0]))
 
     def latest_row(self, refusals: list[float]) -> list[float]:
         """Return the latest of some refusals that were launched in a row.
