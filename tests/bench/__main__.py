@@ -25,6 +25,7 @@ from tests.bench import (
     prefix,
     report,
     rows,
+    sharing,
     throughput,
 )
 from tests.bench.measuring import ROOT, Row
@@ -43,6 +44,7 @@ BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "bounds": bounds.all_bounds,
     "ceilings": bounds.ceilings,
     "outage": bounds.outage,
+    "sharing": sharing.sharing,
     "batches": batches.batches,
     "cache": doors.cache,
     "estimator": estimator.estimator,

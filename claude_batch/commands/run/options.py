@@ -9,6 +9,7 @@ from dataclasses import replace
 from claude_batch.commands.money import Outlook, forecast, look_ahead, most_usd
 from claude_batch.commands.run.messages import resume_command
 from claude_batch.commands.run.requests import requests_left
+from claude_batch.config.declaration import journaled
 from claude_batch.config.options import OPTIONS
 from claude_batch.config.settings import Settings
 from claude_batch.config.spelling import flag, spelled
@@ -43,7 +44,10 @@ def unused(settings: Settings, effect: str) -> Iterator[str]:
     for name, place in settings.given.items():
         value = getattr(settings.options, name)
         if OPTIONS[name].effect == effect and value is not None:
-            given = spelled(name, value) if place == flag(name) else f"{place} = {value}"
+            given = spelled(name, value)
+            if place != flag(name):  # a variable or a setting; a password in it is not repeated
+                shown = journaled(OPTIONS[name].kind, value) if isinstance(value, str) else value
+                given = f"{place} = {shown}"
             yield f"{given} has no effect {effect}"
 
 

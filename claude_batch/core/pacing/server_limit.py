@@ -169,10 +169,12 @@ class ServerLimit:
             return level
         output = self.output_in_flight
         to_come, per_s = output.tokens_to_come(self.in_flight, now), output.tokens_per_s()
+        refill_per_s = bucket.refill_per_s
+        if self.share < 1.0:  # to come of all programs, who share the refill
+            refill_per_s = min(refill_per_s, bucket.limit_per_minute * self.share / 60.0)
+            to_come /= max(self.share, _LEAST_SHARE)
         if per_s:
-            refill_per_s = min(bucket.refill_per_s, bucket.limit_per_minute * self.share / 60.0)
             to_come *= max(0.0, 1.0 - refill_per_s / per_s)
-        to_come /= max(self.share, _LEAST_SHARE)  # of all programs
         return level + self.in_flight - output.tokens_generated(now) - to_come
 
     def ready_at(self, amount: float, now: float) -> float:
@@ -190,21 +192,21 @@ class ServerLimit:
         """Reserve an attempt's expected cost; launches go at up to `boost` x the refill rate."""
         bucket = self.bucket
         per_s = bucket.limit_per_minute / 60.0
-        strict, most = self.enforced_per_second, boost
-        if self.share < 1.0:
-            reserve_s = _SHARED_RESERVE_S
-            if self._is_short:
-                strict, reserve_s, most = True, _SHORT_RESERVE_S, _SHORT_BOOST
-            surplus_s = self.available(now) / per_s - FIRST_MARGIN_S - reserve_s
-            slope_s = _SURPLUS_S if surplus_s > 0 else reserve_s
-            wanted = max(_LEAST_FACTOR, 1.0 + surplus_s / slope_s)
-        else:
+        strict = self.enforced_per_second
+        if self.share == 1.0:
             surplus_s = (self.available(now) - self.margin) / per_s
             wanted = 1.0 + surplus_s / _SURPLUS_S if surplus_s > 0 else 1.0
-        if self.enforced_per_second or not self.reported:
-            most = 1.0
+        else:
+            reserve_s = _SHARED_RESERVE_S
+            if self._is_short:
+                strict, reserve_s, boost = True, _SHORT_RESERVE_S, _SHORT_BOOST
+            surplus_s = self.available(now) / per_s - FIRST_MARGIN_S - reserve_s
+            slope_s = _SURPLUS_S if surplus_s > 0 else reserve_s
+            wanted = self.share * max(_LEAST_FACTOR, 1.0 + surplus_s / slope_s)
+            boost *= self.share
+        most = self.share if self.enforced_per_second or not self.reported else boost
         if self.kind is not LimitKind.OUTPUT_TOKENS or not self._may_skip_pace(surplus_s):
-            rate = per_s * self.rate_factor * self.share * min(wanted, most)
+            rate = per_s * self.rate_factor * min(wanted, most)
             self.pace.spend(amount, rate, now, from_surplus=self.reported and not strict)
         bucket.spend(amount, now)
         self.in_flight += amount
