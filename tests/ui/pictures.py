@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from claude_batch.core.model.requests import FailureKind, LimitKind
 from claude_batch.core.model.snapshot import (
+    AdjustedView,
     EndpointState,
     EndpointView,
     FailureView,
@@ -193,6 +194,18 @@ STORM = replace(
         for name in ("Haiku 5.5", "Sonnet 5.5", "Opus 5.5", "Fable 5.x")
     ),
     failures=FAILURES,
+)
+
+PAUSED = replace(
+    CALM,
+    eta_s=None,
+    wait=WaitReason(kind=WaitKind.PAUSED, in_flight=12),
+    in_flight=12,
+    paused_at=AT - 60.0,
+    adjusted=(
+        AdjustedView(name="rpm", value=200.0, at=AT - 600.0),
+        AdjustedView(name="max_cost", value=None, at=AT - 60.0),
+    ),
 )
 
 STOPPING = replace(CALM, phase=Phase.STOPPING, in_flight=32, eta_s=None, wait=None, grace_s=7.2)

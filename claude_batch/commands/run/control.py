@@ -41,6 +41,9 @@ LOOK_EVERY_S = 0.25
 PUBLISH_EVERY_S = 1.0
 """How often it says what it does, in seconds."""
 
+MOST_ANSWERS = 8
+"""Answers that are kept: several commands may ask within a second."""
+
 CLOSING_S = 2.0
 """How long the end of a run waits for a disk that may hang."""
 
@@ -69,7 +72,7 @@ class Control:
     _adjusted: dict[str, AdjustedView] = field(default_factory=dict)
     _paused_at: float | None = None
     _snapshot: Snapshot | None = None
-    _answer: Answer | None = None
+    _answers: tuple[Answer, ...] = ()
     _taken: Request | None = None
     _requests: asyncio.Queue[Request] = field(default_factory=asyncio.Queue)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
@@ -174,24 +177,24 @@ class Control:
         self.on_change(options)
 
     def _reply(self, answer: Answer) -> None:
-        self._answer = answer
+        self._answers = (*self._answers[1 - MOST_ANSWERS :], answer)
         self._wake.set()
 
     # the thread
 
     def _work(self) -> None:
         """Look for requests and publish, until closed."""
-        due_at, answered = time.monotonic(), None
+        due_at, answered = time.monotonic(), self._answers
         while not self._closing:
             self._take()
-            if time.monotonic() >= due_at or self._answer is not answered:
-                answered = self._answer
+            if time.monotonic() >= due_at or self._answers is not answered:
+                answered = self._answers
                 self._publish(self._snapshot, answered)
                 due_at = time.monotonic() + PUBLISH_EVERY_S
             self._wake.wait(LOOK_EVERY_S)
             self._wake.clear()
 
-    def _publish(self, snapshot: Snapshot | None, answer: Answer | None) -> None:
+    def _publish(self, snapshot: Snapshot | None, answers: tuple[Answer, ...]) -> None:
         state = LiveState(
             run_id=self.run_id,
             token=self._token,
@@ -199,7 +202,7 @@ class Control:
             host=socket.gethostname(),
             at=time.time(),
             snapshot=snapshot,
-            answer=answer,
+            answers=answers,
         )
         with suppress(OSError, CheckpointWriteError):  # a full disk: the run itself goes on
             publish(self.request.results, state)

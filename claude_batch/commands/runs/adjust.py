@@ -51,8 +51,12 @@ def adjust(results: Path, given: Mapping[str, Any], *, pause: bool | None) -> No
         changes=changes,
         pause=pause,
     )
+    ends = time.monotonic() + WAIT_S
     try:
-        ask(results, request)
+        while not ask(results, request):  # another command's request is not taken yet
+            if time.monotonic() > ends:
+                raise _not_taken(results, live)
+            time.sleep(LOOK_EVERY_S)
     except (OSError, CheckpointWriteError) as error:
         why = error.strerror if isinstance(error, OSError) else error.message
         raise UsageError(
@@ -120,9 +124,8 @@ def _answered(results: Path, request: Request) -> Answer | None:
         live = read_live(results)
     except NotOursError:
         return None
-    if live is None or live.answer is None or live.answer.id != request.id:
-        return None
-    return live.answer
+    answers = () if live is None else live.answers
+    return next((each for each in answers if each.id == request.id), None)
 
 
 def _late_answer(results: Path, request: Request, live: LiveState) -> Answer:
@@ -131,19 +134,25 @@ def _late_answer(results: Path, request: Request, live: LiveState) -> Answer:
     answer = _answered(results, request)
     if answer is not None:
         return answer
-    host = "" if live.is_here else f" on host {live.host}"
-    who = f"process {live.process}{host}"
     if was_there:
-        raise UsageError(
-            f"{shown(results)}: {who} has not taken the change within {WAIT_S:g} s; nothing was "
-            "changed",
-            hint="is it stopped (Ctrl-Z; fg continues it), or is its disk very slow? Try again",
-        )
+        raise _not_taken(results, live)
     raise UsageError(
-        f"{shown(results)}: {who} has taken the change, and has not acknowledged it within "
+        f"{shown(results)}: {_who(live)} has taken the change, and has not acknowledged it within "
         f"{WAIT_S:g} s",
         hint=f"claude-batch status {shlex.quote(shown(results))} --watch shows what is in force",
     )
+
+
+def _not_taken(results: Path, live: LiveState) -> UsageError:
+    return UsageError(
+        f"{shown(results)}: {_who(live)} has not taken the change within {WAIT_S:g} s; nothing was "
+        "changed",
+        hint="is it stopped (Ctrl-Z; fg continues it), or is its disk very slow? Try again",
+    )
+
+
+def _who(live: LiveState) -> str:
+    return f"process {live.process}" + ("" if live.is_here else f" on host {live.host}")
 
 
 def _done_text(request: Request) -> str:

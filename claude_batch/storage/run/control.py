@@ -1,7 +1,7 @@
 """What a run and other commands of its user say to each other, in two small files beside it.
 
-    RESULTS.live     by the run, once a second: who works on it, the latest snapshot, and the answer
-                     to the latest request; gone when the run has ended
+    RESULTS.live     by the run, once a second: who works on it, the latest snapshot, its answers
+                     to the latest requests; gone when the run has ended
     RESULTS.adjust   by `adjust`: what should change; the run takes it away
 
 Both are replaced as a whole, readable by their owner alone, and read only if they belong to the
@@ -61,7 +61,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveState:
-    """What a run says of itself. `at` is when; without a snapshot nothing has been sent yet."""
+    """What a run says of itself. `at` is when; without a snapshot nothing has been sent yet.
+
+    `answers` are the latest ones.
+    """
 
     run_id: str
     token: str
@@ -69,7 +72,7 @@ class LiveState:
     host: str
     at: float
     snapshot: Snapshot | None = None
-    answer: Answer | None = None
+    answers: tuple[Answer, ...] = ()
 
     @property
     def is_here(self) -> bool:
@@ -99,7 +102,7 @@ def publish(results: Path, state: LiveState) -> None:
         "process": state.process,
         "host": state.host,
         "at": state.at,
-        "answer": state.answer,
+        "answers": state.answers,
         "snapshot": None if state.snapshot is None else orjson.Fragment(to_json(state.snapshot)),
     }
     _replace(live_path(results), orjson.dumps(head))
@@ -112,7 +115,6 @@ def read_live(results: Path) -> LiveState | None:
     """
     found = _read(live_path(results))
     try:
-        answer = found["answer"]
         snapshot = found["snapshot"]
         return LiveState(
             run_id=str(found["run_id"]),
@@ -120,7 +122,7 @@ def read_live(results: Path) -> LiveState | None:
             process=int(found["process"]),
             host=str(found["host"]),
             at=float(found["at"]),
-            answer=None if answer is None else Answer(**answer),
+            answers=tuple(Answer(**each) for each in found["answers"]),
             snapshot=None if snapshot is None else snapshot_of(snapshot),
         )
     except (KeyError, TypeError, ValueError):
@@ -134,9 +136,24 @@ def withdraw_live(results: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def ask(results: Path, request: Request) -> None:
-    """Ask a run to change something. Raises OSError, CheckpointWriteError."""
-    _replace(request_path(results), orjson.dumps(request))
+def ask(results: Path, request: Request) -> bool:
+    """Ask a run to change something; return False while an earlier request is not taken yet.
+
+    Raises OSError, CheckpointWriteError.
+    """
+    path, part = request_path(results), beside(request_path(results), f".{request.id}")
+    with open_new(part) as file:
+        file.write(orjson.dumps(request))
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        part.replace(path)
+        return True
+    finally:
+        part.unlink(missing_ok=True)
+    return True
 
 
 def withdraw(results: Path, request: Request) -> bool:

@@ -32,7 +32,7 @@ STATE = LiveState(
     host="h",
     at=3.0,
     snapshot=pictures.BUSY,
-    answer=Answer(id="1", refusal="no", hint="yes"),
+    answers=(Answer(id="1", refusal="no", hint="yes"), Answer(id="2")),
 )
 ASKED = Request(id="1", run_id="r", token="t", changes={"rpm": 200.0, "share": None}, pause=True)
 
@@ -70,6 +70,25 @@ def test_only_a_request_that_is_still_there_can_be_withdrawn(results: Path) -> N
     assert not withdraw(results, ASKED)
     ask(results, replace(ASKED, id="2"))
     assert not withdraw(results, ASKED)
+
+
+def test_a_request_never_replaces_another_that_is_not_taken_yet(results: Path) -> None:
+    assert ask(results, ASKED)
+    assert not ask(results, replace(ASKED, id="2"))
+    assert taken(results) == ASKED
+    assert ask(results, replace(ASKED, id="2"))
+    assert [path.name for path in results.parent.iterdir()] == [request_path(results).name]
+
+
+def test_a_request_reaches_a_folder_without_links(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_paths: Path) -> None:
+        raise OSError
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert ask(results, ASKED)
+    assert taken(results) == ASKED
 
 
 def test_a_file_that_others_may_write_to_is_refused(results: Path) -> None:

@@ -23,6 +23,7 @@ RUNS = {
     "busy": pictures.BUSY,
     "storm": pictures.STORM,
     "pool": pictures.POOL,
+    "paused": pictures.PAUSED,
     "stopping": pictures.STOPPING,
     "stopped": pictures.STOPPED,
     "finished": pictures.FINISHED,

@@ -106,3 +106,12 @@ def test_quiet_leaves_out_the_summary_of_a_good_end() -> None:
 
 def test_an_endpoint_that_is_not_up_is_named_with_its_reason() -> None:
     assert "second out (invalid x-api-key)" in figures_text(pictures.POOL)
+
+
+def test_what_the_user_changes_is_shown_at_once() -> None:
+    stream, hand = FakePipe(), Hand()
+    renderer = plain(stream, hand)
+    renderer.show(pictures.CALM)
+    hand.now = 0.5
+    renderer.show(replace(pictures.CALM, adjusted=pictures.PAUSED.adjusted))
+    assert "rpm 200, adjusted" in stream.text
