@@ -181,6 +181,9 @@ def test_the_path_of_a_table_stands_for_its_run(serve: Serve, home: Path) -> Non
     assert collected.exit_code == 3, collected.err
     assert again.exit_code in {0, 3}, again.err
     assert claude_batch("results", "out.csv", "-o", "again.tsv").exit_code == 0
+    assert claude_batch("status", "out.csv", "--history", "--json").exit_code == 0
+    assert claude_batch("report", "out.csv", "-o", "report.html").exit_code == 0
+    assert "no run" not in claude_batch("adjust", "out.csv", "--rpm", "60").err
 
 
 def test_prompts_in_the_place_of_results_are_named_with_what_was_meant(
