@@ -67,6 +67,8 @@ def bound_strip(axis: TimeAxis, history: RunHistory) -> Figure:
     kinds: dict[_Key, float] = {}
     parts: list[tuple[Bin, _Key]] = []
     for each in axis.bins:
+        if not each.minute.lanes:
+            continue
         bound = bound_of(each.minute)
         key = ("", "", "") if bound is None else (bound.reason, bound.limit, bound.source)
         kinds[key] = kinds.get(key, 0.0) + each.minute.seconds
@@ -88,7 +90,7 @@ def bound_strip(axis: TimeAxis, history: RunHistory) -> Figure:
     title = bound_title(history.minutes)
     return Figure(
         title=title,
-        plot=plot([rects, axis.times(_STRIP), hits], height=_STRIP, said=title),
+        plot=plot([rects, axis.times(_STRIP), axis.resumed(), hits], height=_STRIP, said=title),
         legend=legend([(colours[key], short_bound(*key)) for key in order[:6]]),
         wide=True,
     )

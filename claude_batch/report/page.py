@@ -9,6 +9,7 @@ from importlib.resources import files
 from time import localtime, strftime
 
 from claude_batch.core.history.minutes import merged
+from claude_batch.core.history.run import Adjustment
 from claude_batch.core.model.minutes import Minute
 from claude_batch.core.model.units import dollars, duration
 from claude_batch.report import bars, charts
@@ -206,7 +207,7 @@ def _failures(total: Minute) -> Figure | None:
         )
         for kind, number in kinds
     ]
-    again = "all" if total.retried == failed else f"{total.retried:,}"
+    again = "all" if total.retried == failed else f"{total.retried:,}" if total.retried else "none"
     title = (
         f"{failed:,} of {total.attempts:,} attempts failed; {again} of them were retried"
         if failed
@@ -385,6 +386,7 @@ def _events(data: ReportData) -> str:
         (each.at, f"{each.lane} paused for {duration(each.until - each.at)}: {each.why}")
         for each in sorted(data.history.pauses, key=lambda each: each.at - each.until)[:10]
     ]
+    events += [(each.at, _adjustment_words(each)) for each in data.history.adjustments]
     events.sort()
     shown = [*events[: _MOST_EVENTS - 5], *events[-5:]] if len(events) > _MOST_EVENTS else events
     items = "".join(
@@ -395,6 +397,16 @@ def _events(data: ReportData) -> str:
         for at, what in shown
     )
     return tag("ol", items, class_="events") if items else ""
+
+
+def _adjustment_words(adjustment: Adjustment) -> str:
+    """Return what the user changed: adjusted rpm 200, max-cost none."""
+    words = {True: "paused", False: "continued", None: ""}[adjustment.pause]
+    changes = ", ".join(
+        f"{name.replace('_', '-')} {'none' if value is None else f'{value:,.6g}'}"
+        for name, value in adjustment.changes.items()
+    )
+    return "; ".join(filter(None, (words, f"adjusted {changes}" if changes else "")))
 
 
 def _footer(data: ReportData) -> str:

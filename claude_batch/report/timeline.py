@@ -19,7 +19,10 @@ _FINE_S = 360.0
 _GAP = 0.02
 """Share of the axis between two processes that worked on a run at different times."""
 
-_DAY_S = 86_400.0
+_LONG_S = 12 * 3_600.0
+"""From this length on, in seconds, the day stands before the time."""
+
+_MOST_LABELS = 6
 _TIMES = 5
 """Times of the day that are written below a plot."""
 
@@ -98,7 +101,7 @@ class TimeAxis:
     def times(self, height: float) -> str:
         """Return the times of the day below a plot, and where processes resumed."""
         first, last = self.stretches[0].begin, self.stretches[-1].end
-        day = last - first > _DAY_S
+        day = last - first > _LONG_S
         seconds = last - first < 2 * _TIMES * 60
         y = TOP + height + BOTTOM - 6
         parts = []
@@ -116,6 +119,14 @@ class TimeAxis:
                 tag("line", x1=at, x2=at, y1=TOP, y2=f"{TOP + height:g}", class_="resumed")
             )
         return "".join(parts)
+
+    def resumed(self) -> str:
+        """Return a label where each process but the first began; few enough to be read."""
+        if len(self.stretches) > _MOST_LABELS:
+            return ""
+        return "".join(
+            tag("text", "resumed", x=percent(each.x0), y=TOP - 6) for each in self.stretches[1:]
+        )
 
     def hits(self, height: float, text: Callable[[Bin], str]) -> str:
         """Return what shows the figures of a bin under a pointer."""

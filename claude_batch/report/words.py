@@ -38,6 +38,8 @@ HELD_BY = {
     "first_reply": "Waiting for the first reply",
     "budget": "--max-cost",
     "disk": "The disk",
+    "paused": "Your own pause",
+    "share": "Waiting for a share of the limits",
     "input": "Reading prompts",
     "prefix": "Filling the prompt cache",
     "retry": "Waiting to retry",

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from claude_batch.core.history.run import RunHistory, Session
 from claude_batch.core.history.tiers import TierGain
 from claude_batch.core.model.minutes import Minute
+from claude_batch.core.model.snapshot import WaitKind
 from claude_batch.report.svg import Scale, amount, span, ticks
 from claude_batch.report.timeline import MOST_BINS, TimeAxis, area, steps
-from claude_batch.report.words import bound_title, tier_words, took
+from claude_batch.report.words import HELD_BY, bound_title, tier_words, took
 from tests.core.history.test_minutes import FREE, HELD_BACK, START_RPM
 
 
@@ -101,6 +102,16 @@ def test_a_title_says_what_limited_a_run_and_for_how_long() -> None:
     )
     assert bound_title((FREE,)).startswith("No limit held this run back")
     assert bound_title(()) == "What limited this run is not known"
+
+
+@pytest.mark.parametrize("kind", WaitKind)
+def test_everything_that_a_run_waits_for_has_words(kind: WaitKind) -> None:
+    assert kind in HELD_BY or kind in {WaitKind.LIMIT, WaitKind.PACE}
+
+
+def test_minutes_of_batches_do_not_count_as_unlimited() -> None:
+    batches = replace(FREE, lanes=())
+    assert bound_title((HELD_BACK, batches, batches)).endswith("for all of its 60 s")
 
 
 def test_tiers_are_named_with_their_times() -> None:

@@ -159,10 +159,13 @@ def bound_of(minute: Minute) -> Bound | None:
 def bounds_of(minutes: Iterable[Minute]) -> dict[tuple[str, str, str], float]:
     """Return for how many seconds what held a run back, the longest first.
 
-    By reason, kind of limit and its source; ("", "", "") stands for nothing.
+    By reason, kind of limit and its source; ("", "", "") stands for nothing. Minutes in which only
+    batches ended do not count.
     """
     seconds: dict[tuple[str, str, str], float] = {}
     for minute in minutes:
+        if not minute.lanes:  # batches only
+            continue
         bound = bound_of(minute)
         key = ("", "", "") if bound is None else (bound.reason, bound.limit, bound.source)
         seconds[key] = seconds.get(key, 0.0) + minute.seconds

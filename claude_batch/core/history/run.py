@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from claude_batch.core.history.minutes import merged
@@ -71,12 +72,22 @@ class BatchSpan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """What the user changed while the run went; `pause` None: neither paused nor continued."""
+
+    at: float
+    changes: Mapping[str, float | None]
+    pause: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunHistory:
     """Everything that a journal says about what happened when."""
 
     sessions: tuple[Session, ...] = ()
     pauses: tuple[Waited, ...] = ()
     switches: tuple[Switched, ...] = ()
+    adjustments: tuple[Adjustment, ...] = ()
     batches: tuple[BatchSpan, ...] = ()
 
     @property

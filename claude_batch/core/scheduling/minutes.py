@@ -17,10 +17,15 @@ from claude_batch.core.model.minutes import (
     latency_bucket,
 )
 from claude_batch.core.model.requests import FailureKind
-from claude_batch.core.model.snapshot import Gauge, LaneView, WaitReason
+from claude_batch.core.model.snapshot import Gauge, LaneView, WaitKind, WaitReason
 
 LIMITED_KINDS = frozenset({FailureKind.RATE_LIMITED, FailureKind.RAMP_LIMITED})
 """Failures that are 429s."""
+
+_OF_ALL = frozenset(
+    {WaitKind.SILENCE, WaitKind.BUDGET, WaitKind.INPUT, WaitKind.DISK, WaitKind.PAUSED}
+)
+"""What a whole run waits for, whatever its lanes might do."""
 
 MOST_EXAMPLE = 200
 """Characters of a failure's message that the journal keeps as an example."""
@@ -93,13 +98,17 @@ class MinuteCounter:
                 custom_id=failed.custom_id, what=failed.what[:MOST_EXAMPLE]
             )
 
-    def sample(self, lanes: Iterable[LaneView], seconds: float) -> None:
-        """Note the state of each lane, which lasted for `seconds`."""
+    def sample(self, lanes: Iterable[LaneView], wait: WaitReason | None, seconds: float) -> None:
+        """Note the state of each lane, which lasted for `seconds`.
+
+        `wait` is what the whole run waits for; it comes first where it concerns all lanes.
+        """
+        of_all = wait if wait is not None and wait.kind in _OF_ALL else None
         for lane in lanes:
             seen = self._lanes.setdefault(lane.name, _LaneSamples())
             seen.in_flight = max(seen.in_flight, lane.in_flight)
-            if lane.wait is not None:
-                reason = wait_name(lane.wait)
+            if (waiting := of_all or lane.wait) is not None:
+                reason = wait_name(waiting)
                 seen.waits[reason] = seen.waits.get(reason, 0.0) + seconds
             for gauge in lane.gauges:
                 if gauge.limit_per_minute is not None:

@@ -193,9 +193,9 @@ class Progress:
         left = total - self.tally.done
         return max(left * 60.0 / rates.requests, _limited_s(left, rates, lanes))
 
-    def sample(self, lanes: Sequence[LaneView], *, now: float, wall: float) -> Minute | None:
+    def sample(self, status: SchedulerStatus, *, now: float, wall: float) -> Minute | None:
         """Note what limits each lane; return the figures of a minute that is over."""
-        self._minute.sample(lanes, now - self._sampled_at)
+        self._minute.sample(status.lanes, status.wait, now - self._sampled_at)
         self._sampled_at = now
         began_at = self._minute_began_at
         if now < began_at + length_s(began_at - self.started_at):

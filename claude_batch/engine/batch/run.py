@@ -210,7 +210,7 @@ class BatchRun:
         while True:
             self._publish()
             now, wall = self.parts.clock.now(), self.parts.clock.wall()
-            await self._note(self.parts.progress.sample((), now=now, wall=wall))
+            await self._note(self.parts.progress.sample(NO_STATUS, now=now, wall=wall))
             await asyncio.sleep(FRAME_S)
 
     async def _note(self, minute: Minute | None) -> None:

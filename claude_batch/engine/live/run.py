@@ -143,7 +143,7 @@ class History:
             self._add_wait(lane, now, wall)
         for endpoint in status.endpoints:
             self._add_switch(endpoint, now, wall)
-        minute = self.progress.sample(status.lanes, now=now, wall=wall)
+        minute = self.progress.sample(status, now=now, wall=wall)
         if minute is not None:
             self._events.append(minute)
         await self.flush()

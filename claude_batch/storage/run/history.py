@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from claude_batch.core.history.run import BatchSpan, RunHistory, Session
+from claude_batch.core.history.run import Adjustment, BatchSpan, RunHistory, Session
 from claude_batch.core.model.events import Switched, Waited
 from claude_batch.core.model.minutes import (
     FailureExample,
@@ -47,6 +47,7 @@ class _Folding:
     sessions: list[Session] = field(default_factory=list)
     pauses: list[Waited] = field(default_factory=list)
     switches: list[Switched] = field(default_factory=list)
+    adjustments: list[Adjustment] = field(default_factory=list)
     batches: dict[int, BatchSpan] = field(default_factory=dict)
     _minutes: list[Minute] = field(default_factory=list)
 
@@ -83,6 +84,8 @@ class _Folding:
                         why=_text(record, "why") or None,
                     )
                 )
+            case "adjusted":
+                self.adjustments.append(_adjustment(record))
             case str(kind) if kind.startswith("batch_"):
                 self._add_batch(kind, record)
             case _:
@@ -128,6 +131,7 @@ class _Folding:
             sessions=tuple(self.sessions),
             pauses=tuple(self.pauses),
             switches=tuple(self.switches),
+            adjustments=tuple(self.adjustments),
             batches=tuple(self.batches.values()),
         )
 
@@ -150,6 +154,16 @@ def _minute(record: Record) -> Minute:
         latency=dict(_buckets(record)),
         traffic=tuple(map(_traffic, _records(record, "traffic"))),
         lanes=tuple(map(_lane, _records(record, "lanes"))),
+    )
+
+
+def _adjustment(record: Record) -> Adjustment:
+    changes: Any = record.get("changes")
+    pause = record.get("pause")
+    return Adjustment(
+        at=_number(record, "at"),
+        changes={name: _number_or_none(changes, name) for name in _names(changes)},
+        pause=pause if isinstance(pause, bool) else None,
     )
 
 

@@ -38,6 +38,8 @@ _HELD_BY = {
     WaitKind.FINDING_PACE: "finding the pace",
     WaitKind.BUDGET: "--max-cost",
     WaitKind.DISK: "the disk",
+    WaitKind.PAUSED: "your pause",
+    WaitKind.SHARE: "other programs",
 }
 _NAMES = {kind.value: name for kind, name in LIMIT_NAMES.items()}
 

@@ -12,7 +12,7 @@ from claude_batch.core.model.minutes import FailureExample, LimitFigures
 from claude_batch.core.model.requests import FailureKind, LimitKind, Usage
 from claude_batch.core.model.snapshot import Gauge, LaneView, WaitKind, WaitReason
 from claude_batch.core.scheduling.minutes import MOST_EXAMPLE, MinuteCounter
-from claude_batch.core.scheduling.progress import Progress
+from claude_batch.core.scheduling.progress import NO_STATUS, Progress
 
 USAGE = Usage(
     input_tokens=10,
@@ -82,7 +82,7 @@ def test_429s_are_counted_by_the_limit_they_name() -> None:
 def test_the_least_headroom_of_the_minute_counts() -> None:
     counter = MinuteCounter()
     for available in (30.0, -2.0, 50.0):
-        counter.sample([a_lane(available)], 0.125)
+        counter.sample([a_lane(available)], None, 0.125)
     (lane,) = counter.lanes()
     assert lane.limits == (
         LimitFigures(kind="requests", per_minute=60.0, least=-2.0, source="api"),
@@ -94,13 +94,23 @@ def test_waits_are_added_up_by_reason() -> None:
     counter = MinuteCounter()
     pace = WaitReason(kind=WaitKind.PACE, limit=LimitKind.REQUESTS)
     for wait in (pace, pace, WaitReason(kind=WaitKind.OUTAGE), None):
-        counter.sample([a_lane(1.0, wait)], 0.5)
+        counter.sample([a_lane(1.0, wait)], None, 0.5)
     assert counter.lanes()[0].waits == {"pace:requests": 1.0, "outage": 0.5}
+
+
+def test_what_the_whole_run_waits_for_comes_first() -> None:
+    counter = MinuteCounter()
+    pace = WaitReason(kind=WaitKind.PACE, limit=LimitKind.REQUESTS)
+    for of_run in (WaitReason(kind=WaitKind.PAUSED), pace):
+        counter.sample([a_lane(1.0, pace)], of_run, 0.5)
+    assert counter.lanes()[0].waits == {"paused": 0.5, "pace:requests": 0.5}
 
 
 def test_a_minute_ends_when_its_time_is_over() -> None:
     progress = Progress(started_at=100.0)
-    times = [now for now in range(101, 461) if progress.sample((), now=now, wall=now) is not None]
+    times = [
+        now for now in range(101, 461) if progress.sample(NO_STATUS, now=now, wall=now) is not None
+    ]
     assert times[:13] == [*range(105, 165, 5), 175]
     assert times[-2:] == [400, 460]
 

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from claude_batch.core.history.run import Adjustment
 from claude_batch.core.model.events import Switched, Waited
 from claude_batch.core.model.minutes import Minute
 from claude_batch.storage.run.history import read_history
@@ -66,7 +67,11 @@ def test_pauses_endpoints_and_batches_are_on_the_time_line(results: Path) -> Non
     append(results, type="batch_collected", chunk=1, id="b", ended_at=8.0, at=9.0)
     append(results, type="batch_intent", chunk=2, count=7, at=5.0)
     append(results, type="batch_refused", chunk=2)
+    append(results, type="adjusted", at=7.0, changes={"rpm": 200, "max_cost": None}, pause=True)
     history = read_history(results)
+    assert history.adjustments == (
+        Adjustment(at=7.0, changes={"rpm": 200, "max_cost": None}, pause=True),
+    )
     assert (history.pauses, history.switches) == ((waited,), (switched,))
     (batch,) = history.batches
     assert (batch.id, batch.requests, batch.created_at) == ("b", 7, 6.0)
@@ -87,8 +92,26 @@ def test_odd_values_count_as_absent(results: Path, odd: Any) -> None:
     journal = begin(results)
     opened(journal, 1)
     journal.close()
-    for kind in ("minute", "waited", "switched", "closed", "batch_intent", "batch_created"):
-        names = (*Minute.__slots__, "lane", "why", "until", "state", "chunk", "count", "created_at")
+    for kind in (
+        "minute",
+        "waited",
+        "switched",
+        "closed",
+        "batch_intent",
+        "batch_created",
+        "adjusted",
+    ):
+        names = (
+            *Minute.__slots__,
+            "lane",
+            "why",
+            "until",
+            "state",
+            "chunk",
+            "count",
+            "created_at",
+            "changes",
+        )
         append(results, **dict.fromkeys(names, odd), type=kind)
     history = read_history(results)
     assert len(history.minutes) == 1
