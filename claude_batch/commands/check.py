@@ -26,7 +26,7 @@ from claude_batch.core.catalog.catalog import (
 from claude_batch.core.model.requests import Request
 from claude_batch.core.model.typos import nearest
 from claude_batch.errors import Exit, UsageError
-from claude_batch.storage.attachments import Attachments
+from claude_batch.storage.attachments import Attachments, described
 from claude_batch.storage.prompts.check import CheckReport, check
 from claude_batch.storage.prompts.input import is_regular, rereadable
 from claude_batch.storage.prompts.options import columns_of, input_options
@@ -254,7 +254,9 @@ def _limited_note(limited: LimitedRows, report: CheckReport) -> str:
 
 def _shown(request: Request) -> ShownRequest:
     return ShownRequest(
-        custom_id=request.custom_id, line=request.line, params=orjson.loads(request.body)
+        custom_id=request.custom_id,
+        line=request.line,
+        params=described(orjson.loads(request.body)),
     )
 
 

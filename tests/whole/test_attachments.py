@@ -223,6 +223,8 @@ def test_pdfs_by_path_are_estimated_sent_and_answered(
         assert run.returncode == 0, run.stderr
     content = json.loads(shown.stdout)["shown"][0]["params"]["messages"][0]["content"]
     assert [each["type"] for each in content] == ["document", "text"]
+    assert content[0]["source"].keys() == {"type", "media_type", "data"}
+    assert content[0]["source"]["data"].endswith("scans/1.pdf)")
     assert 6 * 3_000 < estimate["input_tokens"] < 6 * 4_000
     with (tmp_path / "o.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
