@@ -8,8 +8,10 @@ shares never exceed 1 together: a newcomer gets its part once the others have as
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 
 import orjson
 
@@ -38,6 +40,9 @@ FIRST_SHARE = 0.25
 
 _LASTS_S = 3600
 """How long a lane is remembered after its last program, in seconds, with what is known of it."""
+
+_LEAVE_S = 1.0
+"""How long the end of a program may wait for the server, in seconds: its time runs out anyway."""
 
 _LONGEST_NAME = 80
 
@@ -215,8 +220,10 @@ class RedisLease:
 
     async def close(self) -> None:
         """Give up all shares, and close the connection."""
-        for number in list(self._lanes):
-            await self.leave(number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_S):
+                for number in list(self._lanes):
+                    await self.leave(number)
         await self._redis.aclose()
 
     def _id(self, number: int) -> str:

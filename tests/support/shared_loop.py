@@ -223,6 +223,7 @@ class SharedLoop:
             if now >= down_until and not self._has_forgotten:
                 self._has_forgotten, self._lease = True, LeaseModel()
             claim = each.driver.scheduler.claim(lane, lane.sharing, now)
+            assert claim is not None
             grant = self._grant(each.name, claim, now)
             wait_s = RENEW_S if grant.settled else SOON_S
             self._plan(now + self.redis.delay_s, each, _Granted(grant))

@@ -295,9 +295,12 @@ class Scheduler:
         for lane in self.lanes:
             lane.limits.reset_boost(now)
 
-    def claim(self, lane: Lane, sharing: LaneSharing, now: float) -> Claim:
-        """Return what a lane claims of limits that other programs use, too."""
-        group = next(each for each in self._pool.groups if lane in each.lanes.values())
+    def claim(self, lane: Lane, sharing: LaneSharing, now: float) -> Claim | None:
+        """Return what a lane claims of limits that other programs use, too; None if it is gone."""
+        groups = (each for each in self._pool.groups if lane in each.lanes.values())
+        group = next(groups, None)
+        if group is None:
+            return None
         launches = self.stop is None and self._paused_at is None
         demand = sharing.demand(
             lane.limits.used_share(lane.window.mean_latency_s),

@@ -75,7 +75,10 @@ class Sharing:
             await self._stop_sharing(lane, sharing)
             return
         sharing.silent = False
-        grant = await self.lease.renew(self.scheduler.claim(lane, sharing, began))
+        claim = self.scheduler.claim(lane, sharing, began)
+        if claim is None:
+            return  # its endpoints turned out to belong to another organization
+        grant = await self.lease.renew(claim)
         now = self.clock.now()
         if grant is None:
             self._keep_share(lane, sharing, now)
