@@ -441,7 +441,7 @@ class Options:
         StoreUrl(),
         "Split the limits fairly with other programs that use this Redis database.",
         "redis://HOST:PORT/0",
-        commands=(*RUNS, "limits"),
+        commands=(*RUNS, "limits", "doctor"),
         group=PACE,
         owner=Owner.RUN,
         sample='"redis://127.0.0.1:6379/0"',

@@ -178,6 +178,12 @@ def test_a_cache_that_is_down_is_a_warning(serve: Serve) -> None:
     assert warning["state"] == "warning"
 
 
+def test_shared_limits_that_cannot_be_reached_are_a_problem(serve: Serve) -> None:
+    with serve():
+        (problem,) = about("shared limits", "--shared-limits", "redis://u:hush@127.0.0.1:1/0")
+    assert (problem["state"], "hush" in problem["what"]) == ("problem", False)
+
+
 def test_no_key_is_ever_shown(serve: Serve) -> None:
     with serve("any_key = false\n", key="hush-hush-hush"):
         done = claude_batch("doctor")

@@ -33,6 +33,7 @@ from claude_batch.commands.account.probing import (
 from claude_batch.commands.api import MOST_CONCURRENT, SPARE_FILES, Api
 from claude_batch.commands.cache import cache_stats
 from claude_batch.commands.money import catalog_for
+from claude_batch.commands.run.lease import refuse_lost_lease
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.terminal import print_json
 from claude_batch.config.options import Options
@@ -141,6 +142,7 @@ def check_machine(options: Options | None, *, offline: bool) -> Iterator[Finding
     yield from _private_files()
     if options is not None:
         yield from _cache(options, offline=offline)
+        yield from _shared_limits(options, offline=offline)
 
 
 def _versions() -> Finding:
@@ -243,6 +245,18 @@ def _cache(options: Options, *, offline: bool) -> Iterator[Finding]:
     use = "on" if asked else "off; turn it on with --cache"
     what = f"{stats.place}: {stats.entries:,} answers ({use})"
     yield Finding(topic="cache", state=State.OK, what=what)
+
+
+def _shared_limits(options: Options, *, offline: bool) -> Iterator[Finding]:
+    if options.shared_limits is None or offline:
+        return
+    topic = "shared limits"
+    try:
+        refuse_lost_lease(options)
+    except UsageError as error:
+        yield Finding(topic=topic, state=State.PROBLEM, what=error.message, remedy=error.hint)
+        return
+    yield Finding(topic=topic, state=State.OK, what="the Redis server answers")
 
 
 def check_endpoints(
