@@ -41,8 +41,8 @@ from claude_batch.telemetry.instruments import (
     Reading,
 )
 
-CLOSING_MS = 2_000
-"""How long the end of a run waits for a collector, in milliseconds."""
+CLOSING_S = 2.0
+"""How long the end of a run waits for a collector, in seconds."""
 
 _OPERATION = "chat"
 """What the conventions call a request to a model for an answer."""
@@ -70,12 +70,14 @@ class _Model:
 class Metrics:
     """Takes in attempts (it is an `Observe`) and snapshots; `close` ends it.
 
-    `server_of` returns where an endpoint is.
+    `server_of` returns where an endpoint is. `sends`: there is a collector to send them to.
     """
 
     server_of: Callable[[str], Server]
     provider: MeterProvider
     histograms: Histograms
+    sends: bool
+    warn_undelivered: Callable[[], None]
     stop_serving: Callable[[], None]
     url: str | None
     _snapshot: Snapshot | None = None
@@ -120,9 +122,18 @@ class Metrics:
 
     def close(self) -> None:
         """Send the last figures to a collector, if there is one; serve no more."""
-        with suppress(Exception):  # whatever the library raises, the run is over
-            self.provider.shutdown(timeout_millis=CLOSING_MS)
         self.stop_serving()
+        if not self.sends:
+            return
+        sending = threading.Thread(target=self._send_last, name="metrics", daemon=True)
+        sending.start()
+        sending.join(CLOSING_S)
+        if sending.is_alive():
+            self.warn_undelivered()
+
+    def _send_last(self) -> None:
+        with suppress(Exception):  # whatever the library raises, the run is over
+            self.provider.shutdown(timeout_millis=1_000 * CLOSING_S)
 
     def _read(self, instrument: Instrument) -> Iterator[Reading]:
         if self._snapshot is not None and instrument.read is not None:
@@ -165,14 +176,16 @@ def open_metrics(
 
     `warn` is called once, with message and hint, if they cannot be sent. Raises UsageError.
     """
-    _route_messages(warn)
+    warning = _Warning(warn)
+    _route_messages(warning)
     readers: list[MetricReader] = []
     histograms = Histograms()
     stop, url = _nothing, None
     if port is not None:
         reader, stop, url = _serve(port, host, histograms)
         readers.append(reader)
-    if asks_for_otlp(environment):
+    sends = asks_for_otlp(environment)
+    if sends:
         readers.append(_otlp_reader(histograms))
     resource = Resource.create({SERVICE_NAME: "claude-batch", SERVICE_VERSION: __version__})
     provider = MeterProvider(
@@ -185,6 +198,8 @@ def open_metrics(
         server_of=server_of,
         provider=provider,
         histograms=histograms,
+        sends=sends,
+        warn_undelivered=warning.once,
         stop_serving=stop,
         url=url,
     )
@@ -297,19 +312,23 @@ class _Warning(logging.Handler):
         self._has_warned = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Warn once; what the library says may hold the URL with its password."""
+        """Warn; what the library says is not shown: it may hold the URL with its password."""
         del record
+        self.once()
+
+    def once(self) -> None:
+        """Warn, the first time."""
         if not self._has_warned:
             self._has_warned = True
             self._warn(
-                "metrics cannot be delivered; the run goes on",
+                "metrics cannot be delivered; the run is not affected",
                 "does a collector listen where OTEL_EXPORTER_OTLP_ENDPOINT says?",
             )
 
 
-def _route_messages(warn: Callable[[str, str], None]) -> None:
+def _route_messages(handler: logging.Handler) -> None:
     logger = logging.getLogger("opentelemetry")
-    logger.handlers[:] = [_Warning(warn)]
+    logger.handlers[:] = [handler]
     logger.propagate = False
 
 

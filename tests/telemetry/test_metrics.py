@@ -231,5 +231,5 @@ def test_a_collector_that_is_not_there_is_reported_once(
     warnings: list[str] = []
     with metrics_of(warnings, port=None, environment={COLLECTOR: url}) as metrics:
         feed(metrics)
-    assert warnings == ["metrics cannot be delivered; the run goes on"]
+    assert warnings == ["metrics cannot be delivered; the run is not affected"]
     assert "secret" not in "".join(capfd.readouterr())

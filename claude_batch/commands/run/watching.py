@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claude_batch.commands.api import Api
+from claude_batch.config.options import Options
 from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.errors import UsageError
@@ -19,6 +21,7 @@ from claude_batch.storage.attempt_log import AttemptLog
 from claude_batch.storage.files import lock_path
 from claude_batch.storage.run.opening import RunRequest
 from claude_batch.storage.run.paths import files_of
+from claude_batch.ui.messages import notice_text
 from claude_batch.ui.screen.screen import Screen
 
 if TYPE_CHECKING:
@@ -49,17 +52,34 @@ class Watchers:
 @contextmanager
 def watched(request: RunRequest, api: Api, screen: Screen) -> Iterator[Watchers]:
     """Open what the command and the environment ask for. Raises UsageError, before all else."""
-    log, metrics = _open_log(request, screen), None
+    warn = _Warn(screen=screen, options=request.options)
+    log, metrics = _open_log(request, warn), None
     try:
-        metrics = _open_metrics(request, api, screen)
+        metrics = _open_metrics(request, api, screen, warn)
         yield Watchers(
             observe=_both(log, metrics), show=_ignore if metrics is None else metrics.show
         )
     finally:
+        warn.is_over = True
         if metrics is not None:
             metrics.close()
         if log is not None:
             log.close()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Warn:
+    """Shows a warning: on the screen of the run, or below it once that `is_over`."""
+
+    screen: Screen
+    options: Options
+    is_over: bool = False
+
+    def __call__(self, message: str, hint: str) -> None:
+        if not self.is_over:
+            self.screen.notice(message, hint)
+        elif not self.options.quiet and self.options.progress != "json":  # its end is the last line
+            sys.stderr.write(notice_text(message, hint))
 
 
 def _both(first: Observe | None, second: Observe | None) -> Observe | None:
@@ -73,11 +93,11 @@ def _both(first: Observe | None, second: Observe | None) -> Observe | None:
     return observe
 
 
-def _open_log(request: RunRequest, screen: Screen) -> AttemptLog | None:
+def _open_log(request: RunRequest, warn: _Warn) -> AttemptLog | None:
     path = request.options.log
     if path is None:
         return None
-    return AttemptLog(path, not_into=_files(request), warn=screen.notice)
+    return AttemptLog(path, not_into=_files(request), warn=warn)
 
 
 def _files(request: RunRequest) -> list[Path]:
@@ -86,7 +106,7 @@ def _files(request: RunRequest) -> list[Path]:
     return files if request.table is None else [*files, request.table]
 
 
-def _open_metrics(request: RunRequest, api: Api, screen: Screen) -> Metrics | None:
+def _open_metrics(request: RunRequest, api: Api, screen: Screen, warn: _Warn) -> Metrics | None:
     """Return metrics where they are asked for, by the command or by the standard variables.
 
     Raises UsageError if the command's wish cannot be met.
@@ -96,7 +116,7 @@ def _open_metrics(request: RunRequest, api: Api, screen: Screen) -> Metrics | No
     if options.metrics_port is None and named is None:
         return None
     try:
-        return _opened_metrics(request, api, screen)
+        return _opened_metrics(request, api, screen, warn)
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if options.metrics_port is not None:
@@ -109,7 +129,7 @@ def _open_metrics(request: RunRequest, api: Api, screen: Screen) -> Metrics | No
         return None
 
 
-def _opened_metrics(request: RunRequest, api: Api, screen: Screen) -> Metrics | None:
+def _opened_metrics(request: RunRequest, api: Api, screen: Screen, warn: _Warn) -> Metrics | None:
     """Return metrics; None where the variables ask for none after all. Raises ImportError."""
     options = request.options
     telemetry: Any = import_module("claude_batch.telemetry.metrics")
@@ -125,7 +145,7 @@ def _opened_metrics(request: RunRequest, api: Api, screen: Screen) -> Metrics | 
         host=options.metrics_host,
         environment=os.environ,
         server_of=lambda endpoint: _server(telemetry.Server, api, endpoint),
-        warn=screen.notice,
+        warn=warn,
     )
     if metrics.url is not None:
         screen.notice(f"metrics are at {metrics.url}")
