@@ -10,7 +10,7 @@ from claude_batch.commands.api import Api
 from claude_batch.config.options import Options
 from claude_batch.config.settings import Endpoint, Settings
 from claude_batch.core.catalog.catalog import Catalog
-from claude_batch.core.catalog.serving import Serves
+from claude_batch.core.catalog.serving import Serves, is_claude
 from claude_batch.core.model.account import Limits
 from claude_batch.core.model.adjustment import Bounds
 from claude_batch.core.planning.limits import KnownEndpoint, ReportedLimits, stated_limits
@@ -73,6 +73,19 @@ def serves_by_settings(endpoint: Endpoint) -> Serves:
         claude=endpoint.provider != "openai" and not (is_relay and named),
         anything=endpoint.serves_any,
     )
+
+
+def sold_as(endpoint: Endpoint, model: str) -> str:
+    """Return the name whose price an endpoint's answers have; "" where there is none.
+
+    What is called differently at a server that is not Claude's has the price of that name, if the
+    price list has it; so has a Claude that an OpenAI-compatible server was only asked for.
+    """
+    called = endpoint.models.get(model)
+    if endpoint.provider == "openai":
+        return called or ("" if is_claude(model) else model)
+    is_other = endpoint.provider == "anthropic" and called is not None and not is_claude(called)
+    return called if is_other and called else model
 
 
 def known_endpoints(

@@ -99,7 +99,7 @@ class Rig:
             publish=self.snapshots.append,
             observe=self.records.append,
             adjustments=self.adjustments,
-            price=self.price,
+            price=lambda _endpoint, model, usage: self.price(model, usage),
             cache=self.cache,
             is_done=self.is_done,
             lease=self.lease,

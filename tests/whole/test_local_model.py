@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.chat_server import ChatServer, chat_server
+from tests.support.killing import write_prompts
 from tests.support.program import Program, Served, served
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
@@ -54,7 +55,7 @@ base_url = "{local.url}"
 """
     (folder / "claude-batch.toml").write_text(settings)
     program = Program(folder=folder, variables={"ANTHROPIC_API_KEY": "sandbox-key"})
-    return program.run("run", "p.jsonl", "--no-stdout", "--progress", "plain", *more)
+    return program.run("run", "p.jsonl", "--no-stdout", *(more or ("--progress", "plain")))
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -125,6 +126,47 @@ def test_a_fallback_that_could_never_serve_is_named_at_the_start(
     assert done.returncode == 0
     assert "the fallback local will never be used: it serves qwen3" in said
     assert f'models = {{ "{HAIKU}" = "..." }}' in said
+
+
+DOWN_AT_FIRST = """
+[latency]
+base_s = 0.05
+per_output_token_s = 0.0
+[[outage]]
+status = 529
+until_s = 2.5
+"""
+
+
+def test_a_fallback_is_announced_when_it_takes_over_and_when_it_is_not_needed_any_more(
+    tmp_path: Path,
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 3_000)
+    stand_in = f'role = "fallback"\nmodels = {{ "{HAIKU}" = "qwen3" }}\n'
+    pool = '[pool]\nfallback_after = "1s"\n'
+    with served(tmp_path, DOWN_AT_FIRST) as claude, chat_server() as local:
+        done = run(tmp_path, claude, local, stand_in + pool, "--progress", "json")
+        asked = local.asked
+    said = done.stderr.decode()
+    assert done.returncode == 0, said
+    assert set(asked) == {"qwen3"}
+    assert "the fallback local takes over (overloaded_error: Overloaded)" in said
+    assert "answer again: the fallback local is not needed now" in said
+    by_endpoint = {line["meta"]["endpoint"]: line["meta"] for line in results(tmp_path).values()}
+    assert by_endpoint["local"]["cost_usd"] is None
+    assert by_endpoint["claude"]["cost_usd"] > 0
+
+
+def test_a_fallback_is_asked_though_it_waits_as_long_as_the_patience(
+    tmp_path: Path, local: ChatServer
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 20)
+    stand_in = f'role = "fallback"\nmodels = {{ "{HAIKU}" = "qwen3" }}\n'
+    pool = '[pool]\nfallback_after = "4s"\n'
+    with served(tmp_path, "[[outage]]\nstatus = 529\n") as claude:
+        done = run(tmp_path, claude, local, stand_in + pool, "--patience", "4s")
+    assert done.returncode == 0, done.stderr.decode()
+    assert local.asked["qwen3"] == 20
 
 
 def test_one_that_serves_anything_is_asked_for_anything(

@@ -167,7 +167,7 @@ class BatchStage:
             observe=context.observe,
             adjustments=context.adjustments,
             report=self._report,
-            price=context.price,
+            price=partial(context.price, self._endpoint),
             most_usd=partial(most_usd, catalog=self.catalog),
             batch_price_of=partial(batch_price, catalog=self.catalog),
             inputs=InputBound(),
@@ -252,7 +252,7 @@ class BatchStage:
             clock=context.clock,
             rng=random.random,
             observe=context.observe,
-            price=context.price,
+            price=partial(context.price, self._endpoint),
             max_attempts=self.options.max_attempts,
             patience_s=self.options.patience_s,
         )

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from claude_batch.commands.api import Api
-from claude_batch.commands.endpoints import bounds_of, endpoint_specs
+from claude_batch.commands.endpoints import bounds_of, endpoint_specs, sold_as
 from claude_batch.commands.money import most_usd
 from claude_batch.commands.run.control import Control
 from claude_batch.commands.run.lease import open_lease, sharing_notices
 from claude_batch.commands.run.messages import (
     OUTPUT_CLOSED,
+    fallback_text,
     retried_text,
     stop_detail,
     summary_of,
@@ -71,6 +72,9 @@ from claude_batch.storage.run.recovery import is_retrying
 from claude_batch.storage.run.results import ResultsFile, utc
 from claude_batch.ui.screen.screen import Screen
 
+PriceAt = Callable[[str, str, Usage], float | None]
+"""Returns what a reply of an endpoint to a request for a model cost (USD); None: not known."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
@@ -85,7 +89,7 @@ class RunContext:
     publish: Callable[[Snapshot], None]
     observe: Observe | None
     adjustments: Control
-    price: Callable[[str, Usage], float | None]
+    price: PriceAt
 
 
 BatchStage = Callable[[RunContext], Awaitable[Stop | LeftForLive | None]]
@@ -117,6 +121,7 @@ class LiveStage:
     _output_errors_before: int = 0
     _is_recounted: bool = False
     _interruption: Interruption = field(default_factory=Interruption)
+    _sold_as: dict[tuple[str, str], str] = field(default_factory=dict)
     _progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
@@ -391,11 +396,15 @@ class LiveStage:
         )
         return Scheduler(settings, now=now)
 
-    def _price(self, model: str, usage: Usage) -> float | None:
+    def _price(self, endpoint: str, model: str, usage: Usage) -> float | None:
         """Return the dollars a reply cost; None where the price, or what it used, is not known."""
         if not usage.prompt_tokens:  # no prompt has 0 tokens: usage was not reported
             return None
-        return cost_usd(model, usage, self.catalog)
+        sold = self._sold_as.get((endpoint, model))
+        if sold is None:
+            at = next((each for each in self.api.endpoints if each.name == endpoint), None)
+            sold = self._sold_as[endpoint, model] = model if at is None else sold_as(at, model)
+        return cost_usd(sold, usage, self.catalog)
 
     def _facts(self) -> RunFacts:
         identity = self.opened.identity
@@ -429,6 +438,9 @@ class LiveStage:
 
     def _publish(self, snapshot: Snapshot) -> None:
         snapshot = replace(snapshot, output_errors=self._output_errors)
+        before = None if self._latest is None else self._latest.fallback
+        if snapshot.fallback != before:
+            self.screen.notice(fallback_text(before, snapshot))
         if self._control is not None:
             snapshot = self._control.show(snapshot)
         self._latest = snapshot

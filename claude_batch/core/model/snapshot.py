@@ -179,6 +179,7 @@ class Snapshot:
     adjusted         options that the user has changed since this process began
     paused_at        wall time since when the user has paused the run; None: it is not paused
     at               wall time of the snapshot, so that countdowns run; None: not known
+    fallback         the endpoint that has taken over from those of first choice; None: none has
     chunks           batch mode: what has been submitted, in order; in_flight is at the API
     """
 
@@ -220,6 +221,7 @@ class Snapshot:
     at: float | None = None
     lanes: tuple[LaneView, ...] = ()
     endpoints: tuple[EndpointView, ...] = ()
+    fallback: str | None = None
     failures: tuple[FailureView, ...] = ()
     chunks: tuple[ChunkView, ...] = ()
 

@@ -134,10 +134,14 @@ Decision = Send | GiveUp | Sleep | Idle | Finished
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerStatus:
-    """Lanes, endpoints, requests waiting for a retry or in flight, and why no more are sent."""
+    """Lanes, endpoints, requests waiting for a retry or in flight, and why no more are sent.
+
+    `fallback` is the endpoint that has taken over from those of first choice, if one has.
+    """
 
     lanes: tuple[LaneView, ...] = ()
     endpoints: tuple[EndpointView, ...] = ()
     retrying: int = 0
     in_flight: int = 0
     wait: WaitReason | None = None
+    fallback: str | None = None

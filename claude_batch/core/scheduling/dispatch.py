@@ -215,7 +215,8 @@ class Placing:
     """Chooses an endpoint for one request at a time.
 
     An endpoint whose organization is unknown gets one of the first requests, so that its limits
-    are soon known.
+    are soon known. From `last_chance_at` on nothing has succeeded for so long that fallbacks are
+    asked first, before the run gives up.
     """
 
     pool: Pool
@@ -223,6 +224,7 @@ class Placing:
     rng: Callable[[], float]
     strategy: Strategy
     fallback_after_s: float
+    last_chance_at: float = math.inf
     _last: Endpoint | None = None
 
     def find(
@@ -236,7 +238,7 @@ class Placing:
         until, prefix_until = math.inf, math.inf
         for endpoint in self._candidates(queue, now):
             if endpoint.spec.role is Role.FALLBACK and queue.primaries:
-                opens_at = self._fallback_at(queue, now)
+                opens_at = min(self._fallback_at(queue, now), self.last_chance_at)
                 if opens_at > now:
                     until = min(until, opens_at)
                     break
@@ -260,15 +262,18 @@ class Placing:
         return Wait(prefix_until, for_prefix=True)
 
     def _candidates(self, queue: WaitQueue, now: float) -> Iterable[Endpoint]:
-        """Return the endpoints of a queue in the order to try them, fallbacks last."""
+        """Return the endpoints of a queue in the order to try them, as a rule fallbacks last."""
         endpoints, primaries = queue.endpoints, queue.primaries
         if len(endpoints) == 1:
             return endpoints
         if primaries in (0, len(endpoints)):
             return self._by_preference(endpoints, queue.model_class, now)
+        parts = [endpoints[:primaries], endpoints[primaries:]]
+        if now >= self.last_chance_at:
+            parts.reverse()
         return (
             endpoint
-            for some in (endpoints[:primaries], endpoints[primaries:])
+            for some in parts
             for endpoint in self._by_preference(some, queue.model_class, now)
         )
 
@@ -294,7 +299,7 @@ class Placing:
         """Return in how many seconds fallbacks take over; None if they do not, or have."""
         if queue.stuck_since is None or not 0 < queue.primaries < len(queue.endpoints):
             return None
-        left_s = queue.stuck_since + self.fallback_after_s - now
+        left_s = min(queue.stuck_since + self.fallback_after_s, self.last_chance_at) - now
         return left_s if left_s > 0 else None
 
     def _fallback_at(self, queue: WaitQueue, now: float) -> float:
@@ -352,13 +357,17 @@ def _rotate_after(endpoints: Sequence[Endpoint], last: Endpoint | None) -> list[
 
 @dataclass(slots=True, kw_only=True)
 class Dispatch:
-    """All queues of a run, by model class. `class_of` returns the model class of a model."""
+    """All queues of a run, by model class. `class_of` returns the model class of a model.
+
+    `stand_in` is the fallback that has taken over from primary endpoints, None while none has.
+    """
 
     pool: Pool
     placing: Placing
     gate: PrefixGate
     class_of: Callable[[str], str]
     reserve: Reserve
+    stand_in: str | None = None
     _queues: dict[str, list[WaitQueue]] = field(default_factory=dict)
     _turn: int = 0
     _last_order: int = _BEHIND_ALL
@@ -483,6 +492,8 @@ class Dispatch:
         if request.prefix is not None:
             self.gate.launched((endpoint.group, request.prefix), now)
         fallback = endpoint.spec.role is Role.FALLBACK
+        if fallback and queue.primaries and self.stand_in is None:
+            self.stand_in = endpoint.spec.name
         if queue.stuck_since is not None and not fallback and _is_healthy(place):
             queue.stuck_since = None
         self.pool.record_launch(endpoint)
@@ -513,6 +524,13 @@ class Dispatch:
         self.gate.failed(key)
         for queue in self._all_queues():
             queue.recall_one(prefix)
+
+    def record_reply(self, endpoint: Endpoint) -> None:
+        """Note that an endpoint has answered: a primary one may be back."""
+        if self.stand_in is None or endpoint.spec.role is Role.FALLBACK:
+            return
+        if all(queue.stuck_since is None for queue in self._all_queues()):
+            self.stand_in = None
 
     def wait_reason(self, lane: Lane, now: float) -> WaitReason | None:
         """Return why nothing more goes to `lane` now; None if something does, or none waits.

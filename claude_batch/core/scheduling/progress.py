@@ -317,5 +317,6 @@ def make_snapshot(
         wait=status.wait if phase is Phase.RUNNING else None,
         lanes=status.lanes,
         endpoints=status.endpoints,
+        fallback=status.fallback,
         failures=tuple(progress.failures),
     )

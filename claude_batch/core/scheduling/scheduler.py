@@ -191,6 +191,7 @@ class Scheduler:
             reserve=self._reserve,
         )
         self.stop: Stop | None = None
+        self._succeeded_at(now)
 
     @property
     def in_flight(self) -> int:
@@ -226,6 +227,7 @@ class Scheduler:
         return SchedulerStatus(
             lanes=lanes,
             endpoints=tuple(each.view() for each in self._pool.endpoints),
+            fallback=self._dispatch.stand_in,
             retrying=dispatch.retrying,
             in_flight=self._in_flight,
             wait=self._wait_reason(lanes, now),
@@ -289,7 +291,7 @@ class Scheduler:
     def _continue(self, paused_at: float, now: float) -> None:
         """End a pause: patience has stood still, and launches begin at the refill rate."""
         self._paused_at = None
-        self._last_success_at += now - max(paused_at, self._last_success_at)
+        self._succeeded_at(now - max(paused_at, self._last_success_at) + self._last_success_at)
         self._heard_at += now - max(paused_at, self._heard_at)
         self._dispatch.shift(now - paused_at)
         for lane in self.lanes:
@@ -380,6 +382,12 @@ class Scheduler:
         if self._in_flight or self._backlog.more_to_come:
             return Idle(listened)
         return Finished(self._stop_for_unserved())
+
+    def _succeeded_at(self, at: float) -> None:
+        """Count the patience from `at` on; half of it is for the endpoints of first choice."""
+        self._last_success_at = at
+        self._has_failed = False
+        self._dispatch.placing.last_chance_at = at + self._settings.patience_s / 2
 
     def _is_out_of_patience(self, now: float) -> bool:
         """Return whether nothing has succeeded for too long; an answer that takes long may come."""
@@ -507,8 +515,8 @@ class Scheduler:
         if isinstance(outcome, Reply):
             endpoint.succeeded += 1
             endpoint.breaker.record_response()
-            self._last_success_at = now
-            self._has_failed = False
+            self._succeeded_at(now)
+            self._dispatch.record_reply(endpoint)
             attempt.lane.record_success(attempt, outcome, now)
             return self._finish(attempt, outcome, now, cost_usd)
         endpoint.failed += 1

@@ -250,10 +250,10 @@ class Parts:
 
     `transports` are the scheduler's endpoints by name. `publish` gets a snapshot about eight times
     a second, `observe` every attempt that has ended (None: nobody watches); `adjustments` change it
-    while it goes (None: nothing can). `price` returns the cost of a model's reply (USD), None where
-    it is unknown. With a `cache`, `source` also yields lines that have a result: `is_done` returns
-    whether a line has. With a `lease` the scheduler's lanes share their limits with
-    other programs.
+    while it goes (None: nothing can). `price` returns what a reply of an endpoint for a model cost
+    (USD), None where it is unknown. With a `cache`, `source` also yields lines that have a result:
+    `is_done` returns whether a line has. With a `lease` the scheduler's lanes share their limits
+    with other programs.
     """
 
     scheduler: Scheduler
@@ -268,7 +268,7 @@ class Parts:
     publish: Publish
     observe: Observe | None
     adjustments: Adjustments | None
-    price: Callable[[str, Usage], float | None]
+    price: Callable[[str, str, Usage], float | None]
     cache: ResponseCache | None
     is_done: Callable[[int], bool]
     lease: LimitLease | None = None
@@ -437,7 +437,8 @@ class LiveRun:
         now = self.parts.clock.now()
         cost_usd = None
         if outcome.usage.is_reported:
-            cost_usd = self.parts.price(attempt.job.request.model, outcome.usage)
+            model = attempt.job.request.model
+            cost_usd = self.parts.price(attempt.endpoint, model, outcome.usage)
         verdict = self.parts.scheduler.record_outcome(attempt, outcome, now, cost_usd=cost_usd)
         self._record_end(attempt, outcome, verdict, cost_usd)
         self._save(verdict.ended)

@@ -56,6 +56,8 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
                                   known. in_flight counts their requests without a result
     endpoints                     name, state (up, failing, standby, out), in_flight, attempts that
                                   succeeded and failed, why (it is not up; null: it is)
+    fallback                      the endpoint that has taken over from those of first choice; null:
+                                  none has
     failures                      recent errors: at (seconds since 1970), custom_id, line, what,
                                   retry_in_s (null: final)
 """
@@ -165,6 +167,7 @@ _PLAIN_FIELDS = (
     "projected_cost_usd",
     "degraded",
     "cached",
+    "fallback",
     "unreported",
     "unreported_usd",
     "stop_reasons",

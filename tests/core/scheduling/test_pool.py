@@ -330,6 +330,68 @@ def test_probing_a_primary_does_not_keep_the_fallback_waiting() -> None:
     assert used == {"a", "stand-in"}
 
 
+PATIENCE_S = 60.0
+
+
+def answered_by(scheduler: Scheduler, failure: Failure, *, took_s: float = 0.0) -> set[str]:
+    """Let the fallback answer and the primary fail; return the endpoints that were asked."""
+    now, used = 0.0, set()
+    while True:
+        match scheduler.next(now):
+            case Send(attempt):
+                used.add(attempt.endpoint)
+                primary = attempt.endpoint == "a"
+                now += took_s if primary else 0.0
+                scheduler.record_outcome(attempt, failure if primary else a_reply(), now)
+            case Sleep(until):
+                now = until
+            case Idle() | GiveUp():
+                raise AssertionError("everything is answered at once")
+            case Finished(stop):
+                assert stop is None
+                return used
+
+
+@pytest.mark.parametrize(
+    ("failure", "took_s"),
+    [
+        (a_failure(FailureKind.OVERLOADED), 0.0),
+        (a_failure(FailureKind.RATE_LIMITED, retry_after_s=7_200.0), 0.0),
+        (a_failure(FailureKind.TIMED_OUT), 20.0),
+    ],
+    ids=lambda value: getattr(value, "error_type", value),
+)
+def test_a_fallback_is_asked_before_the_run_gives_up(failure: Failure, took_s: float) -> None:
+    scheduler = a_pool(A, STAND_IN, requests=3, fallback_after_s=PATIENCE_S, patience_s=PATIENCE_S)
+    scheduler.end_input()
+    assert answered_by(scheduler, failure, took_s=took_s) == {"a", "stand-in"}
+
+
+def test_it_is_known_that_a_fallback_has_taken_over_and_that_it_is_not_needed_any_more() -> None:
+    scheduler = a_pool(A, STAND_IN, fallback_after_s=5.0)
+    limited = a_failure(FailureKind.RATE_LIMITED, retry_after_s=20.0)
+    scheduler.record_outcome(sent(scheduler), limited, 0.0)
+    scheduler.next(0.0)
+    before = scheduler.status(0.0).fallback
+    attempt = sent(scheduler, 6.0)
+    during = scheduler.status(6.0).fallback
+    scheduler.record_outcome(attempt, a_reply(), 7.0)
+    back = sent(scheduler, 25.0)
+    scheduler.record_outcome(back, a_reply(), 26.0)
+    after = scheduler.status(26.0).fallback
+    assert (before, during, back.endpoint, after) == (None, "stand-in", "a", None)
+
+
+def test_an_endpoint_is_asked_only_for_models_that_it_serves() -> None:
+    local = replace(OTHER, serves=lambda model: model == "qwen3")
+    claude = replace(A, serves=lambda model: model != "qwen3")
+    scheduler = a_pool(claude, local, requests=0)
+    for line in range(1, 9):
+        scheduler.add(a_request(line, model="qwen3" if line % 2 else "claude-haiku-5-5"))
+    asked = {(each.endpoint, each.job.request.model) for each in some(scheduler, 8)}
+    assert asked == {("other", "qwen3"), ("a", "claude-haiku-5-5")}
+
+
 def test_a_fallback_takes_over_at_once_when_all_primaries_are_out() -> None:
     scheduler = a_pool(A, STAND_IN)
     scheduler.record_outcome(sent(scheduler), a_failure(FailureKind.ENDPOINT_REJECTED), 1.0)

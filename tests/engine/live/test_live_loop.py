@@ -66,7 +66,7 @@ def parts_of(
         publish=lambda _snapshot: None,
         observe=None,
         adjustments=None,
-        price=lambda _model, _usage: None,
+        price=lambda _endpoint, _model, _usage: None,
         cache=None,
         is_done=lambda _line: False,
     )
