@@ -139,9 +139,12 @@ def _news(typed: dict[str, Any], before: RunSettings) -> dict[str, Any]:
     }
 
 
-def typed_changes(flags: Layer) -> dict[str, Any]:
-    """Return what a command line says of options of a run; None: unset. Raises SettingsError."""
-    return _typed(flags)
+def read_changes(said: Layer) -> dict[str, Any]:
+    """Return what is said of options of a run; None: unset. Raises SettingsError."""
+    return {
+        name: None if value is None else _parse(name, value, flag(name))
+        for name, value in said.items()
+    }
 
 
 def _merged(layers: Sequence[Layer]) -> dict[str, Any]:

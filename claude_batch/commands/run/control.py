@@ -16,6 +16,7 @@ from typing import Any
 
 from claude_batch.commands.money import refuse_unpriced
 from claude_batch.config.options import Options
+from claude_batch.config.reading import read_changes
 from claude_batch.config.settings import RunSettings
 from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.model.adjustment import ADJUSTABLE, Adjustment, Bounds
@@ -139,13 +140,14 @@ class Control:
                 f"the run does not know {', '.join(sorted(unknown))}",
                 hint="use the version of claude-batch that it was started with",
             )
-        if request.changes.get("max_cost") is not None:
+        values = read_changes(request.changes)
+        if values.get("max_cost") is not None:
             refuse_unpriced(self.models, self.catalog)
             self._refuse_first_bound()
         defaults = Options()
         changes = {
             name: getattr(defaults, name) if value is None else value
-            for name, value in request.changes.items()
+            for name, value in values.items()
         }
         return replace(self._options, **changes)
 

@@ -13,7 +13,7 @@ from typing import Any
 from claude_batch.commands.find_run import journal_of
 from claude_batch.commands.run.control import changes_text
 from claude_batch.commands.run.messages import shown
-from claude_batch.config.reading import typed_changes
+from claude_batch.config.reading import read_changes
 from claude_batch.config.spelling import as_typed
 from claude_batch.errors import CheckpointWriteError, UsageError
 from claude_batch.storage.run.control import (
@@ -37,7 +37,7 @@ LOOK_EVERY_S = 0.05
 def adjust(results: Path, given: Mapping[str, Any], *, pause: bool | None) -> None:
     """Change options of a run that goes, or pause or continue it. Raises UsageError."""
     results = results.absolute()
-    changes = typed_changes(given)
+    changes = read_changes(given)
     if not changes and pause is None:
         raise UsageError(
             "what should change?", hint="for example --rpm 200, --share 0.3, --pause or --continue"

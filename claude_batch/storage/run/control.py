@@ -183,7 +183,9 @@ def take_request(results: Path, *, run_id: str, token: str) -> Request | None:
         request = Request(**found)
     except TypeError:
         return None
-    return request if (request.run_id, request.token) == (run_id, token) else None
+    is_whole = isinstance(found.get("id"), str) and isinstance(found.get("changes", {}), dict)
+    is_whole = is_whole and isinstance(found.get("pause"), bool | None)
+    return request if is_whole and (request.run_id, request.token) == (run_id, token) else None
 
 
 def _replace(path: Path, data: bytes) -> None:

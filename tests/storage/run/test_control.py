@@ -118,7 +118,18 @@ def test_links_and_pipes_are_refused(results: Path) -> None:
         taken(results)
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"run_id":1}', b'{"id":"1","new":2}'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"run_id":1}',
+        b'{"id":"1","new":2}',
+        b'{"id":"1","run_id":"r","token":"t","changes":[]}',
+        b'{"id":"1","run_id":"r","token":"t","pause":"yes"}',
+    ],
+)
 def test_what_cannot_be_read_is_nothing(results: Path, raw: bytes) -> None:
     for path in (live_path(results), request_path(results)):
         path.write_bytes(raw)
