@@ -45,7 +45,7 @@ bench: $(READY)             ## the numbers of docs/benchmarks.md, measured on th
 prices: $(READY)            ## our prices against genai-prices and litellm, where installed
 	$(BIN)/python -m tests.support.compare_prices
 
-picture: $(READY)           ## the dashboard's picture in the README, from a real run
+picture: $(READY)           ## the pictures in the README and the guide, from a real run
 	$(BIN)/python docs/picture.py
 
 commands: $(READY)          ## the help of every command, into docs/commands.md

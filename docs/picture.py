@@ -1,6 +1,6 @@
-"""The picture in the README: the dashboard of a real run against the sandbox, as SVG.
+"""The pictures in the documents: the dashboard of a real run against the sandbox, and its report.
 
-make picture
+make picture                          the report where Chromium is installed
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 from rich.console import Console
 
 from claude_batch.commands.run.run import carry_out, run_request
+from claude_batch.commands.runs.report import write_report
 from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.ui.dashboard.dashboard import dashboard
 from claude_batch.ui.screen.screen import RunSummary
@@ -39,6 +42,8 @@ server_error = 0.01
 TASKS = ("Translate into French", "Name the topic", "Correct the spelling", "Sum up")
 MODELS = ("claude-haiku-5-5", "claude-haiku-5-5", "claude-sonnet-5")
 PROMPTS = 2_000
+REPORT = (1_180, 1_320)
+"""Pixels of the picture of the report."""
 
 
 class Camera:
@@ -71,6 +76,18 @@ class Camera:
         """Show nothing."""
 
 
+def take_report(results: Path) -> None:
+    """Take a picture of the beginning of the report of a run."""
+    page = results.with_name("reviews.html")
+    write_report(results, page)
+    chromium = shutil.which("chromium")
+    if chromium is not None:
+        options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
+        size, to = f"--window-size={REPORT[0]},{REPORT[1]}", f"--screenshot={HERE / 'report.png'}"
+        command = [chromium, *options, size, to, page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603  # found on the PATH
+
+
 def main() -> None:
     """Run, take the picture, and write it."""
     camera = Camera()
@@ -84,6 +101,7 @@ def main() -> None:
                 file.write(json.dumps({"custom_id": f"review-{number}", **line}) + "\n")
         given = {"sandbox": True, "scenario": scenario, "stdout": False, "yes": True}
         carry_out(camera, run_request(str(prompts), given))
+        take_report(Path(folder, "reviews.sandbox.results.jsonl"))
     if camera.taken is None:
         raise SystemExit("the run was over before the picture was taken")
     console = Console(

@@ -43,7 +43,7 @@ _FLAT = 16.0
 _PERCENT = 0.01
 
 _SHORT_S = 300.0
-"""Shorter runs are described by their rates."""
+"""Shorter runs are described by their rates: the full bucket at their start distorts shares."""
 
 _Key = tuple[str, str, str]
 """What holds a run back: reason, kind of limit, whose limit."""
@@ -239,10 +239,8 @@ def _used_title(
     mean = sum(v * each.minute.seconds for v, each in zip(values, bins, strict=True)) / seconds
     limits = [limit(each) for each in bins]
     known = [value for value in limits if value]
-    if len(known) < len(bins):
+    if len(known) < len(bins) or seconds < _SHORT_S:
         return f"{name}: {amount(_rounded(mean))} per minute"
-    if seconds < _SHORT_S:  # the full bucket that it began with distorts its share
-        return f"{name}: {amount(_rounded(mean))} of {amount(known[-1])} per minute"
     allowed = sum(v * each.minute.seconds for v, each in zip(known, bins, strict=True))
     share = min(1.0, mean * seconds / allowed)
     percent_used = f"{100 * share:.0f} %" if share >= _PERCENT else "under 1 %"

@@ -64,7 +64,12 @@ def read_results(results: Path) -> ResultsRead:
         if done.add(result.custom_id, result.line):
             figures.add(result)
             sample.add(result)
-    return ResultsRead(figures=figures, sample=tuple(sample))
+    return ResultsRead(figures=figures, sample=tuple(sorted(sample, key=_order)))
+
+
+def _order(each: Sampled) -> tuple[bool, bool, int]:
+    """Return what failures come first by, then what is cut off; each in the order of lines."""
+    return each.status == ResultType.SUCCEEDED, not each.is_cut, each.line or 0
 
 
 def _lines(results: Path) -> Iterator[ResultLine]:
