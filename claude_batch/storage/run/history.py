@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,6 +25,13 @@ T = TypeVar("T")
 
 _MOST = 1e15
 """A figure from here on is damage."""
+
+_LATEST = 1e11
+"""Seconds since 1970 until the year 5138."""
+
+_MOST_SECONDS = 1e6
+_MOST_BUCKET = 200
+"""A latency of a year."""
 
 _MOST_NAMES = 100
 """Lanes, endpoints and kinds of a minute that are read."""
@@ -69,16 +77,16 @@ class _Folding:
             case "waited":
                 self.pauses.append(
                     Waited(
-                        at=_number(record, "at"),
+                        at=_wall(record, "at"),
                         lane=_text(record, "lane"),
                         why=_text(record, "why"),
-                        until=_number(record, "until"),
+                        until=_wall(record, "until"),
                     )
                 )
             case "switched":
                 self.switches.append(
                     Switched(
-                        at=_number(record, "at"),
+                        at=_wall(record, "at"),
                         endpoint=_text(record, "endpoint"),
                         state=_text(record, "state"),
                         why=_text(record, "why") or None,
@@ -105,12 +113,12 @@ class _Folding:
                 id=None,
                 requests=_count(record, "count"),
                 state="unsettled",
-                created_at=_number_or_none(record, "at"),
+                created_at=_wall_or_none(record, "at"),
             )
         elif known is None:
             return
         elif kind == "batch_created":
-            created_at = _number_or_none(record, "created_at")
+            created_at = _wall_or_none(record, "created_at")
             self.batches[chunk] = replace(
                 known, id=_text(record, "id"), state="waiting", created_at=created_at
             )
@@ -118,8 +126,8 @@ class _Folding:
             self.batches[chunk] = replace(
                 known,
                 state="collected",
-                ended_at=_number_or_none(record, "ended_at"),
-                collected_at=_number_or_none(record, "at"),
+                ended_at=_wall_or_none(record, "ended_at"),
+                collected_at=_wall_or_none(record, "at"),
             )
         elif kind in {"batch_refused", "batch_lost"}:
             del self.batches[chunk]
@@ -138,8 +146,8 @@ class _Folding:
 
 def _minute(record: Record) -> Minute:
     return Minute(
-        at=_number(record, "at"),
-        seconds=_number_or_none(record, "seconds") or _OLD_MINUTE_S,
+        at=_wall(record, "at"),
+        seconds=_seconds(record),
         attempts=_count(record, "attempts"),
         retried=_count(record, "retried"),
         succeeded=_count(record, "succeeded"),
@@ -161,10 +169,15 @@ def _adjustment(record: Record) -> Adjustment:
     changes: Any = record.get("changes")
     pause = record.get("pause")
     return Adjustment(
-        at=_number(record, "at"),
+        at=_wall(record, "at"),
         changes={name: _number_or_none(changes, name) for name in _names(changes)},
         pause=pause if isinstance(pause, bool) else None,
     )
+
+
+def _seconds(record: Record) -> float:
+    seconds = _number(record, "seconds")
+    return seconds if 0 < seconds < _MOST_SECONDS else _OLD_MINUTE_S
 
 
 def _traffic(record: Record) -> Traffic:
@@ -207,7 +220,7 @@ def _example(record: Record) -> FailureExample:
 
 def _buckets(record: Record) -> Iterator[tuple[int, int]]:
     for name, count in _counts(record, "latency"):
-        if name.lstrip("-").isdecimal() and len(name) <= 4:  # noqa: PLR2004  # within 2 ** 1000 s
+        if re.fullmatch(r"-?\d{1,3}", name, re.ASCII) and int(name) <= _MOST_BUCKET:
             yield int(name), count
 
 
@@ -262,7 +275,18 @@ def _text(record: Record, name: str) -> str:
 
 
 def _moment(record: Record, name: str) -> float | None:
+    """Return a time that is written as text."""
     try:
-        return datetime.fromisoformat(_text(record, name)).timestamp()
-    except (ValueError, OverflowError):
+        at = datetime.fromisoformat(_text(record, name)).timestamp()
+    except (ValueError, OverflowError, OSError):
         return None
+    return at if 0 <= at < _LATEST else None
+
+
+def _wall(record: Record, name: str) -> float:
+    return _wall_or_none(record, name) or 0.0
+
+
+def _wall_or_none(record: Record, name: str) -> float | None:
+    at = _number_or_none(record, name)
+    return at if at is not None and 0 <= at < _LATEST else None
