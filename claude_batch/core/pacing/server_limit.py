@@ -48,6 +48,10 @@ _LEAST_FACTOR = 0.2
 _SHORT_BOOST = 1.03
 """The most a share of a short bucket is exceeded: a sum of shares above 1 empties it at once."""
 
+_KNOWN_USE = 0.95
+"""Part of the other programs' shares of a short output bucket that they are taken to use: readings
+are too few to show it (`_estimate_drain`), and more would leave unused what they leave."""
+
 _LEAST_SHARE = 1.0 / 12
 """Output in flight of all programs is taken to be ours divided by our share, if it is not smaller
 than this: one request more or less would count for too much."""
@@ -233,6 +237,11 @@ class ServerLimit:
         if pause_s > 0:
             self.pace.next_at = now + pause_s * self.share / share
         self.share = share
+        if self.kind is LimitKind.OUTPUT_TOKENS and self._is_short:
+            bucket = self.bucket
+            bucket.level, bucket.at = bucket.level_at(now), now
+            others = (1.0 - share) * bucket.limit_per_minute / 60.0
+            bucket.drained_per_s = _KNOWN_USE * others
 
     def settle(self, expected: float, actual: float, now: float) -> None:
         """Replace an attempt's expected cost by its actual cost.

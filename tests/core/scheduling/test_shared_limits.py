@@ -82,8 +82,8 @@ def test_without_a_lease_they_are_not_fair() -> None:
     assert loop(4, redis=None).run().fairness < 0.5
 
 
-@pytest.mark.parametrize("kind", [RPM, ITPM])
-@pytest.mark.parametrize("holds_s", first(1, [5.0, 60.0, 1.0]))
+@pytest.mark.parametrize("kind", list(BOUND))
+@pytest.mark.parametrize("holds_s", first(1, [1.0, 60.0, 5.0]))
 def test_a_stranger_is_left_its_quarter(kind: LimitKind, holds_s: float) -> None:
     shared = loop(4, kind, holds_s)
     shared.spec = replace(shared.spec, competitor=0.25, competitor_from_s=20.0)
