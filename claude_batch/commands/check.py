@@ -227,7 +227,8 @@ def check_prompts(prompts: str, settings: Settings, *, show: int, as_json: bool)
     if not settings.options.quiet:
         chosen = "" if limited is None else _limited_note(limited, report)
         notes = tuple(filter(None, (default_note(report, defaults), *report.notes, chosen)))
-        print_table(check_table(prompts, report, notes), to_stdout=True)
+        size = Path(prompts).stat().st_size if is_regular(prompts) else report.size
+        print_table(check_table(prompts, replace(report, size=size), notes), to_stdout=True)
     return Exit.USAGE if report.invalid else Exit.SUCCEEDED
 
 

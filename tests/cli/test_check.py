@@ -83,3 +83,13 @@ def test_a_table_without_rows_is_named_with_its_header(home: Path) -> None:
     (home / "t.csv").write_text("id,text\n")
     done = claude_batch("check", "t.csv", "--prompt", "{{text}}")
     assert (done.exit_code, "no rows below the header (id, text)" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("options", [(), ("--prompt", "{{q}}"), ("--prompt-column", "q")])
+def test_rows_under_a_key_in_one_line_are_named(home: Path, options: tuple[str, ...]) -> None:
+    write(home, {"data": [{"q": "one"}, {"q": "two"}], "meta": [1]})
+    refused = claude_batch("check", "p.jsonl", *options)
+    assert (refused.exit_code, "--field data" in refused.err) == (2, True)
+    asked = claude_batch("check", "p.jsonl", "--field", "data", "--prompt", "{{q}}", "--json")
+    assert asked.json()["requests"] == 2
+    assert claude_batch("check", "p.jsonl", "--prompt", "Sum up {{data}}").exit_code == 0

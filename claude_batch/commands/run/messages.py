@@ -24,6 +24,7 @@ from claude_batch.storage.run.batch_journal import read_batches
 from claude_batch.storage.run.journal import Closed
 from claude_batch.storage.run.opening import OpenRun, RunRequest, left_out_path
 from claude_batch.storage.run.recovery import Retried
+from claude_batch.storage.tables.writing import is_table
 from claude_batch.ui.figures import moment, stops_text
 from claude_batch.ui.screen.screen import RunSummary, Screen
 
@@ -47,7 +48,9 @@ def tell_opened(screen: Screen, request: RunRequest, opened: OpenRun) -> None:
             f"{counted(total, 'prompt')}; the table will be {table}, results are {results}"
         )
     else:
-        screen.notice(f"{counted(total, 'prompt')}; results go to {results}")
+        later = f"for a table then: claude-batch results {shlex.quote(results)} -o answers.csv"
+        hint = later if is_table(Path(request.prompts)) else ""
+        screen.notice(f"{counted(total, 'prompt')}; results go to {results}", hint)
     if opened.limited is not None and opened.limited.rows < total:
         screen.notice(f"--limit: {counted(opened.limited.rows, 'row')} of {total:,} for now")
     _tell_checked(screen, request, opened)

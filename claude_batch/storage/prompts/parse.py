@@ -237,4 +237,4 @@ def _json_hint(msg: str, rest: str) -> str:
         return "take the last comma out"
     if msg == "unexpected end of data":
         return "one whole JSON value per line: is it cut off, or spread over several lines?"
-    return "one JSON value per line; a plain text needs double quotes"
+    return "one JSON value per line; for plain lines of text add --input-format txt"

@@ -46,6 +46,7 @@ def plan_rows(path: Path, defaults: Defaults) -> tuple[Defaults, str | None]:
     first = _first_row(path)
     if first is None:
         return defaults, None
+    _refuse_nested(path, first, defaults)
     _try(path, first, defaults)
     columns = defaults.columns
     _refuse_unknown_attached(path, first, defaults)
@@ -85,6 +86,32 @@ def _values(path: Path) -> Iterator[Any]:
                 yield orjson.loads(raw.removeprefix(b"\xef\xbb\xbf"))
             except ValueError:
                 yield None
+
+
+def _refuse_nested(path: Path, first: dict[str, Any], defaults: Defaults) -> None:
+    """Refuse one JSON object whose rows are under a key, where it is no prompt itself."""
+    lists = [key for key, each in first.items() if isinstance(each, list) and each]
+    if defaults.wrapping is not None or not lists or len([*islice(_values(path), 2)]) > 1:
+        return
+    if defaults.are_data:
+        try:
+            defaults.columns.prompt_of(first)
+        except UnknownColumnError:
+            pass
+        except BadPromptError:
+            return
+        else:
+            return
+    elif not _REQUESTS.isdisjoint(first):
+        return
+    raise UsageError(
+        f"{path}: is one JSON object, with arrays under {', '.join(lists[:8])}",
+        hint=f"name the one that holds the rows: --field {lists[0]}",
+    )
+
+
+_REQUESTS = frozenset({"prompt", "messages", "params", "body", "modelInput"})
+"""Keys of a line that asks something by itself."""
 
 
 def _try(path: Path, first: dict[str, Any], defaults: Defaults) -> None:

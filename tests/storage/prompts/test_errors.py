@@ -32,7 +32,7 @@ def refused(raw: bytes | None) -> InvalidLine:
     ("raw", "what", "remedy"),
     [
         (b'{"prompt" "x"}', "not JSON", "one JSON value per line"),
-        (b"Translate this", "(column 1)", "a plain text needs double quotes"),
+        (b"Translate this", "(column 1)", "add --input-format txt"),
         (b'{"prompt":"x",}', "trailing comma", "take the last comma out"),
         (b'"a" "b"', "(column 5)", "one JSON value per line"),
         (b"{'prompt':'x'}", "(column 2)", "JSON needs double quotes"),
