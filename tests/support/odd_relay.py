@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -37,7 +39,7 @@ TROUBLES = (
 
 
 STOPS = {"decline": "refusal", "poem": "max_tokens", "search": "pause_turn"}
-ENOUGH_TOKENS = 2_000
+ENOUGH_TOKENS, MOST_TOKENS = 2_000, 64_000
 
 
 class Heard(NamedTuple):
@@ -59,12 +61,17 @@ class Relay:
     host: str
     troubles: Sequence[Answer]
     models: Sequence[str] = ()
+    key: str = ""
     heard: list[Heard] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
 
     def answer(self, heard: Heard) -> Answer:
         """Return what a request gets."""
         self.heard.append(heard)
+        if refused := self._refusal(heard):
+            status, kind, message = refused
+            error = {"type": "error", "error": {"type": kind, "message": message}}
+            return Answer(status, "application/json", json.dumps(error).encode())
         prompt = json.dumps(heard.body["messages"])
         if "refuse" in prompt:
             error = {"message": "that is not allowed here", "type": "invalid_request_error"}
@@ -78,6 +85,22 @@ class Relay:
         if stop_reason == "max_tokens" and heard.body["max_tokens"] >= ENOUGH_TOKENS:
             stop_reason = "end_turn"
         return Answer(200, "application/json", _message(heard.body["model"], stop_reason))
+
+    def _refusal(self, heard: Heard) -> tuple[int, str, str] | None:
+        """Return why every request like this is refused, in the API's words: status, type, text."""
+        body = heard.body
+        if self.key not in heard.headers.get("authorization", "") + heard.headers.get(
+            "x-api-key", ""
+        ):
+            return 401, "authentication_error", "invalid x-api-key"
+        if self.models and body["model"] not in self.models:
+            return 404, "not_found_error", f"model: {body['model']}"
+        if "temperature" in body:
+            return 400, "invalid_request_error", "`temperature` is not supported for this model"
+        if (most := body.get("max_tokens", 0)) > MOST_TOKENS:
+            said = f"max_tokens: {most} > {MOST_TOKENS}, which is the maximum allowed number"
+            return 400, "invalid_request_error", said
+        return None
 
 
 def _completion(model: str) -> bytes:
@@ -138,12 +161,28 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def odd_relay(troubles: Sequence[Answer] = (), *, models: Sequence[str] = ()) -> Iterator[Relay]:
-    """Serve it on a free port, in threads of this process."""
+def odd_relay(
+    troubles: Sequence[Answer] = (),
+    *,
+    models: Sequence[str] = (),
+    key: str = "",
+    certificate: Path | None = None,
+) -> Iterator[Relay]:
+    """Serve it on a free port, in threads of this process; over TLS with a `certificate`.
+
+    The certificate's own key lies beside it (.key). Only requests with `key` are answered.
+    """
     handler: type[_Handler] = type("Handler", (_Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    handler.relay = Relay(f"127.0.0.1:{server.server_port}", troubles, models)
+    host = "127.0.0.1"
+    if certificate is not None:
+        host = "localhost"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # refused handshakes
+    handler.relay = Relay(f"{host}:{server.server_port}", troubles, models, key)
     thread = threading.Thread(target=server.serve_forever, name="relay")
     thread.start()
     try:

@@ -304,7 +304,8 @@ def _shape(given: Mapping[str, Any], params: dict[str, Any], defaults: Defaults)
         raise BadPromptError("meta must be an object", 'write "meta": {...}')
     rule = None
     for name, value in defaults.columns.params.items():
-        params.setdefault(name, value)
+        if name not in defaults.columns.drop:
+            params.setdefault(name, value)
     if defaults.columns.attach and meta is not None:
         attach_columns(params, meta, defaults.columns.attach)
     attaches = attach(params, defaults.attachments)
