@@ -21,10 +21,10 @@ from claude_batch.core.catalog.catalog import (
     DEFAULT_MODEL,
     Catalog,
     day_of,
+    meant_model,
     retirement,
 )
 from claude_batch.core.model.requests import Request
-from claude_batch.core.model.typos import nearest
 from claude_batch.errors import Exit, UsageError
 from claude_batch.storage.attachments import Attachments, described
 from claude_batch.storage.prompts.check import CheckReport, check
@@ -126,10 +126,9 @@ def _doubts(models: Iterable[str], catalog: Catalog) -> Iterator[str]:
     today = day_of(time.time())
     for model in models:
         card = catalog.card(model)
-        if model.startswith("claude-") and (card is None or "." in model):
-            meant = nearest(model, catalog.cards, most=1)
-            if meant and model not in catalog.cards:
-                yield f"there is no model {model} that we know of: did you mean {meant[0]}?"
+        meant = meant_model(model, catalog) if card is None else card.id
+        if meant and (card is None or (model.startswith("claude-") and "." in model)):
+            yield f"there is no model {model} that we know of: did you mean {meant}?"
         if notice := retirement_words(retirement(model, today, catalog)):
             yield notice
 

@@ -59,13 +59,17 @@ def half_of_them_failed(folder: Path, sandbox: Served) -> Program:
     return program
 
 
-@pytest.mark.parametrize("mode", ["live", "batch"])
-def test_what_failed_for_its_model_is_redone_with_another(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "command"), [("live", "resume"), ("batch", "resume"), ("live", "run")]
+)
+def test_what_failed_for_its_model_is_redone_with_another(
+    tmp_path: Path, mode: str, command: str
+) -> None:
     with served(tmp_path, SCENARIO) as sandbox:
         program = half_of_them_failed(tmp_path, sandbox)
         before = messages(tmp_path)
-        order = ("resume", RESULTS, "--retry-errored", "--model", OPUS, "--mode", mode, *SILENT)
-        done = program.run(*order)
+        order = (command, RESULTS if command == "resume" else "p.jsonl", "--retry-errored")
+        done = program.run(*order, "--model", OPUS, "--mode", mode, *SILENT)
     assert done.returncode == 0, done.stderr.decode()
     assert b"6 earlier results replaced" in done.stderr
     after = messages(tmp_path)

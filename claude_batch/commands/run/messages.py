@@ -291,7 +291,7 @@ def with_output_errors(summary: RunSummary, broken: int, results: Path) -> RunSu
     """Return the end of a run that also says how many answers break their schema."""
     message = summary.message
     if message.startswith(_ALL_SUCCEEDED):
-        message = "finished" + message.removeprefix(_ALL_SUCCEEDED)
+        message = "finished" + message.removeprefix(_ALL_SUCCEEDED).replace("of these: ", "", 1)
     verb = "breaks its" if broken == 1 else "break their"
     again = f"claude-batch resume --retry-errored {shlex.quote(shown(results))}"
     return replace(

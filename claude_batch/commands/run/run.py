@@ -220,11 +220,8 @@ def carry_out(screen: Screen, request: RunRequest) -> int:
             if accepted:
                 note(results, KnownModels(models=tuple(accepted)))
             tell_opened(screen, request, opened)
-            if table is not None:
-                table.note(opened)
             if opened.is_done:
                 return _show_again(screen, request, opened, table)
-            _tell_options(screen, request)
             return _work_off(screen, request, opened, api, table, watchers)
     finally:
         screen.close(None, None)
@@ -278,6 +275,9 @@ def _prepare(
 ) -> LiveStage | None:
     """Return how an opened run is worked off; None where the user does not want that after all."""
     options = request.options
+    if table is not None:
+        table.note(opened)
+    _tell_options(screen, request)
     refuse_lost_lease(options)
     api.open()
     catalog = catalog_for(options)
@@ -374,6 +374,7 @@ def _show_again(
     """Print the results of a run that is done, none of them new, and end as it did."""
     options = request.options
     if table is not None:
+        table.note(opened)
         table.write(opened)
         screen.notice(f"the table is {table.shown}")
     snapshot = finished_snapshot(opened, request)
