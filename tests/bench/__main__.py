@@ -27,6 +27,7 @@ from tests.bench import (
     rows,
     sharing,
     throughput,
+    watching,
 )
 from tests.bench.measuring import ROOT, Row
 
@@ -41,6 +42,7 @@ BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "faults": kills.faults,
     "decisions": decisions.decisions,
     "throughput": throughput.throughput,
+    "watching": watching.watching,
     "bounds": bounds.all_bounds,
     "ceilings": bounds.ceilings,
     "outage": bounds.outage,

@@ -47,7 +47,7 @@ class Pace:
 
 def throughput(folder: Path) -> Iterator[Row]:
     """Ours and the rivals, at growing numbers of requests."""
-    with _server(folder) as url:
+    with serving(folder) as url:
         paces: dict[tuple[str, int], Pace] = {}
         for count in COUNTS:
             paces["ours", count] = _ours(folder, url, count)
@@ -162,7 +162,7 @@ def _cpu(taken: Sequence[Taken]) -> float:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[str]:
+def serving(folder: Path) -> Iterator[str]:
     command: Sequence[str] = [PYTHON, "-m", "tests.bench.quick_server"]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE) as process:
