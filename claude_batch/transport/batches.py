@@ -168,6 +168,7 @@ def batch_view(batch: Mapping[str, Any]) -> BatchView:
         ended_at=wall_time(batch.get("ended_at")),
         archived_at=wall_time(batch.get("archived_at")),
         has_results=bool(batch.get("results_url")),
+        is_canceled=batch.get("cancel_initiated_at") is not None,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from yarl import URL
@@ -118,7 +118,22 @@ async def error_failure(answer: Answer, scrub: Scrub) -> Failure:
     raw = await answer.error_body()
     if answer.status in _REDIRECTS:
         return _redirected(answer, headers)
-    return _failure(raw, answer.status, headers, scrub)
+    failure = _failure(raw, answer.status, headers, scrub)
+    return replace(failure, kind=_advised(failure.kind, answer.header(b"x-should-retry")))
+
+
+def _advised(kind: FailureKind, should_retry: str) -> FailureKind:
+    """Return the kind of a failure as the server's advice changes it, which the SDK follows, too.
+
+    A 429 and an overload say nothing about the request: they are waited out, whatever it advises.
+    """
+    match should_retry.strip().lower():
+        case "false" if kind is FailureKind.SERVER_ERROR:
+            return FailureKind.REQUEST_REJECTED
+        case "true" if kind is FailureKind.REQUEST_REJECTED:
+            return FailureKind.SERVER_ERROR
+        case _:
+            return kind
 
 
 def event_failure(data: bytes, headers: ResponseHeaders, scrub: Scrub) -> Failure:

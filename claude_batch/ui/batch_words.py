@@ -16,6 +16,7 @@ from claude_batch.core.batch.events import (
     BatchRefusedForGood,
     BatchStop,
     BatchTooLarge,
+    BatchUnknown,
     CanaryRefused,
     CannotAffordBatch,
     CannotAffordCanaries,
@@ -35,6 +36,9 @@ from claude_batch.ui.figures import clock, count
 
 EXPECTED = "usually within 1 h, at most 24 h"
 """How long a batch takes (docs/claude-api.md#message-batches)."""
+
+EXPIRED = "past its 24 h: the API should end it"
+"""What is to be expected of a batch whose time is over."""
 
 _LOSSES = {
     LossReason.NOT_CREATED: "no batch was created",
@@ -77,10 +81,21 @@ def age_s(chunk: ChunkView, at: float | None) -> float | None:
     return max(0.0, end - chunk.created_at)
 
 
+def expected_text(chunks: Sequence[ChunkView], at: float | None) -> str:
+    """Return when batches will be done; that of the oldest one under way."""
+    ends = [each.expires_at for each in chunks if each.expires_at and not is_over(each)]
+    return EXPECTED if at is None or not ends or min(ends) > at else EXPIRED
+
+
+def expires_text(expires_at: float, now: float) -> str:
+    """Return how long a batch has left, or that its time is over."""
+    return clock(expires_at - now) if expires_at > now else "over"
+
+
 # what happened
 
 
-def event_texts(event: BatchEvent, *, endpoint: str) -> Iterator[str]:
+def event_texts(event: BatchEvent, *, endpoint: str) -> Iterator[str]:  # noqa: C901  # a table
     """Yield what the user should know of an event, a sentence each."""
     match event:
         case WaitingForBatches(failure):
@@ -92,6 +107,11 @@ def event_texts(event: BatchEvent, *, endpoint: str) -> Iterator[str]:
             )
         case BatchFound(chunk, batch_id):
             yield f"chunk {chunk}: found its batch, {batch_id}"
+        case BatchUnknown(batch_id, failure):
+            yield (
+                f"the API does not know {batch_id} ({failure.message}); looking for it for up to "
+                "5 minutes after its creation"
+            )
         case ChunkLost(chunk, reason):
             yield f"chunk {chunk}: {_LOSSES[reason]}; submitting its requests again"
         case CreatePostponed(chunk, failure):

@@ -138,6 +138,7 @@ class PretendBatches:
     unsupported: bool = False
     unlisted: Failure | None = None
     unread: int = 0
+    console_cancels: bool = False
     api_versions: list[str] = field(default_factory=list)
 
     def add_foreign(self, count: int, *, created_at: float, ends_at: float) -> str:
@@ -191,6 +192,8 @@ class PretendBatches:
             if kind == "succeeded":
                 self.successes[line] += 1
                 lines.append(succeeded(wire_id, f"yes to {line}"))
+            elif kind == "left out":
+                continue
             elif kind in {"expired", "canceled"}:
                 lines.append(other(wire_id, kind))
             else:
@@ -214,6 +217,7 @@ class PretendBatches:
             ended_at=EPOCH + batch.ends_at if ended else None,
             archived_at=batch.archived_at,
             has_results=ended and batch.archived_at is None,
+            is_canceled=batch.canceled_at is not None or self.console_cancels,
         )
 
     def _find(self, batch_id: str) -> _Batch | None:

@@ -35,6 +35,8 @@ HTML = "<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body>
         (429, "rate_limit_error", FailureKind.RATE_LIMITED),
         (500, "api_error", FailureKind.SERVER_ERROR),
         (503, "whatever_error", FailureKind.OVERLOADED),
+        (503, "api_error", FailureKind.OVERLOADED),
+        (429, "api_error", FailureKind.RATE_LIMITED),
         (504, "timeout_error", FailureKind.SERVER_ERROR),
         (529, "overloaded_error", FailureKind.OVERLOADED),
         (418, "invalid_request_error", FailureKind.REQUEST_REJECTED),
@@ -83,6 +85,25 @@ def test_a_spend_limit_that_comes_as_a_429_without_a_wait_ends_the_run() -> None
 def test_a_429_names_the_limit_it_speaks_of(words: str, limit: LimitKind | None) -> None:
     message = f"This request would exceed the rate limit for your organization (0b7a) {words}."
     assert failure(an_error(429, "rate_limit_error", message)).limit is limit
+
+
+@pytest.mark.parametrize(
+    ("status", "advice", "kind"),
+    [
+        (500, "false", FailureKind.REQUEST_REJECTED),
+        (500, "true", FailureKind.SERVER_ERROR),
+        (422, "true", FailureKind.SERVER_ERROR),
+        (422, "false", FailureKind.REQUEST_REJECTED),
+        (429, "false", FailureKind.RATE_LIMITED),
+        (529, "false", FailureKind.OVERLOADED),
+        (401, "true", FailureKind.ENDPOINT_REJECTED),
+    ],
+)
+def test_a_server_may_advise_to_try_again_or_not_to(
+    status: int, advice: str, kind: FailureKind
+) -> None:
+    answer = an_error(status, "whatever_error", headers={"x-should-retry": advice})
+    assert failure(answer).kind is kind
 
 
 def test_a_429_carries_its_wait() -> None:

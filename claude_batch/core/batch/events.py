@@ -127,6 +127,14 @@ class BatchFound:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchUnknown:
+    """The API does not know a batch of this run; it is looked for a few times more."""
+
+    batch_id: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkLost:
     """A chunk is given up: its requests are submitted again."""
 
@@ -189,6 +197,7 @@ BatchEvent = (
     WaitingForBatches
     | CreateUnanswered
     | BatchFound
+    | BatchUnknown
     | ChunkLost
     | CreatePostponed
     | ChunkReserved

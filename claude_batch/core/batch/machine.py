@@ -46,11 +46,13 @@ from claude_batch.core.batch.events import (
 from claude_batch.core.batch.history import BatchHistory, count_attempts
 from claude_batch.core.batch.reserve import AnswerLengths
 from claude_batch.core.batch.rules import (
+    LEAST_404S,
     RESULTS_KEPT_S,
     Refusal,
     fatal_stop,
     has_no_batches,
-    list_shows_no_batches,
+    is_no_list,
+    list_is_refused,
     poll_interval_s,
     refusal,
 )
@@ -390,7 +392,7 @@ class BatchMachine:
         """Take the newest batch; return whether the user should know that it is waited for."""
         if isinstance(answer, Failure):
             self._probe_failed(answer, now)
-            return self._probes == 1 and self._end is None
+            return self._probes == 1 and self._end is None and not self._probed
         self._set_wall(answer.server_time, now)
         self._probed = True
         self._last_success_at = now
@@ -406,11 +408,15 @@ class BatchMachine:
 
     def _probe_failed(self, failure: Failure, now: float) -> None:
         self._probes += 1
+        unsettled = any(each.state is ChunkState.UNSETTLED for each in self._chunks.values())
+        if list_is_refused(failure) and not unsettled:
+            self._probed = True  # a create will show whether there are batches
+            return
         if self._chunks:
             none = has_no_batches(failure)
         else:
             only_fails = self._silent_s(now) > self._settings.probe_patience_s
-            none = list_shows_no_batches(failure, lists=self._probes) or (
+            none = is_no_list(failure, lists=self._probes) or (
                 failure.kind in COUNTED and only_fails
             )
         if none:
@@ -475,7 +481,7 @@ class BatchMachine:
                 self._packed = {chunk.number: chunk, **self._packed}
                 self._hold(failure, now)
             case Refusal.NOT_HERE:
-                self._not_here(failure, nothing_sent=False)
+                self._not_here(failure, nothing_sent=not self._our_batches)
             case Refusal.FORBIDDEN:
                 self._forbid(failure)
             case Refusal.TOO_LARGE if chunk.count > 1:
@@ -534,14 +540,17 @@ class BatchMachine:
 
     # Poll and Cancel
 
-    def polled(self, number: int, answer: BatchView | Failure, now: float) -> None:
-        """Take the state of a batch."""
+    def polled(self, number: int, answer: BatchView | Failure, now: float) -> bool:
+        """Take the state of a batch; return whether it is news that the API does not know it."""
+        chunk = self._chunks[number]
         if isinstance(answer, Failure):
+            was_known = chunk.missing_since is None
             self.failed(number, answer, now)
-            return
+            return was_known and chunk.missing_since is not None
         self._last_success_at = now
-        self._chunks[number].update(answer)
-        self._schedule_poll(self._chunks[number], answer, now)
+        chunk.update(answer)
+        self._schedule_poll(chunk, answer, now)
+        return False
 
     def canceled(self, number: int, answer: BatchView | Failure, now: float) -> None:
         """Take the answer to a cancel; a refusal means that the batch has ended: polls show it."""
@@ -593,18 +602,21 @@ class BatchMachine:
     def failed(self, number: int, failure: Failure, now: float) -> None:
         """Take a failure of anything about a chunk's batch: it is tried again, for some time."""
         chunk = self._chunks[number]
+        chunk.failures += 1
         if failure.kind is FailureKind.REQUEST_REJECTED and not chunk.blocks_creates:
             self._not_found(chunk, now)
         else:
             self._lose_patience(failure, now)
-        chunk.failures += 1
         chunk.next_at = now + self._retry_s(failure, chunk.failures)
 
     def _not_found(self, chunk: Chunk, now: float) -> None:
         """Accept a 404 for a while: just after a create or an end it means nothing."""
         if chunk.missing_since is None:
-            chunk.missing_since = now
-        if now - chunk.missing_since < self._settings.list_lag_s:
+            since = chunk.batch.ended_at if chunk.batch is not None else chunk.created_at
+            old_s = self.wall(now) - since if since else 0.0
+            chunk.missing_since = now - max(0.0, old_s)
+        is_sure = now - chunk.missing_since >= self._settings.list_lag_s
+        if not is_sure or chunk.failures < LEAST_404S:
             return
         age_s = self.wall(now) - chunk.created_at if chunk.created_at else 0.0
         if chunk.state is ChunkState.ENDED and age_s > RESULTS_KEPT_S:

@@ -36,6 +36,9 @@ FINAL_ERRORS = frozenset(
 MOST_INVALID_LISTS = 3
 """Invalid answers to a list, after which an endpoint is taken to have no batches."""
 
+LEAST_404S = 3
+"""Answers in a row that a batch is not known, before it is taken to be gone."""
+
 _NOT_HERE = frozenset({404, 405})
 _NOT_IMPLEMENTED = 501
 _NO_REVIEW = b"workspace_human_review_disabled"
@@ -99,12 +102,21 @@ def is_forbidden(failure: Failure) -> bool:
     return failure.kind is FailureKind.MODEL_FORBIDDEN or no_review
 
 
-def list_shows_no_batches(failure: Failure, *, lists: int) -> bool:
-    """Return whether the answer to the `lists`-th list shows that an endpoint has no batches."""
-    if failure.kind is FailureKind.INVALID_RESPONSE:  # such as a web page
-        return lists >= MOST_INVALID_LISTS
-    refused = has_no_batches(failure) or is_forbidden(failure)
-    return refused or failure.kind is FailureKind.REQUEST_REJECTED
+def list_is_refused(failure: Failure) -> bool:
+    """Return whether an endpoint does not list batches; it may take some all the same."""
+    return has_no_batches(failure) or (
+        failure.kind is FailureKind.REQUEST_REJECTED and not is_forbidden(failure)
+    )
+
+
+def is_no_list(failure: Failure, *, lists: int) -> bool:
+    """Return whether the answer to the `lists`-th list shows that there are no batches.
+
+    They are not for this key, or the answer is no API's, such as a web page.
+    """
+    return is_forbidden(failure) or (
+        failure.kind is FailureKind.INVALID_RESPONSE and lists >= MOST_INVALID_LISTS
+    )
 
 
 def fatal_stop(failure: Failure) -> Stop | None:

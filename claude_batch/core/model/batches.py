@@ -38,8 +38,9 @@ class BatchCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
-    """A batch as the API reports it. `has_results`: there are results to fetch.
+    """A batch as the API reports it.
 
+    `has_results`: there are results to fetch; `is_canceled`: somebody has asked for its end.
     Without `counts_reported` the API did not say, or not in full, how many requests it has.
     """
 
@@ -51,6 +52,7 @@ class BatchView:
     ended_at: float | None = None
     archived_at: float | None = None
     has_results: bool = False
+    is_canceled: bool = False
     counts_reported: bool = True
 
 

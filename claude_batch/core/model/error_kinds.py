@@ -66,6 +66,9 @@ BY_STATUS = {
 }
 """Any other status below 500 rejects the request; any other from 500 on is a server error."""
 
+_BUSY = (429, 503, 529)
+"""Statuses that say more than the type api_error, which relays give to everything."""
+
 _FIRST_SERVER_STATUS = 500
 _LONGEST_TYPE = 100
 _LOOKED_AT = 10_000
@@ -100,6 +103,8 @@ class ErrorBody:
         for pattern, kind in BY_MESSAGE:
             if self.message and pattern.search(self.message[:_LOOKED_AT]):
                 return kind
+        if self.type == "api_error" and status in _BUSY:
+            return BY_STATUS[status]
         if self.type in BY_TYPE:
             return BY_TYPE[self.type]
         if status is None and self.type in _FINAL_WITHOUT_STATUS:

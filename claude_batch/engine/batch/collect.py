@@ -15,7 +15,7 @@ import orjson
 
 from claude_batch.core.batch.chunk import Collect
 from claude_batch.core.batch.events import ResultsCollected
-from claude_batch.core.batch.history import BatchCollected
+from claude_batch.core.batch.history import BY_DEADLINE, BatchCollected
 from claude_batch.core.batch.machine import BatchMachine
 from claude_batch.core.batch.packing import parse_wire_id
 from claude_batch.core.batch.rules import batch_error_is_final, is_final
@@ -299,11 +299,14 @@ class Collector:
     async def _write_off(self, collection: _Collection, *, is_gone: bool) -> int:
         """End the requests whose results cannot be fetched, as errored; return how many.
 
-        They are submitted again only if the user asks for it.
+        They are submitted again only if the user asks for it. Those of a batch that was canceled
+        were canceled, which not every server says line by line.
         """
-        pending = collection.pending
+        pending, batch = collection.pending, collection.act.batch
+        if not is_gone and (batch.is_canceled or collection.canceled_by is not None):
+            return await self._cancel_rest(collection)
         lost = pending.unanswered
-        line = _lost_line(collection.act.batch.id, is_gone=is_gone)
+        line = _lost_line(batch.id, is_gone=is_gone)
         results: list[Result] = []
         for owner in pending.by_line.values():
             if not owner.is_done:
@@ -311,6 +314,23 @@ class Collector:
             results += self._end(collection, owner, line)
         await self._commit(results)
         return lost
+
+    async def _cancel_rest(self, collection: _Collection) -> int:
+        """End the requests that the results of a canceled batch lack; return 0: none is lost."""
+        line = BatchLine(wire_id="", type=ResultType.CANCELED)
+        results: list[Result] = []
+        for owner in list(collection.pending.by_line.values()):
+            final = owner.is_done or collection.canceled_by != BY_DEADLINE
+            if not owner.is_done:
+                self._count(collection, owner, line, final=final)
+            if final:
+                collection.canceled += not owner.is_done
+                results += self._end(collection, owner, line)
+            else:
+                collection.resubmit.append(owner.line)
+                collection.causes[line.type] += 1
+        await self._commit(results)
+        return 0
 
     def _report(self, collection: _Collection, lost: int) -> None:
         self.parts.report(

@@ -25,10 +25,16 @@ from claude_batch.core.batch.chunk import (
     Search,
     Submit,
 )
-from claude_batch.core.batch.events import BatchOutcome, ChunkLost, Undecided, WaitingForBatches
+from claude_batch.core.batch.events import (
+    BatchOutcome,
+    BatchUnknown,
+    ChunkLost,
+    Undecided,
+    WaitingForBatches,
+)
 from claude_batch.core.batch.history import BY_DEADLINE, BatchCancelRequested, BatchLost
 from claude_batch.core.batch.machine import BatchMachine, Over, Wait
-from claude_batch.core.model.batches import LeftForLive
+from claude_batch.core.model.batches import BatchView, LeftForLive
 from claude_batch.core.model.minutes import Minute
 from claude_batch.core.model.requests import Failure
 from claude_batch.core.model.snapshot import Phase
@@ -161,7 +167,7 @@ class BatchRun:
                 await self._submission.inspect(act)
             case Poll():
                 answer = await self.parts.api.retrieve(act.batch_id)
-                self._machine.polled(act.chunk, answer, self.parts.clock.now())
+                self._polled(act, answer)
             case Collect():
                 await self._collector.collect(act)
             case Cancel():
@@ -172,6 +178,11 @@ class BatchRun:
                 self.parts.report(ChunkLost(chunk, reason))
             case _:
                 assert_never(act)
+
+    def _polled(self, act: Poll, answer: BatchView | Failure) -> None:
+        is_news = self._machine.polled(act.chunk, answer, self.parts.clock.now())
+        if is_news and isinstance(answer, Failure):
+            self.parts.report(BatchUnknown(act.batch_id, answer))
 
     async def _probe(self) -> None:
         """Get the newest batch: it shows whether there are batches here, and the server's time."""

@@ -17,7 +17,7 @@ ENVELOPE = frozenset({"custom_id", "method", "url", "body", "meta"})
 URLS = ("/v1/chat/completions", "/chat/completions")
 
 _SAME = ("temperature", "top_p")
-_IGNORED = frozenset({"user", "seed", "store", "metadata", "parallel_tool_calls", "service_tier"})
+_IGNORED = frozenset({"seed", "store", "metadata", "parallel_tool_calls", "service_tier"})
 """Hints without a counterpart that change nothing in the shape of an answer."""
 
 _CONVERTED = frozenset(
@@ -30,6 +30,7 @@ _CONVERTED = frozenset(
         "tools",
         "tool_choice",
         "response_format",
+        "user",
         "n",
         "stream",
     }
@@ -95,6 +96,8 @@ def _options(body: Mapping[str, Any]) -> dict[str, Any]:
         options["stop_sequences"] = [stop] if isinstance(stop, str) else stop
     if body.get("tools"):
         options["tools"] = [_tool(tool) for tool in _list(body["tools"], "tools")]
+    if body.get("user"):
+        options["metadata"] = {"user_id": body["user"]}
     if "tool_choice" in body:
         options["tool_choice"] = _tool_choice(body["tool_choice"])
     if body.get("response_format"):

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from claude_batch.core.model.batches import ChunkState, ChunkView
-from claude_batch.ui.batch_words import EXPECTED, age_s, is_over, number_of, tally
+from claude_batch.ui.batch_words import (
+    age_s,
+    expected_text,
+    expires_text,
+    is_over,
+    number_of,
+    tally,
+)
 from claude_batch.ui.dashboard.lines import Room, foreign
 from claude_batch.ui.figures import clock, count
 
@@ -42,18 +49,18 @@ def chunk_lines(
     ordered = sorted(chunks, key=lambda chunk: (is_over(chunk), chunk.chunk))
     shown = ordered if len(ordered) < most else ordered[: max(0, most - 2)]
     hidden = ordered[len(shown) :]
-    lines = [_title(chunks, room), *(_line(chunk, room, at) for chunk in shown)]
+    lines = [_title(chunks, room, at), *(_line(chunk, room, at) for chunk in shown)]
     if hidden:
         lines.append(Text(f"and {tally(hidden)} more", style="dim"))
     return lines[:most]
 
 
-def _title(chunks: Sequence[ChunkView], room: Room) -> Text:
+def _title(chunks: Sequence[ChunkView], room: Room, at: float | None) -> Text:
     title = Text(number_of(len(chunks)), style="bold")
     if all(map(is_over, chunks)):
         return title
     why = "; the API reports no counts before the end" if room.width >= _ROOMY else ""
-    return title.append(f"   {EXPECTED}{why}", style="dim")
+    return title.append(f"   {expected_text(chunks, at)}{why}", style="dim")
 
 
 def _line(chunk: ChunkView, room: Room, at: float | None) -> Text:
@@ -63,7 +70,8 @@ def _line(chunk: ChunkView, room: Room, at: float | None) -> Text:
     text.append(" requests  ", style="dim").append(chunk.state.ljust(_STATE), _STYLES[chunk.state])
     text.append(clock(age_s(chunk, at)).rjust(_CLOCK + 1))
     if room.width >= _ROOMY and at is not None and chunk.expires_at and not is_over(chunk):
-        text.append(f"  expires in {clock(chunk.expires_at - at)}", style="dim")
+        left = expires_text(chunk.expires_at, at)
+        text.append("  expired" if left == "over" else f"  expires in {left}", style="dim")
     return text
 
 

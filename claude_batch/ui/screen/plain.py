@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from claude_batch.core.model.snapshot import EndpointView, Phase, Snapshot
 from claude_batch.core.model.units import dollars
-from claude_batch.ui.batch_words import EXPECTED
+from claude_batch.ui.batch_words import expected_text
 from claude_batch.ui.figures import count, flaws, percent, short, size, time_left
 from claude_batch.ui.messages import printable
 from claude_batch.ui.output_stream import OutputStream
@@ -150,7 +150,7 @@ def figures_text(snapshot: Snapshot) -> str:
         parts.append(f"{short(snapshot.requests_per_minute)}/min")
     if snapshot.phase is Phase.RUNNING:
         if snapshot.chunks:
-            parts.append(EXPECTED)
+            parts.append(expected_text(snapshot.chunks, snapshot.at))
         elif snapshot.eta_s is not None:
             parts.append(time_left(snapshot.eta_s, snapshot.at))
     else:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claude_batch.core.model.batches import BatchStatus, BatchView, ChunkState, ChunkView
-from claude_batch.ui.batch_words import EXPECTED, age_s, is_over
+from claude_batch.ui.batch_words import EXPECTED, age_s, expires_text, is_over
 from claude_batch.ui.figures import ago, clock, count
 from claude_batch.ui.messages import printable
 from claude_batch.ui.tables.tables import plain_table, stacked
@@ -50,7 +50,7 @@ def _cells(row: BatchRow, now: float) -> list[Text]:
         Text(_size(batch)),
         Text(_outcome(batch)) if ended else Text("not known yet", style="dim"),
         Text(ago(now - batch.created_at)),
-        Text("" if ended else clock(batch.expires_at - now)),
+        Text("" if ended else expires_text(batch.expires_at, now)),
         Text(printable(row.run or "")),
     ]
 
@@ -100,7 +100,7 @@ def batch_sheet(row: BatchRow, now: float) -> RenderableType:
         pairs.append(("took", Text(clock(batch.ended_at - batch.created_at))))
         pairs.append(("results", Text(_results(batch))))
     else:
-        pairs.append(("expires in", Text(clock(batch.expires_at - now))))
+        pairs.append(("expires in", Text(expires_text(batch.expires_at, now))))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -120,7 +120,7 @@ def run_batches_table(chunks: Sequence[ChunkView], now: float) -> RenderableType
             Text(chunk.state.value, style="dim" if over else "cyan"),
             count(chunk.requests),
             "" if over else clock(age_s(chunk, now)),
-            "" if expires_at is None else clock(expires_at - now),
+            "" if expires_at is None else expires_text(expires_at, now),
         )
     return Group(stacked(table), *_remarks(chunks))
 

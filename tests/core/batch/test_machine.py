@@ -227,6 +227,7 @@ def test_a_404_is_accepted_for_some_minutes_and_no_longer() -> None:
     missing = a_failure(FailureKind.REQUEST_REJECTED)
     machine.failed(1, missing, 5.0)
     assert isinstance(after(machine, 5.0), Poll)
+    machine.failed(1, missing, 299.0)
     machine.failed(1, missing, 306.0)
     assert machine.next(306.0) == Over(Undecided(("b1",)))
 

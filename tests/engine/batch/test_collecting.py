@@ -116,6 +116,15 @@ def test_what_the_user_canceled_is_not_bought_again() -> None:
     assert (world.outcomes, world.server.creates) == ({ResultType.CANCELED: 10}, 1)
 
 
+def test_a_canceled_batch_whose_results_lack_requests_has_canceled_them() -> None:
+    world = World(some(10), PretendBatches(outcome=lambda _line, _time: "left out"))
+    world.server.console_cancels = True
+    assert world.run() is None
+    assert {result.type for result in world.store.results} == {ResultType.CANCELED}
+    assert world.collected()[0].canceled == 10
+    assert world.server.creates == 1
+
+
 def test_what_was_canceled_in_the_console_is_not_bought_again() -> None:
     world = World(some(10), PretendBatches(outcome=lambda _line, _time: "canceled"))
     world.run()

@@ -127,18 +127,32 @@ def test_an_endpoint_without_batches_leaves_the_run_to_live_mode() -> None:
 @pytest.mark.parametrize(
     ("failure", "lists"),
     [
+        (a_refusal(404), 1),
         (a_refusal(501, FailureKind.SERVER_ERROR), 1),
         (a_refusal(400), 1),
-        (a_refusal(200, FailureKind.INVALID_RESPONSE), 3),
     ],
 )
-def test_an_endpoint_may_say_in_other_ways_that_it_has_no_batches(
+def test_an_endpoint_that_lists_no_batches_may_take_some_all_the_same(
     failure: Failure, lists: int
 ) -> None:
     world = World(some(10), PretendBatches(unlisted=failure))
-    end = world.run()
-    assert isinstance(end, LeftForLive)
-    assert (end.nothing_sent, world.server.lists) == (True, lists)
+    assert world.run() is None
+    assert (world.lines, world.server.lists) == (every(10), lists)
+
+
+def test_batches_under_way_are_collected_though_there_is_no_list() -> None:
+    world = World(some(10))
+    world.run((100.0, signal.SIGINT))
+    world.server.unlisted = a_refusal(404)
+    assert world.run() is None
+    assert world.lines == every(10)
+
+
+def test_an_endpoint_whose_list_is_a_web_page_has_no_batches() -> None:
+    page = a_refusal(200, FailureKind.INVALID_RESPONSE)
+    world = World(some(10), PretendBatches(unlisted=page))
+    assert world.run() == LeftForLive(page, nothing_sent=True)
+    assert (world.server.lists, world.server.creates) == (3, 0)
 
 
 def test_batches_that_only_err_are_reported_once_and_waited_for() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from claude_batch.core.batch.events import BatchUnknown
 from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.errors import CheckpointError
 from tests.support.batch_world import World, every, settings, some
 from tests.support.fake_batches import (
     EPOCH,
     PretendBatches,
+    a_refusal,
 )
 
 
@@ -78,6 +80,25 @@ def test_a_batch_that_is_not_known_needs_a_person_to_look_at_it() -> None:
     world = World(some(10), PretendBatches(short_404_s=1e9))
     with pytest.raises(CheckpointError, match="msgbatch_1"):
         world.run()
+
+
+def test_a_batch_that_is_not_known_is_reported_once() -> None:
+    world = World(some(10), PretendBatches(short_404_s=1e9))
+    with pytest.raises(CheckpointError):
+        world.run()
+    assert [event for event in world.events if isinstance(event, BatchUnknown)] == [
+        BatchUnknown("msgbatch_1", a_refusal(404))
+    ]
+
+
+def test_a_resumed_run_does_not_wait_again_for_a_batch_that_has_been_gone_for_long() -> None:
+    world = World(some(10), PretendBatches(short_404_s=1e9))
+    with pytest.raises(CheckpointError):
+        world.run()
+    before_s = world.took_s
+    with pytest.raises(CheckpointError, match="msgbatch_1"):
+        world.run()
+    assert world.took_s - before_s < 60.0
 
 
 def test_the_requests_of_a_batch_that_is_not_known_go_again_when_asked_to() -> None:

@@ -120,7 +120,8 @@ def test_images_are_converted() -> None:
             {"output_config": {"format": {"type": "json_schema", "schema": {"a": 1}}}},
         ),
         ({"response_format": {"type": "text"}}, {}),
-        ({"user": "u", "seed": 1, "n": 1, "stream": False, "tools": None}, {}),
+        ({"user": "u"}, {"metadata": {"user_id": "u"}}),
+        ({"seed": 1, "n": 1, "stream": False, "tools": None}, {}),
     ],
 )
 def test_options_are_converted(body: dict[str, object], params: dict[str, object]) -> None:
