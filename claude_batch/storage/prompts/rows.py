@@ -90,7 +90,11 @@ def _values(path: Path) -> Iterator[Any]:
 
 def _refuse_nested(path: Path, first: dict[str, Any], defaults: Defaults) -> None:
     """Refuse one JSON object whose rows are under a key, where it is no prompt itself."""
-    lists = [key for key, each in first.items() if isinstance(each, list) and each]
+    lists = [
+        key
+        for key, each in first.items()
+        if isinstance(each, list) and each and isinstance(each[0], dict | str)
+    ]
     if defaults.wrapping is not None or not lists or len([*islice(_values(path), 2)]) > 1:
         return
     if defaults.are_data:
