@@ -68,6 +68,7 @@ class SandboxApi:
         self._changes = sorted(scenario.change, key=lambda change: change.at_s)
         self._began: float | None = None
         self._requests = 0
+        self._being_answered = 0
 
     def handle(self, request: ApiRequest, now: float) -> Answer:
         """Return the answer to any request."""
@@ -97,7 +98,10 @@ class SandboxApi:
         try:
             call = self._let_in(body, headers, now, request_id)
             organization = call.account.organization.id
+            self._check_in_flight()
             answer = self._live.serve(call, digest, attempt, ledger)
+            ledger.is_let_in = True
+            self._being_answered += 1
         except RefusedError as refusal:
             answer = self._refused(refusal, request_id)
         answer.ledger = ledger
@@ -118,8 +122,16 @@ class SandboxApi:
         """Count a response; `gone`: the client disconnected before it was sent."""
         ledger = answer.ledger
         if ledger is not None:
+            self._being_answered -= ledger.is_let_in
             whole = answer.trouble is Trouble.NONE and not ledger.spoiled
             self._stats.end(ledger.body_digest, answer.status, whole=whole, gone=gone)
+
+    def _check_in_flight(self) -> None:
+        """Refuse a message while as many as may be are being answered."""
+        most = self._scenario.limits.in_flight
+        if most and self._being_answered >= most:
+            message = f"Too many concurrent requests: at most {most} at once."
+            raise RefusedError(429, message, retry_after_s=1, limiter="in_flight")
 
     def _next_id(self, now: float) -> str:
         """Return the id of a new request, after applying scenario changes that are due."""
@@ -189,7 +201,9 @@ class SandboxApi:
         ledger = answer.ledger
         if ledger is None or ledger.group is None or not self._scenario.headers.rate_limits:
             return
-        answer.headers.update(ledger.group.headers(now, self._epoch + now))
+        combined = self._scenario.headers.tokens == "combined"
+        wall = self._epoch + now
+        answer.headers.update(ledger.group.headers(now, wall, combined=combined))
 
     def _for_judges(self, request: ApiRequest, now: float) -> Answer:
         """Return the recorded statistics; needs no key."""

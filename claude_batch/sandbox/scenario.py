@@ -37,7 +37,8 @@ class Limits:
     """Limits per minute of an organization in each model class; 0: unlimited.
 
     A bucket holds `..._burst_s` seconds of its refill: 60 is a minute's worth, 1 means that the
-    limit is enforced by the second. `classes` overrides by model class ("Haiku 5.5").
+    limit is enforced by the second. `in_flight` bounds the messages being answered at once, of
+    everybody together; 0: any number. `classes` overrides by model class ("Haiku 5.5").
     """
 
     rpm: int = 10_000
@@ -47,6 +48,7 @@ class Limits:
     itpm_burst_s: float = field(default=60.0, metadata=bounds(least=0.001))
     otpm_burst_s: float = field(default=60.0, metadata=bounds(least=0.001))
     initial_fill: float = field(default=1.0, metadata=bounds(most=1))
+    in_flight: int = 0
     count_tokens_rpm: int = 8_000
     batches_rpm: int = 4_000
     batch_queue: int = 500_000
@@ -141,10 +143,12 @@ class Caching:
 class Headers:
     """Which headers are sent; a relay sends few.
 
+    With `tokens` "combined", input and output tokens are only reported together.
     What is left of the limits is sampled as a request comes in, or as its answer leaves.
     """
 
     rate_limits: bool = True
+    tokens: Literal["each", "combined"] = "each"
     retry_after: bool = True
     organization: bool = True
     request_id: bool = True

@@ -5,8 +5,8 @@
     sent                    attempts at the Messages API that arrived (refused ones, too)
     by_status               attempts by the status they got: {"200": 12, "429": 1}
     troubles                answers that did not arrive whole by design: {"reset": 1, "cut": 2}
-    rate_limited            429s by what limited: requests, input_tokens, output_tokens, ramp,
-                            spend, storm, count_tokens, batches, batch_queue
+    rate_limited            429s by what limited: requests, input_tokens, output_tokens, in_flight,
+                            ramp, spend, storm, count_tokens, batches, batch_queue
     in_flight               attempts that have arrived and not ended
     max_in_flight           the most there were at once
     answered                200s that went out whole, to a client that was still there

@@ -24,7 +24,9 @@ def test_every_sample_can_be_followed(path: Path) -> None:
 
 
 def test_there_are_samples() -> None:
-    assert {path.stem for path in SAMPLES} >= {"batches", "blackout", "busy", "relay", "storm"}
+    assert {path.stem for path in SAMPLES} >= {
+        *("batches", "blackout", "busy", "combined", "crowded", "refusals", "relay", "storm"),
+    }
 
 
 def test_the_calm_sample_says_what_holds_anyway() -> None:

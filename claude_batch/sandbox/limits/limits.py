@@ -73,14 +73,17 @@ class LimitGroup:
             if bucket is not None and per_minute:
                 bucket.change(per_minute, now)
 
-    def headers(self, now: float, wall: float) -> dict[str, str]:
-        """Return the headers of docs/claude-api.md#response-headers at `now`, which is `wall`."""
+    def headers(self, now: float, wall: float, *, combined: bool = False) -> dict[str, str]:
+        """Return the headers of docs/claude-api.md#response-headers at `now`, which is `wall`.
+
+        `combined`: tokens are only reported together.
+        """
         headers: dict[str, str] = {}
         if self.requests is not None:
             _add(headers, "requests", self.requests, now, wall)
-        if self.input is not None:
+        if self.input is not None and not combined:
             _add(headers, "input-tokens", self.input, now, wall)
-        if self.output is not None:
+        if self.output is not None and not combined:
             _add(headers, "output-tokens", self.output, now, wall)
         if self.input is not None and self.output is not None:
             _add_both(headers, (self.input, self.output), now, wall)

@@ -74,6 +74,7 @@ class Ledger:
     body_digest: bytes
     group: LimitGroup | None = None
     spoiled: bool = False
+    is_let_in: bool = False
 
 
 def parse(body: bytes, most_bytes: int) -> Any:
