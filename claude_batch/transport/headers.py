@@ -27,6 +27,8 @@ _FAMILIES = (
 _NAMES = tuple(
     (kind, stem + b"limit", stem + b"remaining", stem + b"reset") for kind, stem in _FAMILIES
 )
+_COMBINED = b"anthropic-ratelimit-tokens-"
+"""Input and output tokens together: all that some relays pass on."""
 
 Values = Mapping[bytes, bytes]
 
@@ -58,6 +60,14 @@ def _limits(values: Values) -> Iterable[LimitReading]:
                 remaining=_count(values.get(remaining)),
                 full_at=_timestamp(values.get(reset)),
             )
+    if _COMBINED + b"limit" in values and not any(limit in values for _, limit, _, _ in _NAMES[1:]):
+        yield LimitReading(
+            kind=LimitKind.INPUT_TOKENS,
+            limit_per_minute=_count(values[_COMBINED + b"limit"]),
+            remaining=_count(values.get(_COMBINED + b"remaining")),
+            full_at=_timestamp(values.get(_COMBINED + b"reset")),
+            combined=True,
+        )
 
 
 def _retry_after_s(values: Values, server_time: float) -> float | None:

@@ -93,7 +93,10 @@ class Outcome:
 
         A last answer that happens to be long is nobody's fault: one mean latency counts.
         """
-        ideal_s = max(drained_s(self.spec, kind, self.spent[kind]) for kind in LimitKind)
+        spent = dict(self.spent)
+        if self.spec.combined:
+            spent[ITPM] += spent[OTPM]
+        ideal_s = max(drained_s(self.spec, kind, spent[kind]) for kind in LimitKind)
         took_s = min(self.took_s, self.launched_at[-1] + self.latency_s)
         return (ideal_s + self.latency_s) / took_s
 

@@ -45,6 +45,8 @@ class ServerSpec:
     window_at_s   when the first window ends
     most_in_flight  more at once are refused
     refusal_s     how long a 429 takes
+    combined      ITPM counts output tokens, too, and the headers say so
+    unnamed       limits that no header names, nor a 429
     """
 
     rpm: float | None = 1_000
@@ -75,6 +77,8 @@ class ServerSpec:
     window_at_s: float = 0.0
     most_in_flight: int | None = None
     refusal_s: float = 0.002
+    combined: bool = False
+    unnamed: tuple[LimitKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,7 @@ class ServerModel:
             kind, wait_s = lacking
             after = float(max(1, math.ceil(wait_s))) if self.spec.retry_after else None
             headers = self._headers(t, retry_after_s=after)
-            named = kind if self.spec.headers else None
+            named = kind if self.spec.headers and kind not in self.spec.unnamed else None
             return Answer(
                 _failure(FailureKind.RATE_LIMITED, headers, named), t + self.spec.refusal_s
             )
@@ -233,6 +237,8 @@ class ServerModel:
         self.served_at.append(t)
         if OTPM in self.tanks:
             self.tanks[OTPM].level -= flight.tokens - flight.charged
+        if self.spec.combined and ITPM in self.tanks:
+            self.tanks[ITPM].level -= flight.tokens
         if self.spec.sampled == "start":
             return outcome
         return Reply(
@@ -274,6 +280,8 @@ class ServerModel:
             )
         readings = []
         for kind, tank in self.tanks.items():
+            if kind in self.spec.unnamed:
+                continue
             level = max(0.0, tank.level)
             left = int(level) if kind is RPM else round(level / 1000) * 1000
             missing_s = (tank.capacity - tank.level) * 60 / tank.per_minute
@@ -283,6 +291,7 @@ class ServerModel:
                     limit_per_minute=round(tank.per_minute),
                     remaining=left,
                     full_at=math.ceil(WALL + t + missing_s),
+                    combined=self.spec.combined and kind is ITPM,
                 )
             )
         return ResponseHeaders(

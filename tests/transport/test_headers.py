@@ -56,8 +56,27 @@ def test_the_nine_limit_headers_are_read() -> None:
     )
 
 
-def test_the_combined_tokens_limit_is_left_alone() -> None:
-    assert read((b"anthropic-ratelimit-tokens-limit", b"5")).limits == ()
+COMBINED = (
+    (b"anthropic-ratelimit-tokens-limit", b"500000"),
+    (b"anthropic-ratelimit-tokens-remaining", b"480000"),
+    (b"anthropic-ratelimit-tokens-reset", b"2026-11-24T10:00:02Z"),
+)
+
+
+def test_the_combined_token_limit_is_left_alone_where_the_others_are_sent() -> None:
+    separate = (b"anthropic-ratelimit-output-tokens-limit", b"5")
+    assert [limit.kind for limit in read(separate, *COMBINED).limits] == [LimitKind.OUTPUT_TOKENS]
+
+
+def test_the_combined_token_limit_counts_where_it_is_all_that_is_sent() -> None:
+    (limit,) = read(*COMBINED).limits
+    assert limit == LimitReading(
+        kind=LimitKind.INPUT_TOKENS,
+        limit_per_minute=500_000,
+        remaining=480_000,
+        full_at=NOW + 2.0,
+        combined=True,
+    )
 
 
 def test_a_limit_may_come_alone() -> None:

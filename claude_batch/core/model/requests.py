@@ -149,12 +149,16 @@ MOST_TOKENS = 1 << 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitReading:
-    """One limit in response headers. `full_at` is wall time, in seconds since 1970."""
+    """One limit in response headers. `full_at` is wall time, in seconds since 1970.
+
+    `combined`: a limit of input tokens that counts output tokens, too.
+    """
 
     kind: LimitKind
     limit_per_minute: int | None
     remaining: int | None
     full_at: float | None
+    combined: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,10 @@ class InFlightLimit:
     _try_at: float = math.inf
     _not_before: float = -math.inf
 
+    def is_full(self, in_flight: int) -> bool:
+        """Return whether no more may be in flight."""
+        return self.limit is not None and in_flight >= self.limit
+
     def record_launch(self, in_flight: int, now: float) -> None:
         """Count a launch; `in_flight` includes it."""
         if self.limit is not None:

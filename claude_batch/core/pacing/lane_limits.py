@@ -51,6 +51,11 @@ class Cost(NamedTuple):
         """Return the actual cost of a reply."""
         return cls(usage.limited_input_tokens, usage.output_tokens)
 
+    @property
+    def combined(self) -> Cost:
+        """The cost where output tokens count as input tokens, too."""
+        return Cost(self.input_tokens + self.output_tokens, self.output_tokens, self.requests)
+
 
 NO_COST = Cost(0.0, 0.0, 0.0)
 
@@ -110,7 +115,7 @@ class LaneLimits:
     `guess` holds limits assumed before any header has named them; `reported`: headers have named
     one. `ceilings` may be shared with other lanes, and change (`adjust`); `share` is the part of
     the API's limits to use. `lease_share` is our part of limits that other programs use, too; 0:
-    they hold all of them.
+    they hold all of them. `_combined`: the limit of input tokens counts output tokens, too.
     Inside, kinds go by their index in a `Cost`.
     """
 
@@ -131,6 +136,7 @@ class LaneLimits:
         self._own = ceilings
         self._ceilings = list(ceilings.items())
         self._in_flight = [0.0, 0.0, 0.0]
+        self._combined = False
         self.lease_share = lease_share
         self._boost, self._boost_at = STEADY_BOOST, now
         self._boost_doubles_in_s = _BOOST_DOUBLES_IN_S
@@ -186,8 +192,9 @@ class LaneLimits:
         if not self.lease_share:
             return now + _NO_SHARE_S
         ready = now
+        amounts = cost.combined if self._combined else cost
         for index, server in self._servers.items():
-            at = server.ready_at(cost[index], now)
+            at = server.ready_at(amounts[index], now)
             ready = max(ready, at)
         for index, ceiling in self._ceilings:
             at = ceiling.ready_at(cost[index], now)
@@ -199,10 +206,11 @@ class LaneLimits:
         beliefs: list[LaunchBelief | None] = [None, None, None]
         boost = self._boost_now(now)
         self.output_in_flight.add(now)
-        for index, amount in enumerate(cost):
+        amounts = cost.combined if self._combined else cost
+        for index, amount in enumerate(amounts):
             self._in_flight[index] += amount
         for index, server in self._servers.items():
-            beliefs[index] = server.spend(cost[index], now, boost=boost)
+            beliefs[index] = server.spend(amounts[index], now, boost=boost)
         for index, ceiling in self._ceilings:
             ceiling.spend(cost[index], now)
         return Charge(cost, now, tuple(beliefs), self.output_in_flight.count)
@@ -211,11 +219,12 @@ class LaneLimits:
         """Take over the charge of an attempt that turns out to use these limits."""
         cost = charge.cost
         self.output_in_flight.add(charge.at)
-        for index, amount in enumerate(cost):
+        amounts = cost.combined if self._combined else cost
+        for index, amount in enumerate(amounts):
             self._in_flight[index] += amount
         for index, server in self._servers.items():
-            server.in_flight += cost[index]
-            server.bucket.spend(cost[index], now)
+            server.in_flight += amounts[index]
+            server.bucket.spend(amounts[index], now)
         for index, ceiling in self._ceilings:
             ceiling.correct(cost[index], now)
         return Charge(cost, charge.at, (None, None, None))
@@ -224,10 +233,13 @@ class LaneLimits:
         """Replace an attempt's expected cost by its actual cost."""
         expected = charge.cost
         self.output_in_flight.remove(charge.at)
-        for index, amount in enumerate(expected):
+        before, after = expected, actual
+        if self._combined:
+            before, after = expected.combined, actual.combined
+        for index, amount in enumerate(before):
             self._in_flight[index] -= amount
         for index, server in self._servers.items():
-            server.settle(expected[index], actual[index], now)
+            server.settle(before[index], after[index], now)
         for index, ceiling in self._ceilings:
             if charge.at > ceiling.since:
                 ceiling.correct(actual[index] - expected[index], now)
@@ -238,6 +250,8 @@ class LaneLimits:
             if not reading.limit_per_minute:
                 continue
             index = _INDEX[reading.kind]
+            if reading.combined and not self._combined:
+                self._combine()
             server = self._servers.get(index)
             if server is None:
                 server = self._add_limit(index, float(reading.limit_per_minute), now)
@@ -246,6 +260,13 @@ class LaneLimits:
             self.reported = self.reported or server.reported
             if self._share < 1.0:
                 self._set_share(index, float(reading.limit_per_minute))
+
+    def _combine(self) -> None:
+        """Count output tokens as input tokens, too, those in flight included."""
+        self._combined = True
+        inputs, outputs = _INDEX[LimitKind.INPUT_TOKENS], _INDEX[LimitKind.OUTPUT_TOKENS]
+        self._in_flight[inputs] += self._in_flight[outputs]
+        self._servers.pop(inputs, None)
 
     def _set_share(self, index: int, limit: float | None) -> None:
         """Set the ceiling that keeps us to the user's share of `limit`.
@@ -295,7 +316,7 @@ class LaneLimits:
         )
 
     def record_429(self, failure: Failure, charge: Charge, now: float) -> bool:
-        """Learn from a 429; return whether the server had plenty left all the same.
+        """Learn from a 429; return whether there is plenty left of all limits that are known.
 
         A 429 that names no limit is taken to be about the scarcest.
         """
@@ -303,8 +324,9 @@ class LaneLimits:
         kind = failure.limit or _scarcest(failure.headers)
         server = None if kind is None else self._servers.get(_INDEX[kind])
         if server is None or kind is None:
-            return False
-        return server.record_429(charge.cost[_INDEX[kind]], remaining.get(kind), charge.at, now)
+            return self.headroom(now) > _PLENTY
+        amounts = charge.cost.combined if self._combined else charge.cost
+        return server.record_429(amounts[_INDEX[kind]], remaining.get(kind), charge.at, now)
 
     def reset_boost(self, now: float) -> None:
         """Start again at the refill rate, as after an outage; a surplus is used later."""
@@ -368,11 +390,12 @@ class LaneLimits:
     def wait_reason(self, cost: Cost, now: float) -> WaitReason | None:
         """Return which limit delays `cost` the longest now; None if none does."""
         latest, reason = now, None
+        amounts = cost.combined if self._combined else cost
         for index, server in self._servers.items():
-            at = server.ready_at(cost[index], now)
+            at = server.ready_at(amounts[index], now)
             if at > latest:
                 limit = server.bucket.limit_per_minute
-                left = server.bucket.level_at(now) - cost[index]
+                left = server.bucket.level_at(now) - amounts[index]
                 latest, reason = at, _limit_reason(index, limit, left, _source_of(server))
         for index, ceiling in self._ceilings:
             at = ceiling.ready_at(cost[index], now)

@@ -52,6 +52,9 @@ _FIRST_FEW = 6
 """Each of the first refusals of all holds launches back for as long as it took to come back:
 if the server is exhausted, those sent in the meantime would be refused, too."""
 
+_SPREAD, _SPREAD_OVER = 8, 2
+"""So many launches after that are spread, this many over the same time."""
+
 _FIRST_PROBE_S, _MAX_PROBE_S = 0.5, 6.0
 """Seconds between probes while the server is shut: doubled from the first to the second."""
 
@@ -64,9 +67,9 @@ _LONG_SHUT_S = 2.0
 _GROWTH_PER_S, _MAX_GROWTH_PER_S = 0.001, 0.04
 """Growth of the rate per second right after a refusal, and at most."""
 
-_GROWTH_DOUBLES_IN_S, _GROWTH_DOUBLES_IN = 8.0, 20.0
-"""Growth doubles in this many seconds, and in no fewer launches than this: in a slow lane a single
-refusal weighs much."""
+_GROWTH_DOUBLES_IN_S, _GROWTH_DOUBLES_IN, _SLOWEST_S = 8.0, 20.0, 30.0
+"""Growth doubles in this many seconds, and in no fewer launches than this, since in a slow lane a
+single refusal weighs much; but within this many seconds in any lane."""
 
 _GROWTH_AMONG_RANDOM_PER_S, _AMONG_RANDOM_DOUBLES_IN_S = 0.0025, 10.0
 """The same among random refusals, where it takes longer to see that a rate is too high."""
@@ -114,6 +117,8 @@ class RateFinder:
     _exhausted_at: float = -math.inf
     _opened: tuple[float, int] | None = None
     _rough: bool = False
+    _spread: int = 0
+    _spread_s: float = 0.0
     _shut: bool = False
     _held_until: float = -math.inf
     _decided_at: float = -math.inf
@@ -138,6 +143,9 @@ class RateFinder:
             self._grow(self.per_s, now)
             if self.per_s is not None:
                 self._pace.spend(1.0, self.per_s, now)
+        elif self._spread:
+            self._spread -= 1
+            self._held_until = now + self._spread_s
 
     def _grow(self, per_s: float, now: float) -> None:
         """Raise the rate, unless something else than the rate holds launches back."""
@@ -152,7 +160,7 @@ class RateFinder:
             self.per_s = per_s * min(_RAMP_PER_LAUNCH, 2.0**passed_s)
             return
         growth = _GROWTH_PER_S
-        doubles_in_s = max(_GROWTH_DOUBLES_IN_S, _GROWTH_DOUBLES_IN / per_s)
+        doubles_in_s = min(_SLOWEST_S, max(_GROWTH_DOUBLES_IN_S, _GROWTH_DOUBLES_IN / per_s))
         if self._random.share:
             growth, doubles_in_s = _GROWTH_AMONG_RANDOM_PER_S, _AMONG_RANDOM_DOUBLES_IN_S
         doublings = min(10.0, max(0.0, now - self._calm_since) / doubles_in_s)
@@ -200,7 +208,9 @@ class RateFinder:
 
     def _hold_first_few(self, launched_at: float, now: float) -> None:
         if self.per_s is None and self._requests.refused <= _FIRST_FEW:
-            self._held_until = max(self._held_until, now + (now - launched_at))
+            took_s = now - launched_at
+            self._held_until = max(self._held_until, now + took_s)
+            self._spread, self._spread_s = _SPREAD, took_s / _SPREAD_OVER
 
     def _row_needed(self, row: int) -> int:
         """Return the refusals in a row that are no chance, given how common single ones are."""
@@ -320,6 +330,7 @@ class RateFinder:
         if self._sure:
             rate = max(rate, self._requests.taken_per_s(at - _RECENT_S, at))
         self._set(rate, now)
+        self._rough = not self._sure
         self._ramping = shut_s <= _LONG_WAIT_S and not self._sure
         if self._ramping:
             self._found = math.inf

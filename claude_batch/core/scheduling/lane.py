@@ -110,6 +110,7 @@ class Lane:
     _outage_kind: FailureKind | None = None
     _launches: RecentLaunches = field(default_factory=RecentLaunches)
     rate: RateFinder = field(default_factory=RateFinder)
+    _finds_rate: bool = False
     _refusals: RecentFailures = field(init=False)
     _failures: RecentFailures = field(init=False)
     _overloads: RecentFailures = field(init=False)
@@ -145,19 +146,19 @@ class Lane:
         room_at = self.window.room_at(in_flight, now, paced=limits.known)
         if room_at is None:
             return None
-        most = None if limits.reported else self.rate.crowd.limit
-        if most is not None and in_flight >= most:
+        finds_rate = self._finds_rate or not limits.reported
+        if finds_rate and self.rate.crowd.is_full(in_flight):
             return None
         held_until = max(self.paused_until, room_at)
         if held_until > now:
             return held_until
         ready_at = limits.ready_at(cost, now)
-        if limits.reported:
+        if not finds_rate:
             return ready_at
-        ready_at = max(ready_at, self.rate.ready_at(now))
-        if ready_at < math.inf:
-            return ready_at
-        return None if in_flight else now
+        rate_at = self.rate.ready_at(now)
+        if rate_at < math.inf:
+            return max(ready_at, rate_at)
+        return None if in_flight else ready_at
 
     def adjust(self, *, share: float, concurrency: int, now: float) -> None:
         """Keep to the user's bounds as they are now."""
@@ -172,7 +173,7 @@ class Lane:
         """Charge an attempt. Call only when `ready_at(cost, now)` is not after `now`."""
         self._launches.add(now)
         charge = self.limits.charge(cost, now)
-        if not self.limits.reported:
+        if self._finds_rate or not self.limits.reported:
             self.rate.record_launch(charge.in_flight, now)
         return charge
 
@@ -194,7 +195,7 @@ class Lane:
         if reply.usage.prompt_tokens:  # some servers report no usage
             self.limits.output_in_flight.learn(reply.usage.output_tokens, latency_s)
             self.estimates.learn(attempt.job.request, reply.usage)
-        if not self.limits.reported:
+        if self._finds_rate or not self.limits.reported:
             self.rate.record_reply(attempt.charge.at, now)
         self.window.record_success(in_flight, latency_s, paced=self.limits.known)
         if self.failure_streak >= OUTAGE_STREAK:
@@ -277,6 +278,8 @@ class Lane:
             self._learn_rate(attempt, failure.headers.retry_after_s, why, now)
             return
         elif not self._is_about_all(attempt, failure, wait_s, now):
+            if self._finds_rate:
+                self._learn_rate(attempt, failure.headers.retry_after_s, why, now)
             return
         if ramp or not self._is_paced:
             self.window.cut(in_flight, launched_at=launched_at, now=now)
@@ -302,6 +305,9 @@ class Lane:
         congested = any(self._refusals.is_common(*each) for each in _CONGESTED)
         if congested:
             self._refusals.clear()
+            self._finds_rate = self._finds_rate or had_plenty
+        if self._finds_rate and had_plenty:
+            return False
         return not had_plenty or congested or wait_s > SHORT_WAIT_S
 
     def _handle_outage(
@@ -365,7 +371,8 @@ class Lane:
         if self.window.is_full(in_flight):
             return WaitReason(kind=WaitKind.CONCURRENCY, in_flight=in_flight)
         cost = self.estimates.estimate(request)
-        if not limits.reported and self.rate.ready_at(now) > limits.ready_at(cost, now):
+        finds_rate = self._finds_rate or not limits.reported
+        if finds_rate and self.rate.ready_at(now) > limits.ready_at(cost, now):
             return WaitReason(kind=WaitKind.FINDING_PACE, in_flight=in_flight)
         return limits.wait_reason(cost, now)
 

@@ -8,7 +8,7 @@ import pytest
 
 from claude_batch.core.model.requests import FailureKind
 from tests.support.closed_loop import Load, Loop, Outcome
-from tests.support.server_model import RPM, ServerSpec
+from tests.support.server_model import ITPM, RPM, ServerSpec
 
 LEAST_SHARE = 0.85
 """Of what the server allows in five minutes."""
@@ -55,11 +55,8 @@ SERVERS = {
     "halved": (server(**halved_and_doubled(0.5)), 2_250),
     "doubled": (server(**halved_and_doubled(2.0)), 4_500),
 }
-MOST_REFUSED = {"60 a minute, a minute's burst": 0.15, "random 5 %": 0.20, "random 20 %": 0.30}
-"""What is reached today, as a share of all attempts; 13 % elsewhere.
-
-The aim is 10 %, and 2 % more than the random share; most of these 429s fall in the first minute.
-"""
+MOST_REFUSED = {"random 5 %": 0.10, "random 20 %": 0.28}
+"""As a share of all attempts; 11 % elsewhere. Many of these 429s fall in the first minute."""
 
 SHORT = ["60 a minute", "window of 120", "random 20 %"]
 
@@ -76,7 +73,7 @@ def check(name: str, seed: int) -> None:
     """Check that a server was used, with few 429s."""
     outcome = run(name, seed)
     assert max(outcome.server.served_at) <= 300 / LEAST_SHARE
-    assert outcome.share_refused() <= MOST_REFUSED.get(name, 0.13)
+    assert outcome.share_refused() <= MOST_REFUSED.get(name, 0.11)
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -89,3 +86,18 @@ def test_a_rate_is_found_from_429s_alone(name: str) -> None:
 @pytest.mark.parametrize("name", SERVERS)
 def test_every_rate_is_found_from_429s_alone(name: str, seed: int) -> None:
     check(name, seed)
+
+
+def test_the_combined_token_header_paces_where_it_is_all_there_is() -> None:
+    spec = ServerSpec(rpm=6_000, itpm=60_000, otpm=None, combined=True)
+    outcome = Loop(spec=spec, load=Load(count=400), concurrency=200).run()
+    assert outcome.used >= LEAST_SHARE
+    assert outcome.share_refused() <= 0.01
+
+
+@pytest.mark.parametrize("retry_after", [True, False])
+def test_a_limit_that_no_header_names_is_found(retry_after: bool) -> None:
+    spec = ServerSpec(rpm=6_000, itpm=60_000, otpm=None, unnamed=(ITPM,), retry_after=retry_after)
+    outcome = Loop(spec=spec, load=Load(count=1_000), concurrency=200).run()
+    assert outcome.used >= LEAST_SHARE
+    assert outcome.share_refused() <= 0.1
