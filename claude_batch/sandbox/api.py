@@ -198,10 +198,10 @@ class SandboxApi:
             headers["anthropic-organization-id"] = organization
 
     def _add_limits(self, answer: Answer, now: float) -> None:
-        ledger = answer.ledger
-        if ledger is None or ledger.group is None or not self._scenario.headers.rate_limits:
+        ledger, headers = answer.ledger, self._scenario.headers
+        if ledger is None or ledger.group is None or not headers.rate_limits:
             return
-        combined = self._scenario.headers.tokens == "combined"
+        combined = headers.tokens == "combined"
         wall = self._epoch + now
         answer.headers.update(ledger.group.headers(now, wall, combined=combined))
 

@@ -37,8 +37,10 @@ class Limits:
     """Limits per minute of an organization in each model class; 0: unlimited.
 
     A bucket holds `..._burst_s` seconds of its refill: 60 is a minute's worth, 1 means that the
-    limit is enforced by the second. `in_flight` bounds the messages being answered at once, of
-    everybody together; 0: any number. `classes` overrides by model class ("Haiku 5.5").
+    limit is enforced by the second. With `rpm_window_s` requests are counted per fixed window of
+    so many seconds of the clock instead, as relays do. `in_flight` bounds the messages being
+    answered at once, of everybody together; 0: any number. `classes` overrides by model class
+    ("Haiku 5.5").
     """
 
     rpm: int = 10_000
@@ -47,6 +49,7 @@ class Limits:
     rpm_burst_s: float = field(default=60.0, metadata=bounds(least=0.001))
     itpm_burst_s: float = field(default=60.0, metadata=bounds(least=0.001))
     otpm_burst_s: float = field(default=60.0, metadata=bounds(least=0.001))
+    rpm_window_s: float = 0.0
     initial_fill: float = field(default=1.0, metadata=bounds(most=1))
     in_flight: int = 0
     count_tokens_rpm: int = 8_000

@@ -17,12 +17,16 @@ _TINY = 1e-9
 
 @dataclass(slots=True, kw_only=True)
 class Bucket:
-    """A limit per minute, what it holds at most, and its level, true at time `at` (seconds)."""
+    """A limit per minute, what it holds at most, and its level, true at time `at` (seconds).
+
+    `windowed`: it is full again at every multiple of `burst_s`, and nothing drips in meanwhile.
+    """
 
     per_minute: float
     burst_s: float
     level: float
     at: float = 0.0
+    windowed: bool = False
     _outflow: float = 0.0
     _shared: float = 0.0
     _changes: list[tuple[float, float, float, float]] = field(default_factory=list)
@@ -35,10 +39,14 @@ class Bucket:
     @property
     def refill(self) -> float:
         """Refill per second."""
+        if self.windowed:
+            return 0.0
         return self.per_minute / SECONDS_PER_MINUTE
 
     def advance(self, now: float) -> float:
         """Bring the level up to `now` and return it. Time never runs backwards here."""
+        if self.windowed and now // self.burst_s != self.at // self.burst_s:
+            self.level = self.capacity
         while self._changes and self._changes[0][0] <= now:
             at, outflow, amount, shared = heapq.heappop(self._changes)
             self._step(at)
@@ -82,10 +90,14 @@ class Bucket:
         missing = min(amount, self.capacity) - self.advance(now)
         if missing <= _TINY:
             return 0.0
+        if self.windowed:
+            return self.full_in_s(now)
         return missing / (self.refill * max(_TINY, 1.0 - self._shared))
 
     def full_in_s(self, now: float) -> float:
         """Return the seconds of refill until the bucket is full."""
+        if self.windowed:
+            return self.burst_s - now % self.burst_s
         return max(0.0, self.capacity - self.advance(now)) / self.refill
 
     def change(self, per_minute: float, now: float) -> None:

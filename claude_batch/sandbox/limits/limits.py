@@ -128,6 +128,7 @@ def own_limits(limits: Limits, override: Override) -> Limits:
         itpm=limits.itpm if override.itpm is None else override.itpm,
         otpm=limits.otpm if override.otpm is None else override.otpm,
         rpm_burst_s=limits.rpm_burst_s,
+        rpm_window_s=limits.rpm_window_s,
         itpm_burst_s=limits.itpm_burst_s,
         otpm_burst_s=limits.otpm_burst_s,
         initial_fill=limits.initial_fill,
@@ -146,7 +147,13 @@ def open_group(
     """Return the limits of an organization and model class at their initial level."""
     group = LimitGroup(
         organization=organization,
-        requests=_bucket(limits.rpm, limits.rpm_burst_s, limits.initial_fill, now),
+        requests=_bucket(
+            limits.rpm,
+            limits.rpm_window_s or limits.rpm_burst_s,
+            limits.initial_fill,
+            now,
+            windowed=limits.rpm_window_s > 0,
+        ),
         input=_bucket(limits.itpm, limits.itpm_burst_s, limits.initial_fill, now),
         output=_bucket(limits.otpm, limits.otpm_burst_s, limits.initial_fill, now),
     )
@@ -157,10 +164,12 @@ def open_group(
     return group
 
 
-def _bucket(per_minute: float, burst_s: float, fill: float, now: float) -> Bucket | None:
+def _bucket(
+    per_minute: float, burst_s: float, fill: float, now: float, *, windowed: bool = False
+) -> Bucket | None:
     if not per_minute:
         return None
-    bucket = Bucket(per_minute=per_minute, burst_s=burst_s, level=0.0, at=now)
+    bucket = Bucket(per_minute=per_minute, burst_s=burst_s, level=0.0, at=now, windowed=windowed)
     bucket.level = bucket.capacity * fill
     return bucket
 

@@ -217,3 +217,14 @@ def test_a_spent_account_says_so(answer: str, status: int, code: str | None, tex
     assert (error.get("details") or {}).get("error_code") == code
     assert text in error["message"]
     assert "retry-after" not in refused.headers
+
+
+def test_a_window_of_the_clock_is_used_up_and_full_again_when_the_next_begins() -> None:
+    api = an_api("[limits]\nrpm = 10\nrpm_window_s = 60")
+    assert [granted(api, 20, now) for now in (50.0, 59.0, 60.5, 119.0, 120.0)] == [10, 0, 10, 0, 10]
+
+
+def test_a_full_window_asks_to_wait_for_the_next() -> None:
+    api = an_api("[limits]\nrpm = 10\nrpm_window_s = 60")
+    granted(api, 10, 50.0)
+    assert ask(api, now=52.0).headers["retry-after"] == "8"
