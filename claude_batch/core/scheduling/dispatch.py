@@ -525,11 +525,14 @@ class Dispatch:
         for queue in self._all_queues():
             queue.recall_one(prefix)
 
-    def record_reply(self, endpoint: Endpoint) -> None:
+    def record_reply(self, endpoint: Endpoint, now: float) -> None:
         """Note that an endpoint has answered: a primary one may be back."""
         if self.stand_in is None or endpoint.spec.role is Role.FALLBACK:
             return
-        if all(queue.stuck_since is None for queue in self._all_queues()):
+        stuck_from = now - self.placing.fallback_after_s
+        if all(
+            each.stuck_since is None or each.stuck_since > stuck_from for each in self._all_queues()
+        ):
             self.stand_in = None
 
     def wait_reason(self, lane: Lane, now: float) -> WaitReason | None:

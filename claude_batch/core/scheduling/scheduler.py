@@ -516,7 +516,7 @@ class Scheduler:
             endpoint.succeeded += 1
             endpoint.breaker.record_response()
             self._succeeded_at(now)
-            self._dispatch.record_reply(endpoint)
+            self._dispatch.record_reply(endpoint, now)
             attempt.lane.record_success(attempt, outcome, now)
             return self._finish(attempt, outcome, now, cost_usd)
         endpoint.failed += 1

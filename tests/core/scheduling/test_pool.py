@@ -382,6 +382,26 @@ def test_it_is_known_that_a_fallback_has_taken_over_and_that_it_is_not_needed_an
     assert (before, during, back.endpoint, after) == (None, "stand-in", "a", None)
 
 
+def test_a_primary_is_back_though_its_limits_bind() -> None:
+    slow = replace(A, initial_limits=lambda _model: Limits(requests=60))
+    scheduler = a_pool(slow, STAND_IN, requests=500, fallback_after_s=5.0, concurrency=1000)
+    limited = a_failure(FailureKind.RATE_LIMITED, retry_after_s=10.0)
+    scheduler.record_outcome(sent(scheduler), limited, 0.0)
+    now, fallbacks = 0.0, set()
+    while now < 30.0:
+        match scheduler.next(now):
+            case Send(attempt):
+                if attempt.endpoint == "a":  # the other one takes long
+                    scheduler.record_outcome(attempt, a_reply(), now)
+            case Sleep(until) | Idle(until):
+                now = until
+            case _:
+                raise AssertionError("everything is answered at once")
+        fallbacks.add(scheduler.status(now).fallback)
+    assert fallbacks == {None, "stand-in"}
+    assert scheduler.status(now).fallback is None
+
+
 def test_an_endpoint_is_asked_only_for_models_that_it_serves() -> None:
     local = replace(OTHER, serves=lambda model: model == "qwen3")
     claude = replace(A, serves=lambda model: model != "qwen3")
