@@ -13,8 +13,9 @@ import orjson
 
 from claude_batch import __version__
 from claude_batch.commands.check import defaults_of
+from claude_batch.commands.find_run import journal_of
 from claude_batch.commands.run.messages import shown
-from claude_batch.commands.runs.status import ShownRun, status_of
+from claude_batch.commands.runs.status import ShownRun
 from claude_batch.commands.table import checkpoint_of
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import owned_by
@@ -31,9 +32,10 @@ from claude_batch.storage.files import replace_file
 from claude_batch.storage.prompts.reading import read_requests
 from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.run.history import read_history
-from claude_batch.storage.run.journal import Journal, read_journal
+from claude_batch.storage.run.journal import Journal
 from claude_batch.storage.run.paths import files_of
 from claude_batch.storage.run.sample import Sampled, read_results, shorten
+from claude_batch.storage.run.status import status_from
 from claude_batch.ui.messages import notice_text
 
 PAGE = ".report.html"
@@ -89,12 +91,11 @@ def _refuse_foreign(page: Path, results: Path) -> None:
 
 def report_data(results: Path) -> ReportData:
     """Return everything that a report shows. Raises CheckpointError."""
-    run = ShownRun(status_of(results))
-    status, identity = run.status, run.status.identity
-    journal = read_journal(results)
-    history = read_history(results)
+    journal, history = journal_of(results), read_history(results)
+    identity = journal.identity
     read = read_results(results)
-    now = time.time()
+    status = status_from(results, journal, read.figures.tally, read.figures.endpoints)
+    run, now = ShownRun(status), time.time()
     catalog, note = _catalog_and_prompts(journal, read.sample)
     return ReportData(
         at=now,
@@ -134,10 +135,8 @@ def _batch_saving_usd(history: RunHistory, catalog: Catalog) -> float | None:
 # prompts
 
 
-def _catalog_and_prompts(journal: Journal | None, sample: Sequence[Sampled]) -> tuple[Catalog, str]:
+def _catalog_and_prompts(journal: Journal, sample: Sequence[Sampled]) -> tuple[Catalog, str]:
     """Put the prompts into the sample; return the run's catalog, and why prompts are missing."""
-    if journal is None:
-        raise TypeError("a run has a journal")
     identity = journal.identity
     settings = read_settings({}, os.environ, run=journal.settings)
     shaping = {name: getattr(identity.options, name) for name in owned_by(Owner.RESULTS)}

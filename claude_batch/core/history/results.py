@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from claude_batch.core.model.answers import error_text
-from claude_batch.core.model.requests import UNFINISHED, ResultType, read_usage
+from claude_batch.core.model.requests import MOST_TOKENS, UNFINISHED, ResultType
+from claude_batch.core.scheduling.progress import Tally
 
 _MOST_USD = 1e9
 """A cost of one result beyond this is damage, and not added up."""
@@ -19,37 +20,45 @@ _MOST_KINDS = 1_000
 OTHERS = "others"
 """Stands for the kinds beyond that."""
 
+NOT_KNOWN = "not known"
+"""Stands for a model or a stop reason that a line does not have."""
+
+_NOTHING: Mapping[str, Any] = {}
+
 
 class ResultLine(NamedTuple):
-    """A result line as far as a report needs it; `value` is the whole line, parsed."""
+    """A result line as far as a report needs it; `value` is the whole line, parsed.
+
+    `meta` is what claude-batch wrote of the request, `message` the API's; both empty where there
+    is none. `is_cut`: it succeeded, but is not what was asked for: cut off, refused, off its
+    schema. A tuple, since a report of a large run makes a million of them.
+    """
 
     custom_id: str
     line: int | None
     type: ResultType
     value: Mapping[str, Any]
+    meta: Mapping[str, Any]
+    message: Mapping[str, Any]
+    stop_reason: str
+    is_cut: bool
 
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """What claude-batch wrote of the request."""
-        meta = self.value.get("meta")
-        return meta if type(meta) is dict else {}
-
-    @property
-    def message(self) -> Mapping[str, Any]:
-        """The API's message; empty without one."""
-        message = self.value["result"].get("message")
-        return message if type(message) is dict else {}
-
-    @property
-    def stop_reason(self) -> str:
-        """Why the answer ended; empty without one."""
-        return text_in(self.message, "stop_reason")
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether it succeeded, but is not what was asked for: cut off, refused, off its schema."""
-        broken = self.meta.get("output_error") is not None
-        return self.type is ResultType.SUCCEEDED and (broken or self.stop_reason in UNFINISHED)
+    @classmethod
+    def of(cls, custom_id: str, kind: ResultType, value: Mapping[str, Any]) -> ResultLine | None:
+        """Return the result in a line with this id; None where its line number is none."""
+        meta, message = value.get("meta"), value["result"].get("message")
+        if type(meta) is not dict:
+            meta = _NOTHING
+        if type(message) is not dict:
+            message = _NOTHING
+        line, reason = meta.get("line"), message.get("stop_reason")
+        if line is not None and not (type(line) is int and line > 0):
+            return None
+        if type(reason) is not str:
+            reason = ""
+        succeeded = kind is ResultType.SUCCEEDED
+        is_cut = succeeded and (reason in UNFINISHED or meta.get("output_error") is not None)
+        return cls(custom_id, line, kind, value, meta, message, reason, is_cut)
 
 
 @dataclass(slots=True)
@@ -87,6 +96,7 @@ class ResultFigures:
     degraded: int = 0
     off_schema: int = 0
     tried_again: int = 0
+    priced: int = 0
 
     @property
     def done(self) -> int:
@@ -105,33 +115,53 @@ class ResultFigures:
 
     def add(self, result: ResultLine) -> None:
         """Count one more result."""
-        meta, message = result.meta, result.message
+        meta = result.meta
         self.ended[result.type] += 1
-        self.endpoints[_kind(self.endpoints, text_in(meta, "endpoint"))] += 1
-        self.cached += meta.get("cached") is True
+        endpoint = meta.get("endpoint")
+        self.endpoints[_kind(self.endpoints, endpoint if type(endpoint) is str else "")] += 1
+        cached, attempts = meta.get("cached") is True, meta.get("attempts")
+        self.cached += cached
         self.degraded += meta.get("degraded") is True
-        attempts = meta.get("attempts")
         self.tried_again += type(attempts) is int and attempts > 1
         if result.type is ResultType.SUCCEEDED:
-            self.stops[_kind(self.stops, result.stop_reason or "not known")] += 1
+            self.stops[_kind(self.stops, result.stop_reason or NOT_KNOWN)] += 1
             self.off_schema += meta.get("output_error") is not None
-            self._add_usage(meta, message)
+            self._add_usage(result, cached=cached)
         else:
             self._add_error(result)
 
-    def _add_usage(self, meta: Mapping[str, Any], message: Mapping[str, Any]) -> None:
-        usage = read_usage(None if meta.get("cached") is True else message.get("usage"))
-        name = _kind(self.models, text_in(message, "model") or "not known")
-        model = self.models.setdefault(name, ModelFigures())
+    def _add_usage(self, result: ResultLine, *, cached: bool) -> None:
+        name = result.message.get("model")
+        if type(name) is not str:
+            name = NOT_KNOWN
+        model = self.models.get(name)
+        if model is None:
+            model = self.models.setdefault(_kind(self.models, name), ModelFigures())
         model.results += 1
-        model.input_tokens += usage.prompt_tokens
-        model.output_tokens += usage.output_tokens
-        self.input_tokens += usage.prompt_tokens
-        self.output_tokens += usage.output_tokens
-        cost_usd = meta.get("cost_usd")
-        if isinstance(cost_usd, int | float) and 0 <= cost_usd < _MOST_USD:
+        read, written = (0, 0) if cached else _tokens(result.message.get("usage"))
+        model.input_tokens += read
+        model.output_tokens += written
+        self.input_tokens += read
+        self.output_tokens += written
+        cost_usd: Any = result.meta.get("cost_usd")
+        if type(cost_usd) in {int, float} and 0 <= cost_usd < _MOST_USD:
             model.cost_usd = (model.cost_usd or 0.0) + cost_usd
             self.cost_usd = (self.cost_usd or 0.0) + cost_usd
+            self.priced += 1
+
+    @property
+    def tally(self) -> Tally:
+        """The same figures as those of a run in progress."""
+        return Tally(
+            ended=Counter(self.ended),
+            priced=self.priced,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cost_usd=self.cost_usd,
+            degraded=self.degraded,
+            output_errors=self.off_schema,
+            stops=Counter({name: n for name, n in self.stops.items() if name in UNFINISHED}),
+        )
 
     def _add_error(self, result: ResultLine) -> None:
         what = error_text(result.value["result"]) or result.type.value
@@ -140,6 +170,21 @@ class ResultFigures:
         if error is None:
             error = self.errors[name] = ErrorFigures(0, result.custom_id, what)
         error.results += 1
+
+
+def _tokens(usage: Any) -> tuple[int, int]:
+    """Return the tokens of the whole prompt and of the answer; 0 where they cannot be read."""
+    try:
+        read = (
+            (usage.get("input_tokens") or 0)
+            + (usage.get("cache_creation_input_tokens") or 0)
+            + (usage.get("cache_read_input_tokens") or 0)
+        )
+        written = usage.get("output_tokens") or 0
+        plausible = 0 <= read < MOST_TOKENS and 0 <= written < MOST_TOKENS
+    except (TypeError, AttributeError):
+        return 0, 0
+    return (read, written) if plausible and type(read) is type(written) is int else (0, 0)
 
 
 def _kind(known: Mapping[str, Any], name: str) -> str:

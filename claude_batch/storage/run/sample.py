@@ -14,7 +14,7 @@ from claude_batch.core.history.results import ResultFigures, ResultLine, Sample,
 from claude_batch.core.model.answers import answer_of
 from claude_batch.core.model.requests import ResultType
 from claude_batch.storage.files import open_to_read
-from claude_batch.storage.run.checkpoint import Done, salvage
+from claude_batch.storage.run.checkpoint import Done, id_digest, salvage
 
 _TYPES = {kind.value: kind for kind in ResultType}
 
@@ -58,12 +58,25 @@ class ResultsRead:
 
 def read_results(results: Path) -> ResultsRead:
     """Read a results file, which may be written to meanwhile; one result of each id counts."""
-    figures, done = ResultFigures(), Done()
+    done = Done()
+    read = _read(results, done, frozenset())
+    repeated_ids = done.repeated()
+    return _read(results, Done(), repeated_ids) if repeated_ids else read
+
+
+def _read(results: Path, done: Done, repeated_ids: frozenset[int]) -> ResultsRead:
+    """Read a results file, counting only the first result of each of `repeated_ids`."""
+    figures, seen = ResultFigures(), set[int]()
     sample = Sample(most=MOST_SAMPLED, shorten=_shortened, draw=random.Random(0).random)  # noqa: S311  # no secret
     for result in _lines(results):
-        if done.add(result.custom_id, result.line):
-            figures.add(result)
-            sample.add(result)
+        if not done.add(result.custom_id, result.line):
+            continue
+        if repeated_ids and (digest := id_digest(result.custom_id)) in repeated_ids:
+            if digest in seen:
+                continue
+            seen.add(digest)
+        figures.add(result)
+        sample.add(result)
     return ResultsRead(figures=figures, sample=tuple(sorted(sample, key=_order)))
 
 
@@ -93,12 +106,9 @@ def _result_line(raw: bytes) -> ResultLine | None:
     try:
         value = orjson.loads(raw)
         kind, custom_id = _TYPES[value["result"]["type"]], value["custom_id"]
-        line = (value.get("meta") or {}).get("line")
+        return ResultLine.of(custom_id, kind, value) if type(custom_id) is str else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    if type(custom_id) is not str or not (line is None or (type(line) is int and line > 0)):
-        return None
-    return ResultLine(custom_id, line, kind, value)
 
 
 def _shortened(result: ResultLine) -> Sampled:

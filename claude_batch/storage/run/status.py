@@ -90,22 +90,32 @@ def run_status(results: Path) -> RunStatus | None:
     if journal is None:
         return None
     checkpoint = read_checkpoint(results)
-    state = _state(results, journal, checkpoint.tally)
+    return status_from(results, journal, checkpoint.tally, checkpoint.endpoints)
+
+
+def status_from(
+    results: Path, journal: Journal, tally: Tally, endpoints: Mapping[str, int]
+) -> RunStatus:
+    """Return the state of a run whose journal and results have been read.
+
+    To the `tally` of its results is added what was spent without one.
+    """
+    state = _state(results, journal, tally)
     running = state is RunState.RUNNING
-    checkpoint.tally.add_expense(journal.expenses)
-    checkpoint.tally.add_expense(retry_expense(results, are_out=running))
+    tally.add_expense(journal.expenses)
+    tally.add_expense(retry_expense(results, are_out=running))
     live = _live(results) if running else None
     early = state in {RunState.INTERRUPTED, RunState.STOPPED}
     return RunStatus(
         identity=journal.identity,
         results=results,
         state=state,
-        tally=checkpoint.tally,
-        endpoints=checkpoint.endpoints,
+        tally=tally,
+        endpoints=endpoints,
         last_activity_at=_last_activity_at(results),
         why=journal.closed.why if journal.closed and early else "",
         closed=journal.closed if early else None,
-        pace=_pace(results, journal, checkpoint.tally, live) if running else None,
+        pace=_pace(results, journal, tally, live) if running else None,
         live=live,
     )
 
