@@ -175,7 +175,7 @@ def completed(line: str, shell: str = "bash") -> list[str]:
 
 
 def test_a_shell_completes_commands() -> None:
-    assert completed("claude-batch re") == ["resume", "results"]
+    assert completed("claude-batch re") == ["resume", "results", "report"]
 
 
 def test_a_shell_completes_options_and_their_values() -> None:

@@ -162,7 +162,8 @@ def test_what_failed_or_was_cut_short_is_asked_for_again(program: Program, sandb
     text = "".join(json.dumps(prompt) + "\n" for prompt in prompts)
     (program.folder / "p.jsonl").write_text(text)
     for out in ("one.jsonl", "two.jsonl"):
-        done = program.run("run", "p.jsonl", "-o", out, "--no-stdout", "--cache")
+        order = ("run", "p.jsonl", "-o", out, "--no-stdout", "--cache")
+        done = program.run(*order, "--allow-unknown-model")
         assert done.returncode == 3, done.stderr.decode()
     again = {line.custom_id: line.cached for line in read_results(program.folder / "two.jsonl")}
     assert again == {"line-1": False, "line-2": False, "line-3": True}

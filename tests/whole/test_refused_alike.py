@@ -69,6 +69,33 @@ def test_what_a_few_requests_failed_for_is_changed_by_the_retry_that_is_printed(
         follow(program, step, told, (0,))
 
 
+def test_rows_of_a_table_begin_again_with_another_model(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("topic\n" + "wind\n" * 25)
+    with odd_relay(models=MODELS) as relay:
+        program = at(relay, tmp_path)
+        order = "in.csv --prompt 'On {{topic}}.' -o out.csv --no-stdout --allow-unknown-model"
+        stopped = done(program, f"claude-batch run {order} --model haiku")
+        told = stopped.stderr.decode()
+        assert stopped.returncode == 4, told
+        follow(program, next_step(told, COMMAND), told, (0,))
+    rows = (tmp_path / "out.csv").read_text().splitlines()
+    assert len(rows) == 26
+    assert all(row.startswith("wind,Hello.,succeeded") for row in rows[1:])
+
+
+def test_prompts_from_a_pipe_are_sent_again_by_hand(tmp_path: Path) -> None:
+    write_prompts(tmp_path, "hi")
+    with odd_relay(models=MODELS) as relay:
+        program = at(relay, tmp_path)
+        order = "cat p.jsonl | claude-batch run - -o r.jsonl --no-stdout --allow-unknown-model"
+        stopped = done(program, f"{order} --model haiku")
+        resumed = done(program, "claude-batch resume r.jsonl --model own-model")
+        again = done(program, f"{order} --model own-model --fresh")
+    assert (stopped.returncode, resumed.returncode, again.returncode) == (4, 2, 0)
+    assert b"continue" not in stopped.stderr
+    assert b"--fresh" in resumed.stderr
+
+
 def test_prompts_that_are_all_refused_are_to_be_corrected_and_no_command_is_printed(
     tmp_path: Path,
 ) -> None:

@@ -17,6 +17,8 @@ SLOW = QUICK.replace("base_s = 0.2", "base_s = 20")
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
 
+NOBODYS = ("--model", "claude-none-9", "--allow-unknown-model")
+
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -93,7 +95,7 @@ def test_the_same_bad_key_everywhere_stops_the_run_without_a_line(tmp_path: Path
     write_prompts(tmp_path / "p.jsonl", 100)
     with served(tmp_path, QUICK) as sandbox:
         program = Program(folder=tmp_path, variables=sandbox.variables)
-        stopped = program.run("run", "p.jsonl", "--model", "claude-none-9", "--no-stdout")
+        stopped = program.run("run", "p.jsonl", *NOBODYS, "--no-stdout")
     assert stopped.returncode == 4, stopped.stderr.decode()
     assert b"claude-none-9" in stopped.stderr
     assert lines_of(tmp_path / "p.results.jsonl") == []
@@ -145,6 +147,6 @@ def test_a_sandbox_in_the_environment_keeps_resume_from_the_real_api(tmp_path: P
     write_prompts(tmp_path / "p.jsonl", 100)
     with served(tmp_path, QUICK) as sandbox:
         program = Program(folder=tmp_path, variables=sandbox.variables)
-        program.run("run", "p.jsonl", "--model", "claude-none-9", "--no-stdout")
+        program.run("run", "p.jsonl", *NOBODYS, "--no-stdout")
         refused = program.run("resume", CLAUDE_BATCH_SANDBOX="1")
     assert (refused.returncode, b"the real API" in refused.stderr) == (5, True)

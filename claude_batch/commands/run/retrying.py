@@ -14,8 +14,9 @@ from claude_batch.config.spelling import as_typed, flag
 from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.errors import UsageError
+from claude_batch.storage.prompts.input import is_regular
 from claude_batch.storage.prompts.shapes import Overrides
-from claude_batch.storage.run.journal import Journal, Retry
+from claude_batch.storage.run.journal import Journal, Retry, read_journal
 from claude_batch.storage.run.opening import OpenRun, came_to_nothing
 
 
@@ -79,18 +80,30 @@ def options_after(
     if retry is not None and is_over:
         changes["drop"] = (*retry.drop, *changes.get("drop", ()))
         return retry_options(replace(retry, **changes))
-    if changes and not opened.checkpoint.tally.done:
+    if changes and _may_begin_anew(opened):
         return override_options(Overrides(**changes))
     return "--no-canary" if stop.cause and stop.kind is StopKind.BATCH and canary else ""
+
+
+def _may_begin_anew(opened: OpenRun) -> bool:
+    results = Path(opened.identity.results)
+    journal = read_journal(results)
+    return journal is not None and came_to_nothing(opened.identity.prompts, results, journal)
 
 
 def begun_anew(results: Path, journal: Journal) -> str:
     """Return the prompts of a run that may begin again with other options: it came to nothing.
 
-    Raises UsageError for one that has results.
+    Raises UsageError for one that has results, or whose prompts cannot be read again.
     """
     prompts = journal.identity.prompts
     if not came_to_nothing(prompts, results, journal):
+        if not is_regular(prompts):
+            raise UsageError(
+                "the prompts of this run came from a pipe: they cannot be checked again with other "
+                "options",
+                hint="run the command again with these options and --fresh",
+            )
         raise UsageError(
             "--model, --max-tokens and --drop change only what is retried: this run has results",
             hint="add --retry-errored for what did not succeed, or --retry-stop REASON for answers "

@@ -13,6 +13,7 @@ from claude_batch.storage.prompts.input import is_regular
 from claude_batch.storage.run.opening import OpenRun, RunRequest, invalid_rows
 from claude_batch.storage.run.table import (
     RunTable,
+    TableFile,
     TableRequest,
     columns_of,
     kept_table,
@@ -28,12 +29,14 @@ from claude_batch.storage.tables.writing import CSV, Style, check_format, most_r
 from claude_batch.ui.screen.screen import Screen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TableStage:
     """The table of one run; `request.table` is its path."""
 
     request: RunRequest
     screen: Screen
+    _there: TableFile | None = None
+    """What this run has written there before."""
 
     @property
     def path(self) -> Path:
@@ -58,7 +61,7 @@ class TableStage:
         if self.request.options.fresh:
             refuse_input(self.path, inputs)
         else:
-            refuse_foreign_table(self.path, self.request.results, inputs)
+            self._there = refuse_foreign_table(self.path, self.request.results, inputs)
 
     def refuse_unfit(self, prompts: Path, rows: int) -> None:
         """Refuse prompts that this table cannot hold, before anything is sent."""
@@ -81,6 +84,8 @@ class TableStage:
         prompts = opened.identity.prompts
         style = style_of(Path(prompts)) if is_regular(prompts) else Style()
         note_table(self.request.results, self.path, style)
+        if self._there is not None:  # the run has begun again, and its journal with it
+            note_written(self.request.results, self._there)
 
     def write(self, opened: OpenRun) -> None:
         """Write the table, unless what is there is the same.

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from claude_batch.config.declaration import Owner
-from claude_batch.config.options import owned_by
-from claude_batch.config.spelling import spelled
+from claude_batch.config.options import OVERRIDING, owned_by
+from claude_batch.config.spelling import as_typed, spelled
 from claude_batch.core.catalog.routing import are_alike
 from claude_batch.errors import CheckpointMismatchError, UsageError
 from claude_batch.storage.batch.bodies import remove_leftovers
@@ -164,7 +164,14 @@ def refuse_mismatch(
             "run; --fresh starts over (and sets the old results aside)",
         )
     same_prompts = (old.size, old.sha256) == (new.size, new.sha256)
-    resume = f"claude-batch resume {shlex.quote(old.results)} continues it as it was started"
+    command = f"claude-batch resume {shlex.quote(old.results)}"
+    resume = f"{command} continues it as it was started"
+    other = [
+        name for name in OVERRIDING if getattr(old.options, name) != getattr(new.options, name)
+    ]
+    if len(other) == len(differences) and all(getattr(new.options, name) for name in other):
+        options = " ".join(as_typed(name, getattr(new.options, name)) for name in other)
+        resume += f"; {command} --retry-errored {options} retries what failed in that way"
     raise CheckpointMismatchError(
         f"{old.results} was started with {'; '.join(differences)}",
         hint=f"{resume if same_prompts else 'put the prompts back as they were'}; --out FILE is "

@@ -631,14 +631,16 @@ def style_of(path: Path) -> Style:
     return Style(bom=start.startswith(_BOM), crlf=at > 0 and start[at - 1 : at] == b"\r")
 
 
-def refuse_foreign_table(path: Path, results: Path, inputs: Sequence[Path]) -> None:
+def refuse_foreign_table(path: Path, results: Path, inputs: Sequence[Path]) -> TableFile | None:
     """Refuse to write a table over an input, or over a file that this run did not write.
 
     Raises UsageError.
     """
     refuse_input(path, inputs)
-    if not os.path.lexists(path) or kept_table(results).found(path) is not None:
-        return
+    if not os.path.lexists(path):
+        return None
+    if (found := kept_table(results).found(path)) is not None:
+        return found
     mine = path.with_name(f"{path.stem}.mine{path.suffix}")
     move = f"move it away: mv {shlex.quote(str(path))} {shlex.quote(str(mine))}"
     has_run = os.path.lexists(journal_path(results))  # which another -o FILE would start over
