@@ -19,7 +19,4 @@ def inert(text: str) -> str:
 
 def _shown(found: re.Match[str]) -> str:
     """Return what stands for a character that would not be seen, or would do something."""
-    code = ord(found[0])
-    if code < 0x20:  # noqa: PLR2004  # the pictures of control characters
-        return chr(0x2400 + code)
-    return f"⟨U+{code:04X}⟩"
+    return f"⟨U+{ord(found[0]):04X}⟩"

@@ -29,7 +29,9 @@ _MOST = 1e15
 _LATEST = 1e11
 """Seconds since 1970 until the year 5138."""
 
-_MOST_SECONDS = 1e6
+_LEAST_SECONDS, _MOST_SECONDS = 1e-3, 1e6
+"""What a minute may cover, in seconds: a process that ends at once leaves a very short one."""
+
 _MOST_BUCKET = 200
 """A latency of a year."""
 
@@ -176,8 +178,10 @@ def _adjustment(record: Record) -> Adjustment:
 
 
 def _seconds(record: Record) -> float:
-    seconds = _number(record, "seconds")
-    return seconds if 0 < seconds < _MOST_SECONDS else _OLD_MINUTE_S
+    seconds = _number_or_none(record, "seconds")
+    if seconds is None or not 0 <= seconds < _MOST_SECONDS:
+        return _OLD_MINUTE_S
+    return max(seconds, _LEAST_SECONDS)
 
 
 def _traffic(record: Record) -> Traffic:
