@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Three processes for two cores: some always wait. Neighbours share what their module sets up.
-PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=worksteal
+# Four processes for two cores: whole runs mostly wait. Neighbours share what their module sets up.
+PYTEST := $(BIN)/python -m pytest --numprocesses=4 --dist=worksteal
 READY  := $(VENV)/.ready
 
 .PHONY: demo test test-long test-services check format bench prices picture commands clean

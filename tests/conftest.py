@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from itertools import groupby
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 BUSY = [HealthCheck.too_slow]
@@ -27,3 +30,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit it:
     # the programs that the tests interrupt would never hear of it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the modules of whole runs, which mostly wait, among those that compute."""
+    placed: list[tuple[float, int, list[pytest.Item]]] = []
+    whole = Path(__file__).parent / "whole"
+    for waits in (False, True):
+        some = [each for each in items if each.path.is_relative_to(whole) == waits]
+        before = 0
+        for number, (_, found) in enumerate(groupby(some, lambda each: each.path)):
+            module = list(found)
+            placed.append(((before + len(module) / 2) / len(some), number, module))
+            before += len(module)
+    placed.sort(key=lambda each: each[:2])
+    items[:] = [item for _, _, module in placed for item in module]

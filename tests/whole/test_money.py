@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.support.killing import write_prompts
 from tests.support.program import Program, Served, served, wait_for
@@ -62,7 +63,11 @@ def kill_on_the_way(program: Program, sandbox: Served, chance: random.Random, bo
     process.communicate()
 
 
-@pytest.mark.parametrize("bound", ["0.0012", "0.003", "0.006", "0.012", "0.05"])
+def bounds(*every_commit: str, long: tuple[str, ...]) -> list[ParameterSet | str]:
+    return [*every_commit, *(pytest.param(bound, marks=pytest.mark.long) for bound in long)]
+
+
+@pytest.mark.parametrize("bound", bounds("0.003", "0.012", long=("0.0012", "0.006", "0.05")))
 def test_a_bound_is_kept_by_a_run_that_is_killed_on_the_way(tmp_path: Path, bound: str) -> None:
     write_prompts(tmp_path / "p.jsonl", 700)
     chance, most = random.Random(bound), float(bound)
@@ -161,16 +166,7 @@ def kill_soon(program: Program, chance: random.Random, *command: str) -> bytes:
     return process.communicate()[1]
 
 
-@pytest.mark.parametrize(
-    "bound",
-    [
-        pytest.param("0.004", marks=pytest.mark.long),
-        pytest.param("0.01", marks=pytest.mark.long),
-        "0.02",
-        pytest.param("0.03", marks=pytest.mark.long),
-        pytest.param("0.06", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.parametrize("bound", bounds("0.02", long=("0.004", "0.01", "0.03", "0.06")))
 def test_killed_batch_runs_exceed_a_bound_by_no_more_than_they_have_stated(
     tmp_path: Path, bound: str
 ) -> None:

@@ -304,7 +304,9 @@ def follow(program: Program, command: str, before: str, ends: tuple[int, ...]) -
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("served"), QUICK + "[batches]\nspread = 0.0\n") as serving:
+    with served(
+        tmp_path_factory.mktemp("served"), QUICK + "[batches]\nduration_s = 1\n"
+    ) as serving:
         yield serving
 
 

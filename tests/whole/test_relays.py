@@ -123,7 +123,7 @@ def test_the_screen_names_every_host_that_is_not_anthropics(
 
 
 def test_without_any_header_about_limits_they_are_found_out(program: Program) -> None:
-    write_prompts(program.folder / "p.jsonl", 300)
+    write_prompts(program.folder / "p.jsonl", 150)
     with served(program.folder, BARE.read_text()) as relay:
         write_settings(program.folder, a_relay(relay.url.removeprefix("http://")))
         done = program.run("run", "p.jsonl", "--no-stdout")

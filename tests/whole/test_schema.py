@@ -22,6 +22,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 RUN = ("run", "in.jsonl", "--sandbox", "--schema", "labels.json", "-o", "out.csv", "--no-stdout")
+QUICK = "[latency]\nbase_s = 0.05\n[batches]\nduration_s = 0.3\n"
 
 
 @pytest.fixture
@@ -29,7 +30,8 @@ def program(tmp_path: Path) -> Program:
     lines = (json.dumps({"prompt": f"Ticket {n}"}) + "\n" for n in range(12))
     (tmp_path / "in.jsonl").write_text("".join(lines))
     (tmp_path / "labels.json").write_text(json.dumps(SCHEMA))
-    (tmp_path / "half.toml").write_text("[output]\nignores_schemas = 0.5\n")
+    (tmp_path / "quick.toml").write_text(QUICK)
+    (tmp_path / "half.toml").write_text(QUICK + "[output]\nignores_schemas = 0.5\n")
     return Program(folder=tmp_path)
 
 
@@ -40,7 +42,7 @@ def rows_of(program: Program, name: str = "out.csv") -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("mode", ["live", "batch"])
 def test_answers_that_fit_become_columns(program: Program, mode: str) -> None:
-    done = program.run(*RUN, "--mode", mode)
+    done = program.run(*RUN, "--mode", mode, "--scenario", "quick.toml")
     assert done.returncode == 0, done.stderr.decode()
     rows = rows_of(program)
     assert {row["answer_label"] for row in rows} <= {"billing", "bug", "praise"}
@@ -63,7 +65,7 @@ def test_answers_that_do_not_fit_are_kept_counted_and_retried_when_asked(
     assert {row["answer_label"] for row in broken} == {""}
     again = program.run(*RUN, "--progress", "plain")
     assert again.returncode == 3
-    (program.folder / "half.toml").write_text("")
+    (program.folder / "half.toml").write_text(QUICK)
     retried = program.run("resume", "out.csv", "--retry-errored", "--no-stdout")
     assert retried.returncode == 0, retried.stderr.decode()
     assert {row["answer_error"] for row in rows_of(program)} == {""}

@@ -48,7 +48,8 @@ _WAIT_WITHOUT_RETRY_AFTER_S = 1.0
 class Job:
     """A request and its attempts so far; `order` is its place in the queue.
 
-    `counted_failures` count against it, `uncounted_failures` do not. `lost` attempts of earlier
+    `counted_failures` count against it, `uncounted_failures` do not,
+    `failed_at` is when the last attempt that failed was launched. `lost` attempts of earlier
     processes may have been answered when those were killed. `given_up` attempts were silent for so
     long that their connections are taken for dead.
     """
@@ -60,6 +61,7 @@ class Job:
     uncounted_failures: int = 0
     lost: int = 0
     given_up: int = 0
+    failed_at: float = math.inf
     admitted_at: float | None = None
     launched_at: float = 0.0
 
@@ -87,10 +89,10 @@ class Lane:
 
     `failure_streak` counts failures in a row that may hit every request, `streak_429` rounds of
     429s in a row. `_countable` holds (launch time, job) of failures counted against requests since
-    the last success: an outage takes them back. `blames_requests`: what seems to be an outage is
-    taken for failures of its requests, until one succeeds. `unsure_since` is when the lane last
-    succeeded, or failed as no request can make it fail. `sharing` is None where
-    no lease is in force.
+    the last success: an outage takes them back; `_failing` are the lines that failed since then.
+    `blames_requests`: what seems to be an outage is taken for failures of its requests, until one
+    succeeds. `unsure_since` is when the lane last succeeded, or failed as no request can make it
+    fail. `sharing` is None where no lease is in force.
     """
 
     name: str
@@ -118,6 +120,8 @@ class Lane:
     unsure_since: float = -math.inf
     _countable: list[tuple[float, Job]] = field(default_factory=list)
     _has_succeeded: bool = False
+    _failing: set[int] = field(default_factory=set)
+    _success_launched_at: float = -math.inf
 
     def __post_init__(self) -> None:
         self._refusals = RecentFailures(self._launches)
@@ -202,6 +206,9 @@ class Lane:
             self._recover(now)
         self.failure_streak = self.streak_429 = 0
         self._has_succeeded = True
+        self._success_launched_at = max(self._success_launched_at, attempt.charge.at)
+        if self._failing:
+            self._failing.clear()
         self.unsure_since = now
         if self.blames_requests:
             self.blames_requests = False
@@ -213,12 +220,12 @@ class Lane:
             self.waiting_for = None
 
     def record_failure(
-        self, attempt: Attempt, failure: Failure, now: float, *, shared: bool = False
+        self, attempt: Attempt, failure: Failure, now: float, *, shared: bool, untried: bool
     ) -> None:
         """Settle a failure, and hold the lane back if others would fail, too.
 
         `shared`: several endpoints use this lane, so one that is unreachable says nothing about
-        the others.
+        the others. `untried`: requests wait that have not been tried.
         """
         in_flight = self.in_flight
         used = NO_COST if failure.kind in LIMITED | OUTAGES else attempt.charge.cost
@@ -229,15 +236,30 @@ class Lane:
             self._handle_429(attempt, failure, in_flight, now)
         else:
             self.rate.record_failure(attempt.charge.at, now)
-            if self._may_hit_all(attempt.job, failure, shared=shared):
+            self._failures.add(attempt.charge.at)
+            if self._may_hit_all(attempt.job, failure, shared=shared, untried=untried):
                 self._handle_outage(attempt, failure, in_flight, now)
         self.last_failure = f"{failure.error_type}: {failure.message}"
 
-    def _may_hit_all(self, job: Job, failure: Failure, *, shared: bool) -> bool:
+    def _may_hit_all(self, job: Job, failure: Failure, *, shared: bool, untried: bool) -> bool:
+        """Return whether a failure may be one of all requests, and not of this one alone.
+
+        Where others can be tried, each request counts once; else only those that never failed while
+        others succeeded.
+        """
         if failure.kind in OUTAGES:
             return not (shared and failure.kind is FailureKind.UNREACHABLE)
-        may_be = failure.kind in COUNTED and not job.counted_failures
-        return may_be and self._has_succeeded and not self.blames_requests
+        if failure.kind not in COUNTED or not self._has_succeeded or self.blames_requests:
+            return False
+        if not untried:
+            return not (job.counted_failures or self.suspects(job))
+        is_new = job.request.line not in self._failing
+        self._failing.add(job.request.line)
+        return is_new
+
+    def suspects(self, job: Job) -> bool:
+        """Return whether a request has failed, and a later attempt of another has succeeded."""
+        return job.failed_at < self._success_launched_at
 
     def blame_requests(self, now: float) -> None:
         """Take what seems to be an outage for failures of its requests: each has its attempts."""
@@ -315,7 +337,6 @@ class Lane:
     ) -> None:
         """Cut the window if overload is common; in an outage, send only probes."""
         launched_at = attempt.charge.at
-        self._failures.add(launched_at)
         last_step = self.failure_streak == OUTAGE_STREAK - 1
         if not last_step or self._failures.is_common(OUTAGE_STREAK, _OUTAGE_LAUNCHES):
             self.failure_streak += 1

@@ -531,8 +531,13 @@ class Scheduler:
             )
         else:
             endpoint.breaker.record_response()
-        shared = len(endpoint.group.endpoints) > 1
-        attempt.lane.record_failure(attempt, outcome, now, shared=shared)
+        attempt.lane.record_failure(
+            attempt,
+            outcome,
+            now,
+            shared=len(endpoint.group.endpoints) > 1,
+            untried=outcome.kind in COUNTED and self._has_untried(attempt.lane),
+        )
         return self._judge(endpoint, attempt, outcome, now)
 
     def _judge(self, endpoint: Endpoint, attempt: Attempt, failure: Failure, now: float) -> Verdict:
@@ -599,6 +604,7 @@ class Scheduler:
         """Queue a request for another attempt, or end it after its last."""
         job = attempt.job
         excused = self._is_excused(attempt, failure, now)
+        job.failed_at = attempt.charge.at
         counts = failure.kind in COUNTED and not excused
         if counts:
             attempt.lane.count_failure(attempt)
@@ -623,19 +629,24 @@ class Scheduler:
     def _is_excused(self, attempt: Attempt, failure: Failure, now: float) -> bool:
         """Return whether a failure is taken for that of an outage, whatever its kind.
 
-        One of a request that failed while others succeeded is not. After some time without any
-        success the outage is doubted, if there is nothing left that has not failed in it.
+        Once all have been tried, one of a request that failed while others succeeded is not; and
+        after some time without any success the outage is doubted.
         """
         lane = attempt.lane
-        if lane.is_healthy or failure.kind not in COUNTED or attempt.job.counted_failures:
+        if lane.is_healthy or failure.kind not in COUNTED:
             return False
-        doubted_at = lane.unsure_since + DOUBT_SHARE * self._settings.patience_s
-        has_untried = self._backlog.more_to_come or self._dispatch.has_untried(lane.model_class)
-        if now < doubted_at or has_untried:
+        if self._has_untried(lane):
+            return True
+        if attempt.job.counted_failures or lane.suspects(attempt.job):
+            return False
+        if now < lane.unsure_since + DOUBT_SHARE * self._settings.patience_s:
             return True
         lane.blame_requests(now)
         self._pool.by_name[attempt.endpoint].breaker.record_response()
         return False
+
+    def _has_untried(self, lane: Lane) -> bool:
+        return self._backlog.more_to_come or self._dispatch.has_untried(lane.model_class)
 
     def _drop_unserved(self, job: Job) -> None:
         """Leave a request out that no endpoint serves: the run ends without a result for it."""

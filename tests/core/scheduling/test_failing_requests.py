@@ -94,6 +94,22 @@ def test_an_outage_costs_no_request_its_result(
     assert out.answered["default", "Reply"] == count
 
 
+@pytest.mark.parametrize("base_s", [0.5, 5.0])
+@pytest.mark.parametrize("rpm", [300, 600])
+def test_an_outage_is_noticed_however_slow_the_requests_are(rpm: int, base_s: float) -> None:
+    spec = replace(SPEC, rpm=rpm, base_s=base_s, outage=(60.0, 180.0), outage_kind=KINDS[0])
+    out = Loop(spec=spec, load=Load(count=4 * rpm)).run()
+    assert out.answered["default", "Reply"] >= 4 * rpm - 2
+
+
+def test_of_requests_of_which_every_third_fails_each_has_its_attempts() -> None:
+    server = Failing(bad=range(1, 2_001, 3))
+    out = run(server)
+    assert (out.stop, len(out.ended)) == (None, 2_000)
+    assert min(server.tries.values()) >= MAX_ATTEMPTS
+    assert out.took_s <= 240
+
+
 def test_a_success_during_doubt_forgives_what_failed_before_it() -> None:
     spec = replace(SPEC, outage=(20.0, 720.0), outage_kind=FailureKind.SERVER_ERROR)
     out = Loop(spec=spec, load=Load(count=1_300), settings={"max_attempts": 60}).run()
