@@ -70,7 +70,11 @@ def fallback_text(before: str | None, snapshot: Snapshot) -> str:
     """Return that a fallback has taken over, and why; or that it is not needed any more."""
     if snapshot.fallback is None:
         return f"endpoints of first choice answer again: the fallback {before} is not needed now"
-    why = [f"{each.name}: {each.why}" for each in snapshot.endpoints if each.why]
+    why = [
+        f"{each.name}: {each.why}"
+        for each in snapshot.endpoints
+        if each.why and each.name != snapshot.fallback
+    ]
     why = why or [each.what for each in snapshot.failures[-1:]] or ["the others can take no more"]
     return f"the fallback {snapshot.fallback} takes over ({'; '.join(why)})"
 
