@@ -110,7 +110,7 @@ def test_hostile_texts_make_no_element(plain: ReportData, hostile: str) -> None:
 def test_hostile_texts_are_shown(hostile: str) -> None:
     assert "&lt;script&gt;window.pwned=1&lt;/script&gt;" in hostile
     assert "${7*7} {{7*7}} `x` --&gt; ]]&gt;" in hostile
-    assert "a␀b⟨U+202E⟩gnp⟨U+2069⟩" in hostile
+    assert "a⟨U+0000⟩b⟨U+202E⟩gnp⟨U+2069⟩" in hostile
 
 
 def test_failures_come_first_in_the_sample(plain: ReportData) -> None:

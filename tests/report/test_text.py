@@ -24,14 +24,14 @@ def test_visible_text_is_read_as_it_was(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("a\0b", "a␀b"),
-        ("\x1b[31m", "␛[31m"),
+        ("a\0b", "a⟨U+0000⟩b"),
+        ("\x1b[31m", "⟨U+001B⟩[31m"),
         ("\u202egnp.exe", "⟨U+202E⟩gnp.exe"),
         ("\u2066x\u2069", "⟨U+2066⟩x⟨U+2069⟩"),
         ("\u200bx", "⟨U+200B⟩x"),
         ("\ud83d", "⟨U+D83D⟩"),
         ("a\r\nb\tc", "a\nb\tc"),
-        ("a\rb", "a␍b"),
+        ("a\rb", "a⟨U+000D⟩b"),
         ("&lt;", "&amp;lt;"),
     ],
 )

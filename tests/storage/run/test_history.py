@@ -87,6 +87,14 @@ def test_an_older_minute_is_a_whole_one(results: Path) -> None:
     assert (minute.seconds, minute.attempts, minute.failures) == (60.0, 5, {"x": 1})
 
 
+def test_a_process_that_ended_at_once_leaves_a_short_minute(results: Path) -> None:
+    journal = begin(results)
+    opened(journal, 1)
+    asyncio.run(journal.note([replace(a_full_minute(), seconds=0.0)]))
+    journal.close()
+    assert read_history(results).minutes[0].seconds == pytest.approx(0.0, abs=0.01)
+
+
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_values_count_as_absent(results: Path, odd: Any) -> None:
     journal = begin(results)
