@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -56,6 +58,7 @@ def require_yes(question: str, *, otherwise: str) -> None:
 
 def confirmed(question: str) -> bool:
     """Ask on the terminal, and return whether the answer is yes."""
-    sys.stderr.write(f"{question} [y/N] ")
+    width = shutil.get_terminal_size().columns - 1
+    sys.stderr.write(textwrap.fill(f"{question} [y/N]", width, break_long_words=False) + " ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -93,7 +93,8 @@ class Relay:
             "x-api-key", ""
         ):
             return 401, "authentication_error", "invalid x-api-key"
-        if self.models and body["model"] not in self.models:
+        served = {each.removesuffix(":latest") for each in self.models}
+        if served and body["model"] not in served:
             return 404, "not_found_error", f"model: {body['model']}"
         if "temperature" in body:
             return 400, "invalid_request_error", "`temperature` is not supported for this model"

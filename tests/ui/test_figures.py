@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch.ui.figures import ago, clock, percent, short, size
+from claude_batch.ui.figures import ago, clock, percent, short, size, stops_text
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,18 @@ def test_what_happened_is_so_long_ago(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("number", "text"), [(3, "3 B"), (12_345, "12.3 kB"), (4e13, "40.0 TB")])
 def test_a_size_has_a_unit(number: float, text: str) -> None:
     assert size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("stops", "broken", "text"),
+    [
+        ({}, 0, ""),
+        ({"refusal": 1, "max_tokens": 2}, 0, "1 refused, 2 cut off by max_tokens"),
+        ({"pause_turn": 3}, 3, "3 paused (pause_turn), 3 break the schema"),
+        ({"end_turn": 5}, 1, "1 break the schema"),
+    ],
+)
+def test_answers_that_are_not_what_was_asked_for_are_counted(
+    stops: dict[str, int], broken: int, text: str
+) -> None:
+    assert stops_text(stops, broken) == text

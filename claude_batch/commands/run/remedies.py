@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from claude_batch.commands.account.probing import remedy_for
-from claude_batch.core.catalog.catalog import DEFAULT_MODEL, Catalog, meant_model
+from claude_batch.core.catalog.catalog import Catalog, meant_model
 from claude_batch.core.model.requests import FailureKind
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.storage.prompts.params import PARAMS
@@ -30,8 +30,8 @@ def changes_against(cause: str, catalog: Catalog) -> dict[str, Any]:
     `cause` is the type of an error and its message.
     """
     if found := _MODEL.search(cause):
-        meant = meant_model(found[1], catalog) or DEFAULT_MODEL
-        return {} if meant == found[1] else {"model": meant}
+        meant = meant_model(found[1], catalog)
+        return {} if meant in {None, found[1]} else {"model": meant}
     if found := _TOO_MANY_TOKENS.search(cause):
         return {"max_tokens": int(found[2].replace(",", ""))}
     if (found := _PARAM.search(cause)) and found[1] in PARAMS - _NEEDED:

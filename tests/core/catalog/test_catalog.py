@@ -11,6 +11,7 @@ from claude_batch.core.catalog.catalog import (
     DEFAULT_MODEL,
     Retirement,
     canonical,
+    meant_model,
     model_class,
     retirement,
     tier_limits,
@@ -209,3 +210,26 @@ def test_an_override_is_another_catalog() -> None:
         own,
         BUNDLED.cards[DEFAULT_MODEL],
     )
+
+
+@pytest.mark.parametrize(
+    ("word", "listed", "meant"),
+    [
+        ("haiku", (), "claude-haiku-5-5"),
+        ("sonnet-5", (), "claude-sonnet-5"),
+        ("opus", ("claude-opus-4-6",), "claude-opus-4-6"),
+        ("sonet", (), "claude-sonnet-5-5"),
+        ("claude-hiaku-5-5", (), "claude-haiku-5-5"),
+        ("claude haiku 4.5", (), "claude-haiku-4-5"),
+        ("claude-sonnet-9", (), "claude-sonnet-5"),
+        ("qwen3", ("qwen3:8b", "llama"), "qwen3:8b"),
+        ("qwen3", (), None),
+        ("gpt-4o", (), None),
+        ("5-5", (), None),
+        ("", (), None),
+    ],
+)
+def test_an_unknown_id_stands_for_the_model_that_was_probably_meant(
+    word: str, listed: tuple[str, ...], meant: str | None
+) -> None:
+    assert meant_model(word, BUNDLED, listed) == meant
