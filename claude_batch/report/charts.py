@@ -41,6 +41,8 @@ HEIGHT = 150.0
 _STRIP = 34.0
 _FLAT = 16.0
 _PERCENT = 0.01
+_SCARCE = 10.0
+"""Percent of a limit below which its headroom is scarce."""
 
 _SHORT_S = 300.0
 """Shorter runs are described by their rates: the full bucket at their start distorts shares."""
@@ -285,7 +287,8 @@ def headroom(axis: TimeAxis, lane: str, *, named: bool, most: float) -> Figure |
     if not lines or min(least.values()) > most:
         return None
     scarcest = min(least, key=lambda kind: least[kind])
-    title = f"{LIMIT_NAMES[scarcest]} headroom fell to {least[scarcest]:.0f} %"
+    verb = "fell to" if least[scarcest] < _SCARCE else "never fell below"
+    title = f"{LIMIT_NAMES[scarcest]} headroom {verb} {least[scarcest]:.0f} %"
 
     def text(each: Bin) -> str:
         values = ((kind, left(each, kind)) for kind in LimitKind)

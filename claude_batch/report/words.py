@@ -71,6 +71,8 @@ def bound_title(minutes: tuple[Minute, ...]) -> str:
     long = _of(seconds, total_s)
     if reason != LIMIT:
         what = HELD_BY.get(reason, reason)
+        if not reason and seconds > _ALL * total_s:
+            return "No limit held this run back: it was as fast as replies came"
         if not reason:
             return f"No limit held this run back for {long}: it was as fast as replies came"
         return f"{what} held this run back for {long}"
