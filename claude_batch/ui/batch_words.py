@@ -118,8 +118,8 @@ def event_texts(event: BatchEvent, *, endpoint: str) -> Iterator[str]:  # noqa: 
             yield f"chunk {chunk} has to wait: {failure.message}"
         case ChunkReserved(chunk, usd, tokens, excess_usd):
             yield (
-                f"chunk {chunk} reserves {dollars(usd)} of --max-cost, for answers of up to "
-                f"{tokens:,.0f} tokens, as 99 of 100 so far; if all use their max_tokens, it costs "
+                f"chunk {chunk} reserves {dollars(usd)} of --max-cost: 99 of 100 answers so far "
+                f"took at most {tokens:,.0f} tokens; if all take their max_tokens, it costs "
                 f"{dollars(excess_usd)} more"
             )
         case BatchTooLarge(size):

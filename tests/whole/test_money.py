@@ -120,7 +120,7 @@ def test_batches_stay_within_a_bound_that_does_not_cover_the_longest_answers(
     status = json.loads(program.run("status", "p.results.jsonl", "--json").stdout)
     assert ended.returncode == 0, ended.stderr.decode()
     assert batches > 1  # 400 times the highest price of a request would be 0.10
-    assert b"of --max-cost, for answers of up to" in ended.stderr
+    assert b"of --max-cost: 99 of 100 answers so far" in ended.stderr
     assert status["cost_usd"] <= 0.06
 
 
