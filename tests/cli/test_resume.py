@@ -131,7 +131,7 @@ def test_with_a_bound_few_lines_are_parsed_before_the_first_is_sent(
         monkeypatch.setattr("claude_batch.storage.prompts.reading.parse_line", counted)
         monkeypatch.setattr(MessagesTransport, "send", noted)
         claude_batch("resume", RESULTS, *QUIET, "--max-cost", "0.0012")
-    assert before[0] <= 1_000
+    assert before[0] <= 2_000  # of 5,040: some are read ahead while the first is on its way
 
 
 def test_status_names_the_command_that_works(serve: Serve) -> None:
