@@ -147,8 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(Answer(404, "text/plain", b"404 page not found"))
 
     def do_POST(self) -> None:  # its name
-        """Answer a message."""
+        """Answer a message; there are no batches."""
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.path.endswith("/batches"):
+            self._send(Answer(404, "text/plain", b"404 page not found"))
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         self._send(self.relay.answer(Heard(self.path, headers, json.loads(raw))))
 
