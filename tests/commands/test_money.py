@@ -96,7 +96,7 @@ def test_both_figures_and_their_basis_are_said(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     may_spend(Forecast(likely_usd=12.0, most_usd=48.0, basis=OutputBasis.GUESSED), Options())
-    said = capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
     assert "About 12.00 USD (answers guessed: a quarter of max_tokens, 256 at least)" in said
     assert "at most 48.00 USD" in said
 
