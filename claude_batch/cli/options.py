@@ -102,6 +102,7 @@ def make_command(name: str, function: Callable[..., None]) -> Any:
     """Return the command that a function is; its parameter `given` stands for declared options."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     signature = inspect.signature(function, eval_str=True)
+    function.__doc__ = (function.__doc__ or "").replace("\\b", "\b")  # keeps lines of examples
     if "given" not in signature.parameters:
         single.command(name, cls=GroupedCommand)(function)
         return typer.main.get_command(single)

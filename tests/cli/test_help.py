@@ -49,3 +49,12 @@ def test_a_mistyped_command_names_the_nearest() -> None:
     done = CliRunner().invoke(app, ["statsu"])
     assert done.exit_code == 2
     assert "'status'" in done.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_example_has_a_line_of_its_own(command: str) -> None:
+    lines = CliRunner().invoke(app, [command, "--help"]).output.splitlines()
+    named = [line for line in lines if "Examples:" in line]
+    examples = [line for line in lines if line.startswith("    claude-batch ")]
+    assert named in ([], ["  Examples:"])
+    assert bool(examples) == bool(named)
