@@ -326,13 +326,13 @@ def test_of_keys_with_the_same_first_half_one_is_recorded() -> None:
 
 @pytest.mark.parametrize("dedupe", [False, True])
 def test_of_a_line_that_is_sent_little_is_kept(*, dedupe: bool) -> None:
-    count, at_once = 20_000, 500
+    count, at_once = 8_000, 500
 
     async def act() -> int:
         cache = responses_in(memory_store(), dedupe=dedupe)
         tracemalloc.start()
         for start in range(0, count, at_once):
-            some = [asking(f"{n % 15_000}" * 50, n) for n in range(start + 1, start + at_once + 1)]
+            some = [asking(f"{n % 6_000}" * 50, n) for n in range(start + 1, start + at_once + 1)]
             await split(cache, some)
         del some
         kept, _ = tracemalloc.get_traced_memory()

@@ -114,7 +114,7 @@ def test_a_sample_is_drawn_from_all_lines(path: Path) -> None:
 
 
 def test_progress_ends_with_the_whole_file(path: Path) -> None:
-    write(path, *["hello"] * 100_000)
+    write(path, *["hello"] * 40_000)
     told: list[int] = []
     question = Question(defaults=Defaults(catalog=BUNDLED), expectation=Expectation())
     read_workload(path, question, progress=told.append)
