@@ -290,8 +290,9 @@ class Scheduler:
 
     def _continue(self, paused_at: float, now: float) -> None:
         """End a pause: patience has stood still, and launches begin at the refill rate."""
-        self._paused_at = None
+        self._paused_at, has_failed = None, self._has_failed
         self._succeeded_at(now - max(paused_at, self._last_success_at) + self._last_success_at)
+        self._has_failed = has_failed
         self._heard_at += now - max(paused_at, self._heard_at)
         self._dispatch.shift(now - paused_at)
         for lane in self.lanes:
