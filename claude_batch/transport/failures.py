@@ -7,6 +7,7 @@ exception decides, by its nearest ancestor in RAISED. Source: the SDK's exceptio
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -31,7 +32,8 @@ from claude_batch.core.model.requests import (
     LimitKind,
     ResponseHeaders,
 )
-from claude_batch.transport.headers import headers_of
+from claude_batch.transport.foreign_waits import foreign_wait_s
+from claude_batch.transport.headers import LONGEST_WAIT_S, headers_of
 from claude_batch.transport.network import CONNECT_S, Answer
 
 
@@ -86,6 +88,7 @@ LONGEST_PAGE = 500
 """Characters that are kept of an error that is not in the API's shape."""
 _LOOKED_AT, _SHOWN = 10_000, 200
 _FORBIDDEN = 403
+_TOO_MANY = 429
 _REDIRECTS = range(300, 400)
 
 _CA_HINT = (
@@ -118,8 +121,20 @@ async def error_failure(answer: Answer, scrub: Scrub) -> Failure:
     raw = await answer.error_body()
     if answer.status in _REDIRECTS:
         return _redirected(answer, headers)
+    if answer.status == _TOO_MANY and headers.retry_after_s is None:
+        headers = _with_foreign_wait(answer, headers, raw)
     failure = _failure(raw, answer.status, headers, scrub)
     return replace(failure, kind=_advised(failure.kind, answer.header(b"x-should-retry")))
+
+
+def _with_foreign_wait(answer: Answer, headers: ResponseHeaders, raw: bytes) -> ResponseHeaders:
+    """Return the headers with the wait that a server of another maker asks for in its own way."""
+    now = time.time() if headers.server_time is None else headers.server_time
+    values = {name.lower(): value for name, value in answer.raw_headers}
+    wait_s = foreign_wait_s(values, raw[:_LOOKED_AT].decode("utf-8", "replace"), now)
+    return (
+        headers if wait_s is None else replace(headers, retry_after_s=min(wait_s, LONGEST_WAIT_S))
+    )
 
 
 def _advised(kind: FailureKind, should_retry: str) -> FailureKind:

@@ -71,7 +71,7 @@ _GROWTH_DOUBLES_IN_S, _GROWTH_DOUBLES_IN, _SLOWEST_S = 8.0, 20.0, 30.0
 """Growth doubles in this many seconds, and in no fewer launches than this, since in a slow lane a
 single refusal weighs much; but within this many seconds in any lane."""
 
-_GROWTH_AMONG_RANDOM_PER_S, _AMONG_RANDOM_DOUBLES_IN_S = 0.0025, 10.0
+_GROWTH_AMONG_RANDOM_PER_S, _AMONG_RANDOM_DOUBLES_IN_S = 0.0015, 15.0
 """The same among random refusals, where it takes longer to see that a rate is too high."""
 
 _FAST_START_S = 3 * _GROWTH_DOUBLES_IN_S
