@@ -68,9 +68,10 @@ class InFlightLimit:
 
     def _try_more(self, limit: int, in_flight: int, now: float) -> None:
         """Allow a little more from time to time, and ever more while it is accepted."""
+        self._above += in_flight > self._found
         if now < self._try_at:
-            self._above += in_flight > self._found
-        elif self._found == limit:
+            return
+        if self._found == limit:
             self.limit = limit + self._step
             self._step *= 2
             self._above = self._refused = 0
