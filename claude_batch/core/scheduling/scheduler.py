@@ -191,7 +191,7 @@ class Scheduler:
             reserve=self._reserve,
         )
         self.stop: Stop | None = None
-        self._succeeded_at(now)
+        self._count_patience(now)
 
     @property
     def in_flight(self) -> int:
@@ -290,9 +290,8 @@ class Scheduler:
 
     def _continue(self, paused_at: float, now: float) -> None:
         """End a pause: patience has stood still, and launches begin at the refill rate."""
-        self._paused_at, has_failed = None, self._has_failed
-        self._succeeded_at(now - max(paused_at, self._last_success_at) + self._last_success_at)
-        self._has_failed = has_failed
+        self._paused_at = None
+        self._count_patience(now - max(paused_at, self._last_success_at) + self._last_success_at)
         self._heard_at += now - max(paused_at, self._heard_at)
         self._dispatch.shift(now - paused_at)
         for lane in self.lanes:
@@ -384,10 +383,9 @@ class Scheduler:
             return Idle(listened)
         return Finished(self._stop_for_unserved())
 
-    def _succeeded_at(self, at: float) -> None:
+    def _count_patience(self, at: float) -> None:
         """Count the patience from `at` on; half of it is for the endpoints of first choice."""
         self._last_success_at = at
-        self._has_failed = False
         self._dispatch.placing.last_chance_at = at + self._settings.patience_s / 2
 
     def _is_out_of_patience(self, now: float) -> bool:
@@ -441,18 +439,16 @@ class Scheduler:
         self, endpoint: Endpoint, attempt: Attempt, outcome: Reply | Failure, now: float
     ) -> Attempt:
         """Record what an outcome says of the endpoint's connections; return the attempt."""
-        silence = endpoint.silence
+        silence, found = endpoint.silence, attempt
         if attempt in silence.released:  # it is alive after all
             self._released -= 1
             found = attempt.lane.adopt(attempt, now)
-        else:
-            found = attempt
         if isinstance(outcome, Reply):
-            silence.learn(now - attempt.charge.at, outcome.usage.output_tokens)
-            heard = True
+            released = silence.record_reply(attempt, outcome.usage.output_tokens, now)
         else:
             heard = not outcome.never_sent and outcome.kind not in _UNHEARD
-        for each in silence.record_end(attempt, now, heard=heard):
+            released = silence.record_end(attempt, now, heard=heard)
+        for each in released:
             each.lane.release(each, now)
             self._released += 1
         return found
@@ -516,7 +512,8 @@ class Scheduler:
         if isinstance(outcome, Reply):
             endpoint.succeeded += 1
             endpoint.breaker.record_response()
-            self._succeeded_at(now)
+            self._has_failed = False
+            self._count_patience(now)
             self._dispatch.record_reply(endpoint, now)
             attempt.lane.record_success(attempt, outcome, now)
             return self._finish(attempt, outcome, now, cost_usd)

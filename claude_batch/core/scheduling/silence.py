@@ -95,13 +95,19 @@ class Silence:
             self.heard_at = now
         self._in_flight[attempt] = None
 
-    def learn(self, latency_s: float, output_tokens: int) -> None:
-        """Learn from a reply how long replies take."""
+    def record_reply(self, attempt: Attempt, output_tokens: int, now: float) -> tuple[Attempt, ...]:
+        """Record a reply and how long it took; return what is released by it."""
+        latency_s = now - attempt.charge.at
         self._replies += 1
-        weight = max(_WEIGHT, 1.0 / self._replies)
+        weight = _WEIGHT if self._replies >= _SAMPLES else 1.0 / self._replies
         self._mean_s += (latency_s - self._mean_s) * weight
         self._mean_tokens += (output_tokens - self._mean_tokens) * weight
         self._slowest_s = max(latency_s, self._slowest_s * _FADE)
+        if self.is_probing or self.released:
+            return self.record_end(attempt, now, heard=True)
+        self._in_flight.pop(attempt, None)
+        self.heard_at = now
+        return ()
 
     def record_end(self, attempt: Attempt, now: float, *, heard: bool) -> tuple[Attempt, ...]:
         """Record an attempt's end; return those that are released by it.
