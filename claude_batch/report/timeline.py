@@ -11,7 +11,7 @@ from claude_batch.core.model.minutes import Minute
 from claude_batch.report.svg import BOTTOM, TOP, WIDTH, Scale, clock, percent, tag
 
 MOST_BINS = 150
-"""More than this cannot be told apart on a page, nor hit with a finger."""
+"""More than this cannot be distinguished on a page, nor tapped."""
 
 _FINE_S = 360.0
 """A run that was worked on for less is shown by the finest figures that there are."""

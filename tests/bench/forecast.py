@@ -44,7 +44,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """Seconds foretold, with a counted sample and without; what binds; seconds taken."""
+    """Seconds predicted, with a counted sample and without; what binds; seconds taken."""
 
     sampled_s: float
     plain_s: float
@@ -67,7 +67,7 @@ CASES = (
 def forecast(folder: Path) -> Iterator[Row]:
     """Foretell and run each case, all at once, each against a server of its own."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        jobs = [(case, pool.submit(_foretold, case, folder / case.name)) for case in CASES]
+        jobs = [(case, pool.submit(_predicted, case, folder / case.name)) for case in CASES]
         for case, job in jobs:
             yield _row(case, job.result())
 
@@ -80,7 +80,7 @@ def last_figures(folder: Path, sandbox: Served, *flags: str) -> Figures:
     return figures
 
 
-def _foretold(case: Case, folder: Path) -> Forecast:
+def _predicted(case: Case, folder: Path) -> Forecast:
     folder.mkdir()
     texts = [read(name) for name in COUNTS]
     with (folder / "p.jsonl").open("w") as file:
@@ -137,7 +137,7 @@ def _row(case: Case, found: Forecast) -> Row:
     return Row(
         what=f"`estimate --learn --sample {SAMPLE}` of a {case.name}-bound file, "
         f"{case.requests:,} requests",
-        measured=f"{found.sampled_s:.1f} s foretold, {found.took_s:.1f} s taken: {off:+.1%}; "
+        measured=f"{found.sampled_s:.1f} s predicted, {found.took_s:.1f} s taken: {off:+.1%}; "
         f"{found.binds} binds (without --sample {plain:+.1%})",
         held_to=f"within {MOST_OFF:.0%}, {case.name} named",
         kept=abs(off) <= MOST_OFF and found.binds == case.name,

@@ -85,7 +85,7 @@ def resuming(folder: Path) -> Iterator[Row]:
         must(taken, folder)
         sent = sandbox.stats()["sent"]
     yield Row(
-        what=f"go on with 1,000,000 results ({size:.2f} GB), to the arrival of the request left",
+        what=f"resume with 1,000,000 results ({size:.2f} GB), to the arrival of the request left",
         measured=f"{first_s:.1f} s (to its end {taken.wall_s:.1f} s), {taken.rss_mb:.0f} MB, "
         f"{sent} sent",
         held_to="<= 10 s to the next request, <= 300 MB",

@@ -58,7 +58,7 @@ def test_every_fault_comes_about_as_often_as_it_should() -> None:
     assert all(150 <= kinds[name] <= 250 for name in names), kinds
 
 
-def test_a_repeated_request_is_drawn_anew() -> None:
+def test_a_repeated_request_is_drawn_again() -> None:
     api = an_api("[faults]\noverloaded = 0.5")
     assert {ask(api).status for _ in range(20)} == {200, 529}
 

@@ -80,18 +80,18 @@ def options_after(
     if retry is not None and is_over:
         changes["drop"] = (*retry.drop, *changes.get("drop", ()))
         return retry_options(replace(retry, **changes))
-    if changes and _may_begin_anew(opened):
+    if changes and _may_start_over(opened):
         return override_options(Overrides(**changes))
     return "--no-canary" if stop.cause and stop.kind is StopKind.BATCH and canary else ""
 
 
-def _may_begin_anew(opened: OpenRun) -> bool:
+def _may_start_over(opened: OpenRun) -> bool:
     results = Path(opened.identity.results)
     journal = read_journal(results)
     return journal is not None and came_to_nothing(opened.identity.prompts, results, journal)
 
 
-def begun_anew(results: Path, journal: Journal) -> str:
+def started_over(results: Path, journal: Journal) -> str:
     """Return the prompts of a run that may begin again with other options: it came to nothing.
 
     Raises UsageError for one that has results, or whose prompts cannot be read again.

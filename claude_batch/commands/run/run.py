@@ -34,7 +34,7 @@ from claude_batch.commands.run.options import (
     unused,
 )
 from claude_batch.commands.run.requests import models_left
-from claude_batch.commands.run.retrying import begun_anew, overrides_of, retries, set_by
+from claude_batch.commands.run.retrying import overrides_of, retries, set_by, started_over
 from claude_batch.commands.run.serving import find_serving
 from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.commands.run.table import TableStage
@@ -150,7 +150,7 @@ def _resume_request(results: Path, given: Mapping[str, Any]) -> RunRequest:
     if retries(given):
         overrides = overrides_of(given)
     elif any(name in given for name in OVERRIDING):
-        prompts = begun_anew(results, journal)
+        prompts = started_over(results, journal)
         if "drop" in given:
             given = {**given, "drop": (*was.options.drop, *given["drop"])}
         fixed = {name: value for name, value in fixed.items() if name not in given}

@@ -108,8 +108,8 @@ class Ceiling:
     def change(self, limit_per_minute: float, now: float) -> None:
         """Keep to another limit from now on.
 
-        Under a lower one all counts anew: what was spent under the old one might exceed it, and
-        nothing could be spent for up to a minute.
+        Under a lower one counting starts again: what was spent under the old one might exceed
+        it, and nothing could be spent for up to a minute.
         """
         if limit_per_minute < self.limit_per_minute:
             self._spent.clear()

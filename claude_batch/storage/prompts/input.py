@@ -75,7 +75,7 @@ def rereadable(
 
 
 _AS_IS = {None, "utf-8", "utf8", "UTF-8", "utf-8-sig", "ascii"}
-"""Encodings whose lines need not be written anew."""
+"""Encodings whose lines need not be converted."""
 
 _AT_ONCE = 1 << 20
 _MOST_NAMED = 8

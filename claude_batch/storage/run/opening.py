@@ -236,18 +236,20 @@ def _open_whole(wanted: RunRequest, check_file: CheckFile, before_start: BeforeS
     how = input_options(wanted.options)
     with prompts_now(wanted.prompts, results, identity, how) as path:
         now = _identity(wanted, path, *fingerprint(path))
-        anew = not is_same_run(identity, now) and came_to_nothing(wanted.prompts, results, journal)
-        if not anew and wanted.options.extend and has_grown(path, identity):
+        starts_over = not is_same_run(identity, now) and came_to_nothing(
+            wanted.prompts, results, journal
+        )
+        if not starts_over and wanted.options.extend and has_grown(path, identity):
             refuse_mismatch(identity, replace(now, size=identity.size, sha256=identity.sha256))
             identity = _extend(wanted, identity, path, check_file)
-        elif not anew:
+        elif not starts_over:
             change = "" if now.sha256 == identity.sha256 else change_of(path, results, identity)
             refuse_mismatch(identity, now, change=change, has_grown=has_grown(path, identity))
-        prompts = path if anew else keep_prompts(path, results)
+        prompts = path if starts_over else keep_prompts(path, results)
         if identity is not journal.identity:
             _note_extended(results, identity)
-    if anew:
-        return _begin_anew(wanted, journal, check_file, before_start)
+    if starts_over:
+        return _start_over(wanted, journal, check_file, before_start)
     out = _left_out(wanted.results, identity)
     _refuse_gone(wanted.results, journal)
     batches = history_of(journal.batches)
@@ -438,7 +440,7 @@ def came_to_nothing(prompts: str, results: Path, journal: Journal) -> bool:
     return not is_used and is_regular(prompts) and not is_copy
 
 
-def _begin_anew(
+def _start_over(
     wanted: RunRequest, journal: Journal, check_file: CheckFile, before_start: BeforeStart
 ) -> OpenRun:
     """Begin a run in the place of one that came to nothing; it goes the way that one went."""
@@ -523,7 +525,7 @@ def _refuse_invalid(wanted: RunRequest, checked: CheckReport) -> None:
 
 
 def _list_left_out(results: Path, bad: list[bytes]) -> None:
-    """Write the list of bad lines anew; an older one may be there if a start was cut off."""
+    """Write the list of bad lines again; an older one may be there if a start was cut off."""
     path = left_out_path(results)
     try:
         if bad:

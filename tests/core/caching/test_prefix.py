@@ -377,7 +377,7 @@ def test_after_waiting_in_vain_all_go() -> None:
     assert gate.ready_at("p", 30.0) == 30.0
 
 
-def test_an_entry_that_has_expired_is_warmed_anew() -> None:
+def test_an_entry_that_has_expired_is_warmed_again() -> None:
     gate = PrefixGate(lifetime_s=300, patience_s=30)
     gate.launched("p", 0.0)
     gate.began("p", 0.0)

@@ -200,7 +200,7 @@ def test_the_server_can_fail_at_requests() -> None:
     assert result["error"]["error"] == {"type": "api_error", "message": "Internal server error"}
 
 
-def test_a_request_in_another_batch_is_drawn_anew() -> None:
+def test_a_request_in_another_batch_is_drawn_again() -> None:
     api = an_api(STEADY + "expired = 0.5")
     one, other = (
         {name for name, r in results(api, created(api, requests(50)), 100.0).items()

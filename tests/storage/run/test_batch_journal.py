@@ -135,6 +135,6 @@ def test_lines_that_go_again_have_been_tried_once() -> None:
     assert (history.attempts, history.open_chunks) == ({2: 1, 7: 1}, ())
 
 
-def test_a_line_that_ended_begins_anew_when_it_is_taken_up_again() -> None:
+def test_a_line_that_ended_begins_again_when_it_is_taken_up_again() -> None:
     ended = (an_intent(4, "2,7"), a_creation(4), BatchCollected(chunk=4, id="b", retry="7"))
     assert folded(*ALL[:4], *ended).attempts == {7: 2}
