@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_batch.config.reading import read_settings
+from claude_batch.config.reading import read_settings, read_toml
 from claude_batch.core.catalog.routing import Route, When
 from claude_batch.errors import SettingsError
 
@@ -83,3 +83,9 @@ def test_a_bare_number_is_a_time_in_seconds(tmp_path: Path) -> None:
 def test_a_truth_is_no_time(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="fallback_after"):
         read_settings({"config": settings_file(tmp_path, "[pool]\nfallback_after = true")}, {})
+
+
+def test_settings_that_are_nested_too_deeply_are_refused_with_their_place(tmp_path: Path) -> None:
+    path = settings_file(tmp_path, "x = " + "[" * 5_000)
+    with pytest.raises(SettingsError, match=rf"{path.name}: not TOML: .*nested too deeply"):
+        read_toml(path, flag="--config")
