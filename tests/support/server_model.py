@@ -45,6 +45,7 @@ class ServerSpec:
     window_at_s   when the first window ends
     most_in_flight  more at once are refused
     refusal_s     how long a 429 takes
+    asks_s        the retry-after of all 429s, whatever the wait is
     combined      ITPM counts output tokens, too, and the headers say so
     unnamed       limits that no header names, nor a 429
     """
@@ -77,6 +78,7 @@ class ServerSpec:
     window_at_s: float = 0.0
     most_in_flight: int | None = None
     refusal_s: float = 0.002
+    asks_s: float | None = None
     combined: bool = False
     unnamed: tuple[LimitKind, ...] = ()
 
@@ -191,7 +193,8 @@ class ServerModel:
             self.refused_at.append(t)
             kind, wait_s = lacking
             after = float(max(1, math.ceil(wait_s))) if self.spec.retry_after else None
-            headers = self._headers(t, retry_after_s=after)
+            asked = after if self.spec.asks_s is None else self.spec.asks_s
+            headers = self._headers(t, retry_after_s=asked)
             named = kind if self.spec.headers and kind not in self.spec.unnamed else None
             return Answer(
                 _failure(FailureKind.RATE_LIMITED, headers, named), t + self.spec.refusal_s

@@ -96,6 +96,14 @@ def test_the_combined_token_header_paces_where_it_is_all_there_is() -> None:
     assert outcome.share_refused() <= 0.01
 
 
+def test_retry_after_0_keeps_nothing_waiting() -> None:
+    spec = server(rpm=600, holds_s={RPM: 1}, asks_s=0.0)
+    settings = {"patience_s": 36_000.0}
+    outcome = Loop(spec=spec, load=Load(count=3_000), concurrency=100, settings=settings).run()
+    assert outcome.took_s <= 300 / LEAST_SHARE
+    assert outcome.share_refused() <= 0.05
+
+
 UNNAMED = ServerSpec(rpm=6_000, itpm=60_000, otpm=None, unnamed=(ITPM,))
 
 
