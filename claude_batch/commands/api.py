@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from claude_batch.transport.opening import EndpointTransport
 
 MOST_CONCURRENT = 4_000
-MOST_CONNECTIONS = 20_000
-"""Connections to an endpoint: more than --concurrency may be changed to while a run goes."""
+"""Requests in flight at most, where --concurrency does not say otherwise."""
 
 SPARE_FILES = 200
 """Open files reserved for everything but connections."""
@@ -99,15 +98,14 @@ class Api:
 
         self._opened_with = tuple(self._sandboxed() if self.sandbox else self._settings())
         self._transports = {
-            settings.name: open_transport(settings, connections=MOST_CONNECTIONS)
-            for settings in self._opened_with
+            settings.name: open_transport(settings) for settings in self._opened_with
         }
 
     def open_again(self) -> dict[str, EndpointTransport]:
         """Return the opened endpoints with connections of their own, for another event loop."""
         from claude_batch.transport.opening import open_transport  # noqa: PLC0415  # as above
 
-        return {each.name: open_transport(each, connections=1) for each in self._opened_with}
+        return {each.name: open_transport(each) for each in self._opened_with}
 
     async def close(self) -> None:
         """Close all connections."""

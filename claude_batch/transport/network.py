@@ -30,8 +30,6 @@ rarely meets a connection that the server is closing."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
 """Seconds of silence before a connection is probed, seconds between probes, and how many: the SDK's
 values. Probes keep a NAT from forgetting a connection that waits for a long answer."""
-_SPARE = 100
-"""Connections beyond those asked for: while all of these are silent, others are tried."""
 _PROXY_HINT = "set HTTPS_PROXY to an http:// proxy, or name the host in NO_PROXY"
 
 MOST_BYTES = 64_000_000
@@ -178,9 +176,8 @@ class Network(Protocol):
 class Connections:
     """The network that there is: an aiohttp session, opened with the first request."""
 
-    def __init__(self, *, limit: int, secure: bool) -> None:
-        """Make room for `limit` connections; `secure`: TLS is needed. Raises SettingsError."""
-        self._limit = limit
+    def __init__(self, *, secure: bool) -> None:
+        """Read the certificates if TLS is needed (`secure`). Raises SettingsError."""
         self._tls = _tls_context() if secure else True
         self._session: aiohttp.ClientSession | None = None
         self._proxies: dict[tuple[str, str | None], URL | None] = {}
@@ -227,7 +224,7 @@ class Connections:
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=self._limit + _SPARE,
+            limit=0,  # the scheduler bounds what is in flight
             ssl=self._tls,
             keepalive_timeout=_IDLE_S,
             socket_factory=_socket,

@@ -26,24 +26,22 @@ _URL_HINT = f"correct base_url, or {_URL_VARIABLE}; without either, requests go 
 
 
 def open_transport(
-    endpoint: EndpointSettings, *, connections: int, network: Network | None = None
+    endpoint: EndpointSettings, *, network: Network | None = None
 ) -> EndpointTransport:
     """Return the transport of an endpoint. Raises CredentialsMissingError, SettingsError."""
-    client = open_client(endpoint, connections=connections, network=network)
+    client = open_client(endpoint, network=network)
     return OpenAiTransport(client) if endpoint.provider == "openai" else MessagesTransport(client)
 
 
-def open_client(
-    endpoint: EndpointSettings, *, connections: int, network: Network | None = None
-) -> Client:
-    """Return a client with room for `connections` at a time; with `network` it sends over that.
+def open_client(endpoint: EndpointSettings, *, network: Network | None = None) -> Client:
+    """Return a client; with `network` it sends over that.
 
     Raises CredentialsMissingError, SettingsError.
     """
     if needs_sdk(endpoint):
-        return sdk_client(endpoint, network or Connections(limit=connections, secure=True))
+        return sdk_client(endpoint, network or Connections(secure=True))
     secure = _base_url(endpoint).scheme == "https"
-    return direct_client(endpoint, network or Connections(limit=connections, secure=secure))
+    return direct_client(endpoint, network or Connections(secure=secure))
 
 
 def needs_sdk(endpoint: EndpointSettings) -> bool:

@@ -483,7 +483,7 @@ def test_a_large_body_and_its_results_cross_a_real_network() -> None:
         await site.start()
         host, port = runner.addresses[0]
         settings = EndpointSettings(api_key=KEY, base_url=f"http://{host}:{port}")
-        client = open_client(settings, connections=2)
+        client = open_client(settings)
         api = BatchesTransport(client)
         view = await api.create(body, api_version=API_VERSION)
         pieces = [piece async for piece in api.results("msgbatch_1", from_byte=500)]

@@ -105,7 +105,7 @@ def test_a_base_url_that_no_path_can_be_added_to_is_refused(provider: Provider, 
         provider=provider, api_key=KEY, base_url=f"https://relay.example/x{end}"
     )
     with pytest.raises(SettingsError, match="a query or a fragment"):
-        open_transport(settings, connections=1)
+        open_transport(settings)
 
 
 def test_a_token_where_a_key_is_to_be_sent_is_refused() -> None:

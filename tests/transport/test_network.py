@@ -36,12 +36,12 @@ WHOLE = HEAD % len(ANSWER) + ANSWER
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def opened(base_url: str, *, connections: int = 4) -> MessagesTransport:
+def opened(base_url: str) -> MessagesTransport:
     settings = EndpointSettings(api_key=KEY, base_url=base_url)
     if wire.using == "sdk":
-        network = Connections(limit=connections, secure=base_url.startswith("https"))
+        network = Connections(secure=base_url.startswith("https"))
         return MessagesTransport(sdk_client(settings, network))
-    return MessagesTransport(open_client(settings, connections=connections))
+    return MessagesTransport(open_client(settings))
 
 
 async def attempt(base_url: str, *, timeout_s: float = 5.0) -> Reply | Failure:
@@ -294,10 +294,10 @@ class Server:
             writer.close()
 
 
-async def sent_to(server: Server, times: int, *, connections: int = 4) -> list[Reply | Failure]:
+async def sent_to(server: Server, times: int) -> list[Reply | Failure]:
     """Send as many requests at once."""
     async with server.running() as place:
-        transport = opened(f"http://{place}", connections=connections)
+        transport = opened(f"http://{place}")
         tries = [transport.send(a_request(), timeout_s=5) for _ in range(times)]
         outcomes = await asyncio.gather(*tries)
         await transport.close()
@@ -310,13 +310,6 @@ def test_a_compressed_answer_is_unpacked() -> None:
     (outcome,) = asyncio.run(sent_to(Server(head + packed), 1))
     assert isinstance(outcome, Reply)
     assert outcome.message == ANSWER
-
-
-def test_no_more_connections_are_made_than_there_is_room_for() -> None:
-    server = Server(delay_s=0.2)
-    outcomes = asyncio.run(sent_to(server, 6, connections=2))
-    assert all(isinstance(outcome, Reply) for outcome in outcomes)
-    assert server.connections == 2
 
 
 def test_a_redirect_is_not_followed() -> None:

@@ -44,7 +44,7 @@ def attempt(
     wire: Wire, request: Request | None = None, settings: EndpointSettings = SETTINGS
 ) -> Reply | Failure:
     async def one() -> Reply | Failure:
-        transport = open_transport(settings, connections=4, network=wire)
+        transport = open_transport(settings, network=wire)
         try:
             return await transport.send(request or a_request(), timeout_s=5)
         finally:
@@ -285,7 +285,7 @@ def test_a_server_that_hangs_times_out() -> None:
             await asyncio.sleep(NEVER_S)
             return completion()
 
-        transport = open_transport(SETTINGS, connections=4, network=Wire(answer=hang))
+        transport = open_transport(SETTINGS, network=Wire(answer=hang))
         return await transport.send(a_request(), timeout_s=5)
 
     outcome = run_virtually(one())
@@ -295,11 +295,11 @@ def test_a_server_that_hangs_times_out() -> None:
 
 def test_a_base_url_is_needed() -> None:
     with pytest.raises(SettingsError, match="base_url"):
-        open_transport(EndpointSettings(provider="openai"), connections=4)
+        open_transport(EndpointSettings(provider="openai"))
 
 
 def test_such_an_endpoint_is_not_anthropic() -> None:
-    transport = open_transport(SETTINGS, connections=4)
+    transport = open_transport(SETTINGS)
     assert isinstance(transport, OpenAiTransport)
     assert (transport.name, transport.host, transport.is_anthropic) == (
         "relay",

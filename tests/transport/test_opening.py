@@ -38,7 +38,7 @@ def settings(provider: Provider) -> EndpointSettings:
 
 @pytest.mark.parametrize("provider", get_args(Provider))
 def test_a_provider_is_opened_by_its_name(provider: Provider) -> None:
-    transport: Transport = open_transport(settings(provider), connections=4)
+    transport: Transport = open_transport(settings(provider))
     kind = OpenAiTransport if provider == "openai" else MessagesTransport
     assert isinstance(transport, kind)
     assert transport.name == "main"
@@ -46,7 +46,7 @@ def test_a_provider_is_opened_by_its_name(provider: Provider) -> None:
 
 @pytest.mark.parametrize("provider", get_args(Provider))
 def test_a_transport_tells_where_it_leads_and_what_it_can(provider: Provider) -> None:
-    transport = open_transport(settings(provider), connections=4)
+    transport = open_transport(settings(provider))
     assert (transport.host, transport.is_anthropic, transport.abilities) == (
         "gate.example",
         False,

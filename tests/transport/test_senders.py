@@ -120,7 +120,7 @@ def test_a_plain_key_does_not_load_the_sdk() -> None:
 import sys
 from claude_batch.transport.clients import EndpointSettings
 from claude_batch.transport.opening import open_transport
-open_transport(EndpointSettings(api_key="sk-test"), connections=1)
+open_transport(EndpointSettings(api_key="sk-test"))
 sys.exit("anthropic" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -75,7 +75,7 @@ class Wire:
         settings = settings or EndpointSettings(api_key=KEY)
         if using == "sdk" and settings.provider != "openai":
             return sdk_client(settings, self)
-        return open_client(settings, connections=4, network=self)
+        return open_client(settings, network=self)
 
     @property
     def body(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ PROMPTS = [
     },
     {"custom_id": "d", "prompt": "Tell me a long story.", "max_tokens": 5},
 ]
+ANY_MODEL = {"CLAUDE_BATCH_ALLOW_UNKNOWN_MODEL": "true"}
 QUICK_BATCHES = "[batches]\ntime_scale = 600\n"
 
 
@@ -44,7 +45,7 @@ def test_a_recipe_works_as_it_stands(tmp_path: Path, recipe: str) -> None:
         pytest.skip("jq is not installed")
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(p) + "\n" for p in PROMPTS))
     with served(tmp_path) as sandbox:
-        program = Program(folder=tmp_path, variables=sandbox.variables)
+        program = Program(folder=tmp_path, variables=sandbox.variables | ANY_MODEL)
         if " run " not in recipe:
             program.run("run", "prompts.jsonl", "--no-stdout")
         done = program.shell(recipe)
@@ -67,7 +68,7 @@ def test_the_recipes_say_the_same_of_both_modes(tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(p) + "\n" for p in PROMPTS))
     said = []
     with served(tmp_path, QUICK_BATCHES) as sandbox:
-        variables = {**sandbox.variables, "CLAUDE_BATCH_FIRST_POLL": "0.2s"}
+        variables = {**sandbox.variables, **ANY_MODEL, "CLAUDE_BATCH_FIRST_POLL": "0.2s"}
         program = Program(folder=tmp_path, variables=variables)
         for mode in (["--mode", "live"], ["--mode", "batch", "--no-canary"]):
             done = program.run("run", "prompts.jsonl", "--no-stdout", "--fresh", *mode)

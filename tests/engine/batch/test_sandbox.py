@@ -85,7 +85,6 @@ class Run:
         done = recover(self.results).done
         client = open_client(
             EndpointSettings(name="sandbox", base_url=self.url, api_key="sandbox-key"),
-            connections=16,
         )
         messages = MessagesTransport(client)
         clock = LoopClock(wall=time.time())
