@@ -24,7 +24,10 @@ DEFAULT_MAX_TOKENS = 1024
 NOTICE_DAYS = 60
 """Days before a model's retirement from which on it is warned of."""
 
-_NEW_STYLE = re.compile(r"claude-([a-z]+)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+_NEW_STYLE = re.compile(
+    r"claude-([a-z]+)-(\d{1,2})(?:[-.](\d{1,2}))?"
+    r"(?![a-z\d]|[-.]\d{1,2}(?!\d))"  # 5-5x and 5-5-5 are slips; a date may follow
+)
 _OLD_STYLE = re.compile(r"claude-(\d{1,2})(?:[-.](\d{1,2}))?-([a-z]+)")
 _UNNUMBERED = re.compile(r"claude-[a-z]+-preview")
 

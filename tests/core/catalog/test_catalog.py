@@ -53,7 +53,13 @@ def test_the_table_uses_the_names_it_looks_up(card: ModelCard) -> None:
     assert canonical(card.id) == card.id
 
 
-@pytest.mark.parametrize("name", ["qwen3", "gpt-7", "claude-fable-5-3", "claude-opus-6", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("qwen3", "gpt-7", "claude-fable-5-3", "claude-opus-6", ""),
+        *("claude-haiku-5-5x", "claude-opus-5-5x", "claude-haiku-5-5-5", "claude-opus-55"),
+    ],
+)
 def test_what_is_not_in_the_table_is_not_taken_for_its_neighbour(name: str) -> None:
     assert BUNDLED.card(name) is None
 
