@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 import zlib
@@ -57,6 +58,10 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 Body = bytes | AsyncIterable[bytes]
 NextPiece = Callable[[], Awaitable[bytes]]
+
+
+_NESTED = re.compile(r"<\w+: \d+, message=(['\"])(.+)\1>", re.DOTALL)
+"""How aiohttp quotes the error that it found within an error."""
 
 
 class BrokenAnswerError(Exception):
@@ -110,7 +115,7 @@ class Answer:
         try:
             return await self.next_piece()
         except Exception as error:  # whatever the libraries below raise
-            raise BrokenAnswerError(str(error) or type(error).__name__) from error
+            raise BrokenAnswerError(_in_short(error)) from error
 
     async def piece_to_keep(self) -> bytes:
         """Return the next part of a body of which all is kept. Raises BrokenAnswerError."""
@@ -411,3 +416,11 @@ def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
         if hasattr(socket, name):  # not every system has all of them
             made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return made
+
+
+def _in_short(error: Exception) -> str:
+    """Return what aiohttp says of a broken body, without its quoting: the innermost message."""
+    text = str(error) or type(error).__name__
+    if nested := _NESTED.search(text):
+        return nested[2]
+    return text

@@ -270,7 +270,7 @@ class Server:
     """Answers each request on a connection with `answer`; keeps the heads, counts connections."""
 
     answer: bytes = WHOLE
-    delay_s: float = 0.0
+    hangs_up: bool = False
     heads: list[str] = field(default_factory=list)
     connections: int = 0
 
@@ -288,8 +288,10 @@ class Server:
                 length = head.lower().partition("content-length: ")[2].partition("\r")[0]
                 await reader.readexactly(int(length or 0))
                 self.heads.append(head)
-                await asyncio.sleep(self.delay_s)
                 writer.write(self.answer)
+                if self.hangs_up:
+                    writer.close()
+                    return
         except asyncio.IncompleteReadError:
             writer.close()
 
@@ -545,3 +547,11 @@ def test_an_answer_that_is_not_read_to_its_end_closes_its_connection() -> None:
         return server.connections
 
     assert asyncio.run(go()) == 2
+
+
+def test_an_answer_that_broke_off_says_how_much_came_in_plain_words() -> None:
+    server = Server(HEAD % len(ANSWER) + ANSWER[:9], hangs_up=True)
+    (outcome,) = asyncio.run(sent_to(server, 1))
+    assert isinstance(outcome, Failure)
+    assert outcome.message.startswith("the answer broke off: Not enough data")
+    assert "<" not in outcome.message
