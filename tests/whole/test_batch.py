@@ -24,7 +24,7 @@ from tests.support.fake_batches import data_of
 from tests.support.fakes import UNBOUNDED
 from tests.support.killing import lines_of, write_prompts
 from tests.support.program import Program, Served, served, wait_for
-from tests.whole.test_recipes import PROMPTS, ROOT, recipes
+from tests.whole.test_recipes import ROOT
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(150)]
 
@@ -44,8 +44,6 @@ cut_results = 1
 list_lag_s = 0.3
 not_found_s = 0.2
 """
-OF_THE_MODE = (" head ", "cost_usd", "claude-batch status")
-"""What recipes say differs where they tell which comes first, the price, or the mode itself."""
 SMALL_QUEUE = "[limits]\nbatch_queue = 10\n"
 HALF_OF_IT = ("--mode", "batch", "--batch-size", "10", "--no-canary")
 ALONE = ("--no-canary", "--no-stdout")
@@ -243,30 +241,6 @@ def test_the_built_in_sandbox_has_batches_and_forgets_those_of_before(tmp_path: 
     again = program.run("run", "p.jsonl", "--scenario", "quick.toml")
     assert again.returncode == 0, again.stderr.decode()
     assert len(again.stdout.splitlines()) == 5
-
-
-@pytest.mark.long
-def test_the_readmes_recipes_say_the_same_of_both_modes(tmp_path: Path) -> None:
-    said = {mode: told_by_recipes(tmp_path / mode, mode) for mode in ("live", "batch")}
-    assert said["live"] == said["batch"]
-
-
-def told_by_recipes(folder: Path, mode: str) -> dict[str, list[bytes]]:
-    """Return what recipes print of answers, in no order, for a run in a mode; all have to work."""
-    folder.mkdir()
-    (folder / "prompts.jsonl").write_text("".join(json.dumps(each) + "\n" for each in PROMPTS))
-    how = {"CLAUDE_BATCH_MODE": mode, "CLAUDE_BATCH_CANARY": "false"}
-    told = {}
-    with served(folder, QUICK) as sandbox:
-        program = a_program(folder, sandbox)
-        program = Program(folder=folder, variables={**program.variables, **how})
-        for recipe in recipes():
-            done = program.shell(recipe)
-            assert b"jq: error" not in done.stderr, done.stderr.decode()
-            assert done.stdout, recipe
-            if not any(word in recipe for word in OF_THE_MODE):
-                told[recipe] = sorted(done.stdout.splitlines())
-    return told
 
 
 def test_the_sdks_own_types_accept_every_request() -> None:
