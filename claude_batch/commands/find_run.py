@@ -6,6 +6,7 @@ from pathlib import Path
 
 from claude_batch.commands.run.messages import shown
 from claude_batch.errors import CheckpointError
+from claude_batch.storage.prompts.input import name_nearest
 from claude_batch.storage.run.journal import Journal, read_journal
 from claude_batch.storage.run.paths import results_beside
 from claude_batch.storage.run.status import is_unfinished, runs_below
@@ -24,7 +25,7 @@ def no_run_at(results: Path) -> CheckpointError:
     beside = results_beside(results) if results.is_file() else []
     near = next((each for each in beside if each.is_file()), None)
     return CheckpointError(
-        f"{results}: no run has left a journal there",
+        f"{results}: no run has left a journal there{'' if near else name_nearest(results)}",
         hint=f"did you mean {shown(near.absolute())}?"
         if near
         else "name the results file of a run, or its table; claude-batch status lists them",

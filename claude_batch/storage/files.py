@@ -53,7 +53,7 @@ def read_blocks(path: Path, start: int = 0, end: int | None = None) -> Iterator[
 
 def beside(path: Path, suffix: str) -> Path:
     """Return `path` with `suffix` added to its whole name: x.jsonl -> x.jsonl.journal."""
-    return path.with_name(path.name + suffix)
+    return path.parent / (path.name + suffix)  # / and . have no name that could be replaced
 
 
 def make_private_folder(folder: Path) -> None:

@@ -230,3 +230,24 @@ def test_an_endpoint_is_read_from_the_settings(serve: Serve, home: Path) -> None
     with serve() as url:
         (home / "claude-batch.toml").write_text(f'[[endpoint]]\nname = "a"\nbase_url = "{url}"\n')
         assert claude_batch("run", "p.jsonl", "--no-stdout").exit_code == 0
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+@pytest.mark.parametrize("command", ["run", "resume", "status", "results", "report", "adjust"])
+def test_a_folder_in_the_place_of_a_file_is_refused(command: str, path: str) -> None:
+    options = ("--rpm", "3") if command == "adjust" else ()
+    refused = claude_batch(command, path, *options)
+    assert refused.exit_code in {2, 5}
+    assert "error: " in refused.err
+
+
+def test_a_table_at_the_root_is_refused() -> None:
+    assert claude_batch("run", "p.jsonl", "--sandbox", "-o", "/").exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["resume", "status", "report"])
+def test_a_typo_in_the_name_of_results_is_named(home: Path, command: str) -> None:
+    (home / "answers.csv").write_text("")
+    refused = claude_batch(command, "answer.csv")
+    assert refused.exit_code == 5
+    assert "answers.csv?)" in refused.err

@@ -240,6 +240,8 @@ def test_a_replaced_file_is_whole_or_the_old_one(tmp_path: Path) -> None:
         ("a/prompts.jsonl", True, "a/prompts.sandbox.results.jsonl"),
         ("data.v2", False, "data.v2.results.jsonl"),
         ("p.txt", False, "p.results.jsonl"),
+        (".", False, ".results.jsonl"),
+        ("/", True, "/.sandbox.results.jsonl"),
     ],
 )
 def test_results_lie_beside_the_prompts(prompts: str, results: str, *, sandbox: bool) -> None:

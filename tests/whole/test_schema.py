@@ -72,6 +72,20 @@ def test_answers_that_do_not_fit_are_kept_counted_and_retried_when_asked(
     assert [row["prompt"] for row in rows_of(program)] == [row["prompt"] for row in rows]
 
 
+def test_the_next_step_of_answers_that_were_cut_off_gives_them_more_room(program: Program) -> None:
+    few = program.run(*RUN, "--scenario", "quick.toml", "--max-tokens", "9")
+    assert few.returncode == 3, few.stderr.decode()
+    step = few.stderr.decode().split("claude-batch resume ")[1].split()[:4]
+    assert step == ["--retry-errored", "--max-tokens", "18", "out.csv.results.jsonl"]
+    again = program.run("resume", *step[:2], "19", step[3], "--no-stdout")
+    assert (again.returncode, b"--max-tokens 38 " in again.stderr) == (3, True)
+    finished = program.run("resume", step[3], "--no-stdout")
+    assert b"--retry-stop max_tokens --max-tokens N " in finished.stderr
+    last = program.run("resume", *step[:2], "1000", step[3], "--no-stdout")
+    assert last.returncode == 0, last.stderr.decode()
+    assert {row["answer_error"] for row in rows_of(program)} == {""}
+
+
 def test_what_the_api_refuses_is_refused_before_anything_is_sent(program: Program) -> None:
     schema = {**SCHEMA, "properties": {"n": {"type": "integer", "minimum": 0}}}
     (program.folder / "labels.json").write_text(json.dumps(schema))

@@ -33,7 +33,7 @@ from claude_batch.commands.run.options import enough_usd, outlook_of
 from claude_batch.commands.run.remedies import changes_against
 from claude_batch.commands.run.requests import marked_requests
 from claude_batch.commands.run.response_cache import response_cache
-from claude_batch.commands.run.retrying import options_after, retry_options
+from claude_batch.commands.run.retrying import enough_tokens, options_after, retry_options
 from claude_batch.commands.run.stdout import Stdout, form_of
 from claude_batch.commands.run.table import TableStage
 from claude_batch.commands.run.watching import Watchers
@@ -164,7 +164,14 @@ class LiveStage:
             return code
         summary = summary_of(code, stop, self.opened, self._latest, self.wanted.results, closed)
         if self._output_errors:
-            summary = with_output_errors(summary, self._output_errors, self.wanted.results)
+            summary = with_output_errors(
+                summary,
+                self._output_errors,
+                self.wanted.results,
+                enough_tokens=enough_tokens(
+                    self.opened, self._latest.stop_reasons if self._latest else {}
+                ),
+            )
         if self.table is not None and failed is None:
             summary = replace(summary, table=self.table.shown)
         self.screen.close(self._latest, summary)

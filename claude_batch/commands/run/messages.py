@@ -88,6 +88,8 @@ def _next_steps(tally: Tally) -> Iterator[str]:
             f"--retry-errored asks again for the {counted(tally.output_errors, 'answer')} that "
             "break their schema"
         )
+    if cut_off := tally.stops.get("max_tokens"):
+        yield f"--retry-stop max_tokens --max-tokens N gives the {cut_off:,} cut off more room"
     if tally.degraded:
         yield f"--retry-degraded asks again for the {tally.degraded:,} answers of a fallback"
     yield "run --fresh starts over"
@@ -291,13 +293,20 @@ def _finished(
     return RunSummary(message=message, resume_command=again, exit_code=code)
 
 
-def with_output_errors(summary: RunSummary, broken: int, results: Path) -> RunSummary:
-    """Return the end of a run that also says how many answers break their schema."""
+def with_output_errors(
+    summary: RunSummary, broken: int, results: Path, *, enough_tokens: int | None
+) -> RunSummary:
+    """Return the end of a run that also says how many answers break their schema.
+
+    `enough_tokens` is for a retry of answers that were cut off: with what they had they would be
+    cut off again, and paid for again.
+    """
     message = summary.message
     if message.startswith(_ALL_SUCCEEDED):
         message = "finished" + message.removeprefix(_ALL_SUCCEEDED).replace("of these: ", "", 1)
     verb = "breaks its" if broken == 1 else "break their"
-    again = f"claude-batch resume --retry-errored {shlex.quote(shown(results))}"
+    more = "" if enough_tokens is None else f" --max-tokens {enough_tokens}"
+    again = f"claude-batch resume --retry-errored{more} {shlex.quote(shown(results))}"
     return replace(
         summary,
         message=f"{message}; {counted(broken, 'answer')} {verb} schema",

@@ -11,7 +11,7 @@ from claude_batch.commands.run.remedies import changes_against
 from claude_batch.config.options import OVERRIDING, RETRYING, Options
 from claude_batch.config.reading import typed_options
 from claude_batch.config.spelling import as_typed, flag
-from claude_batch.core.catalog.catalog import Catalog
+from claude_batch.core.catalog.catalog import DEFAULT_MAX_TOKENS, Catalog
 from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.errors import UsageError
 from claude_batch.storage.prompts.input import is_regular
@@ -64,6 +64,19 @@ def override_options(retry: Retry | Overrides) -> str:
     """Return the options that a retry sets for its requests; "" if there are none."""
     named = [(name, getattr(retry, name)) for name in OVERRIDING]
     return " ".join(as_typed(name, value) for name, value in named if value)
+
+
+def enough_tokens(opened: OpenRun, stop_reasons: Mapping[str, int]) -> int | None:
+    """Return twice the max_tokens that cut answers off; None if none was, or there is no more."""
+    if not stop_reasons.get("max_tokens"):
+        return None
+    retried = None if opened.retry is None else opened.retry.max_tokens
+    had = retried or opened.identity.options.max_tokens or DEFAULT_MAX_TOKENS
+    return 2 * had if 2 * had <= _MOST_TOKENS else None
+
+
+_MOST_TOKENS = 64_000
+"""What every model that is served can write."""
 
 
 def options_after(

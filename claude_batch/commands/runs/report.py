@@ -66,7 +66,7 @@ def page_path(results: Path) -> Path:
     stem = results.name
     for suffix in (".jsonl", ".results", *([results.suffix] if results.suffix != ".jsonl" else [])):
         stem = stem.removesuffix(suffix) if suffix else stem
-    return results.with_name(f"{stem or results.name}{PAGE}")
+    return results.parent / f"{stem or results.name}{PAGE}"
 
 
 def _refuse_foreign(page: Path, results: Path) -> None:

@@ -32,12 +32,12 @@ def default_results(prompts: Path, *, sandbox: bool) -> Path:
 
     Raises UsageError where nothing should lie beside them.
     """
-    if prompts.is_absolute() and prompts.parts[1] in _NO_PLACE:
+    if prompts.is_absolute() and not _NO_PLACE.isdisjoint(prompts.parts[1:2]):
         raise UsageError(
             f"{prompts}: where should the results go?", hint="name a file: --out results.jsonl"
         )
     stem = stem_of(prompts.name)
-    return prompts.with_name(f"{stem}{'.sandbox' if sandbox else ''}.results.jsonl")
+    return prompts.parent / f"{stem}{'.sandbox' if sandbox else ''}.results.jsonl"
 
 
 def copied_prompts(results: Path) -> Path:

@@ -10,6 +10,7 @@ import gc
 import hashlib
 import mmap
 import os
+import re
 import shlex
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -214,9 +215,10 @@ def refuse_own_columns(names: Sequence[str], request: TableRequest, command: str
     free = f"claude_{ANSWER}"
     while any(name == free or name.startswith(f"{free}_") for name in names):
         free += "_2"
+    again = re.sub(r" --answer-column(?:=| )(?:'[^']*'|[^' ])+", "", command)
     raise UsageError(
         f"the input has a column {both[0]!r} already, and so would the table",
-        hint=f"name the columns of answers otherwise: {command} --answer-column {free}",
+        hint=f"name the columns of answers otherwise: {again} --answer-column {free}",
     )
 
 

@@ -163,10 +163,14 @@ def test_without_prompts_the_table_shows_what_results_keep(folder: Path) -> None
     ]
 
 
-def test_a_column_that_is_there_already_is_an_error_with_a_command_that_works() -> None:
+@pytest.mark.parametrize(
+    "typed", ["", " --answer-column answer", " --answer-column=answer", " --answer-column 'an s'"]
+)
+def test_a_column_that_is_there_already_is_an_error_with_a_command_that_works(typed: str) -> None:
     request = TableRequest(path=Path("t.csv"))
+    command = f"claude-batch run t.csv{typed} -o o.csv"
     with pytest.raises(UsageError, match="'answer_status'") as caught:
-        refuse_own_columns(["text", "answer_status"], request, "claude-batch run t.csv -o o.csv")
+        refuse_own_columns(["text", "answer_status"], request, command)
     assert caught.value.hint.endswith("run t.csv -o o.csv --answer-column claude_answer")
     refuse_own_columns(["answer_status"], replace(request, prefix="claude_answer"), "")
 
