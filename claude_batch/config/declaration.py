@@ -354,7 +354,7 @@ def declarations(of: type) -> dict[str, Declared]:
     return {each.name: declaration(each) for each in fields(of)}
 
 
-_EXAMPLES = {"N": "10", "JSON|FILE": "'{\"temperature\": 0}'"}
+_EXAMPLES = {"N": "10", "PORT": "9464", "JSON|FILE": "'{\"temperature\": 0}'"}
 """Values of options that are no settings, by what their help calls them."""
 
 

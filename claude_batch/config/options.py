@@ -597,7 +597,7 @@ class Options:
     metrics_port: int | None = option(
         Number(low=0, high=65_535, whole=True),
         "Serve metrics for Prometheus at this port; 0: a free one.",
-        "N",
+        "PORT",
         commands=RUNS,
         group=WATCHING,
         owner=Owner.COMMAND,

@@ -47,6 +47,9 @@ _SCARCE = 10.0
 _SHORT_S = 300.0
 """Shorter runs are described by their rates: the full bucket at their start distorts shares."""
 
+_COLOURS = ("c7", "c5", "c4", "c6", "c3", "c2", "c1")
+"""Those of what holds a run back, in the order in which they are taken."""
+
 _Key = tuple[str, str, str]
 """What holds a run back: reason, kind of limit, whose limit."""
 
@@ -76,7 +79,7 @@ def bound_strip(axis: TimeAxis, history: RunHistory) -> Figure:
         kinds[key] = kinds.get(key, 0.0) + each.minute.seconds
         parts.append((each, key))
     order = sorted(kinds, key=lambda key: -kinds[key])
-    colours = {key: _bound_colour(key) for key in order}
+    colours = _bound_colours(order)
     rects = "".join(
         tag(
             "rect",
@@ -107,6 +110,16 @@ def _joined(parts: Sequence[tuple[Bin, _Key]]) -> list[tuple[_Key, float, float]
         else:
             joined.append((key, each.x0, each.x1))
     return joined
+
+
+def _bound_colours(order: Sequence[_Key]) -> dict[_Key, str]:
+    """Return a colour for each key: its usual one, another where that is taken by one before."""
+    colours: dict[_Key, str] = {}
+    for key in order:
+        usual = _bound_colour(key)
+        free = (each for each in (usual, *_COLOURS) if each not in colours.values())
+        colours[key] = next(free, usual)
+    return colours
 
 
 def _bound_colour(key: _Key) -> str:

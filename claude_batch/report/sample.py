@@ -51,10 +51,14 @@ def _how_many(data: ReportData, counts: Counter[str]) -> str:
     shown, done = sum(counts.values()), data.figures.done
     if shown >= done:
         return f"All {done:,} results." if done > 1 else "The only result."
-    return (
-        f"{shown:,} of {done:,} results: {counts['failed']:,} of those that failed, "
-        f"{counts['cut']:,} of those that were cut off or refused, and others, drawn at random."
-    )
+    some = [
+        f"{counts[sort]:,} of those that {words}"
+        for sort, words in (("failed", "failed"), ("cut", "were cut off or refused"))
+        if counts[sort]
+    ]
+    if not some:
+        return f"{shown:,} of {done:,} results, drawn at random."
+    return f"{shown:,} of {done:,} results: {', '.join(some)}, and others, drawn at random."
 
 
 def _sort(each: Sampled) -> str:

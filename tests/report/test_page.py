@@ -117,6 +117,11 @@ def test_failures_come_first_in_the_sample(plain: ReportData) -> None:
     sorts = [each["data-sort"] for each in Elements(page_html(plain)).named("article")]
     assert sorts == sorted(sorts, key=lambda sort: "failed cut ok".index(sort or ""))
     assert (sorts.count("failed"), sorts.count("cut"), sorts.count("ok")) == (10, 25, 150)
+    assert "10 of those that failed, 25 of those that were cut off or refused, and" in page_html(
+        plain
+    )
+    calm = replace(plain, sample=tuple(each for each in plain.sample if not each.is_cut)[10:])
+    assert " results, drawn at random." in page_html(calm)
 
 
 def test_prompts_stand_beside_their_answers(plain: ReportData) -> None:

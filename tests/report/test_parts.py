@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from claude_batch.core.history.run import RunHistory, Session
 from claude_batch.core.history.tiers import TierGain
 from claude_batch.core.model.minutes import Minute
 from claude_batch.core.model.snapshot import WaitKind
+from claude_batch.report.charts import bound_strip
 from claude_batch.report.svg import Scale, amount, span, ticks
 from claude_batch.report.timeline import MOST_BINS, TimeAxis, area, steps
 from claude_batch.report.words import HELD_BY, bound_title, tier_words, took
@@ -102,6 +104,24 @@ def test_a_title_says_what_limited_a_run_and_for_how_long() -> None:
     )
     assert bound_title((FREE,)).startswith("No limit held this run back")
     assert bound_title(()) == "What limited this run is not known"
+
+
+def test_what_held_a_run_back_has_a_colour_of_its_own() -> None:
+    lane = FREE.lanes[0]
+    waits = ("", "silence", "retry", "paused", "concurrency", "outage")
+    minutes = tuple(
+        replace(
+            FREE,
+            at=60.0 * n,
+            seconds=60.0,
+            lanes=(replace(lane, waits={reason: 60.0} if reason else {}),),
+        )
+        for n, reason in enumerate(waits, start=1)
+    )
+    history = RunHistory(sessions=(Session(opened_at=0.0, minutes=minutes),))
+    legend = bound_strip(TimeAxis.of(history), history).legend
+    colours = re.findall(r"key (c\d)", legend)
+    assert len(colours) == len(set(colours)) == len(waits)
 
 
 @pytest.mark.parametrize("kind", WaitKind)
