@@ -119,7 +119,10 @@ def histogram(latency: Mapping[int, int]) -> Figure | None:
         if value is not None:
             parts.append(_mark(name, value, low, width))
     p95 = percentile_s(latency, 0.95) or 0.0
-    title = f"{total:,} answers; one in twenty took {span(p95)} or longer"
+    if total == 1:
+        title = f"One answer, after {span(p95)}"
+    else:
+        title = f"{total:,} answers; one in twenty took {span(p95)} or longer"
     return Figure(
         title=title,
         subtitle="answers by latency, in steps of 9 %",

@@ -154,9 +154,13 @@ def tier_words(gains: tuple[TierGain, ...], total_s: float) -> Iterator[str]:
     if not gains:
         return
     first, *others = gains
-    more = ", ".join(f"{each.tier.title()} {took(total_s - each.saved_s)}" for each in others)
+    times = [took(total_s - each.saved_s) for each in gains]
+    more = ", ".join(
+        f"{each.tier.title()} {time}"
+        for each, time, before in zip(others, times[1:], times, strict=False)
+        if time != before
+    )
     yield (
-        f"Faster: with the limits of the {first.tier.title()} tier about "
-        f"{took(total_s - first.saved_s)}"
+        f"Faster: with the limits of the {first.tier.title()} tier about {times[0]}"
         f"{f' ({more})' if more else ''} instead of {took(total_s)}."
     )

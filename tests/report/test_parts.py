@@ -143,3 +143,13 @@ def test_tiers_are_named_with_their_times() -> None:
         "Faster: with the limits of the Build tier about 15 min (Scale 10 min) instead of 40 min."
     ]
     assert list(tier_words((), 60.0)) == []
+
+
+def test_a_tier_that_brings_no_more_is_not_named() -> None:
+    gains = (
+        TierGain(tier="build", seconds=5.6, saved_s=4.4),
+        TierGain(tier="scale", seconds=5.5, saved_s=4.5),
+    )
+    assert list(tier_words(gains, 10.0)) == [
+        "Faster: with the limits of the Build tier about 6 s instead of 10 s."
+    ]

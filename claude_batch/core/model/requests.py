@@ -216,6 +216,7 @@ class FailureKind(StrEnum):
     | ENDPOINT_UNUSABLE | redirect, certificate   | (yes)       | endpoint out, unless it |
     |                   |                         |             | has answered: retried   |
     | RUN_REFUSED       | spend limit, no credit  | no          | the run ends            |
+    | EXPIRED, CANCELED | in a batch only         | -           | batch mode decides      |
     """
 
     RATE_LIMITED = "rate_limited"
@@ -230,6 +231,8 @@ class FailureKind(StrEnum):
     ENDPOINT_REJECTED = "endpoint_rejected"
     ENDPOINT_UNUSABLE = "endpoint_unusable"
     RUN_REFUSED = "run_refused"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

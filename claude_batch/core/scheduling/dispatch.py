@@ -30,6 +30,9 @@ from claude_batch.core.scheduling.retry import attempt_timeout_s
 _BEHIND_ALL = 1 << 60
 """Orders above this are behind every place in the input."""
 
+_MOMENT = 1 / 6
+"""Share of the time until fallbacks take over from which on the screen says that they will."""
+
 _IN_FLIGHT = attrgetter("in_flight")
 _IS_UNPROBED = attrgetter("is_unprobed")
 
@@ -296,8 +299,13 @@ class Placing:
         return ordered
 
     def fallback_in_s(self, queue: WaitQueue, now: float) -> float | None:
-        """Return in how many seconds fallbacks take over; None if they do not, or have."""
+        """Return in how many seconds fallbacks take over; None if they do not, or have.
+
+        A primary endpoint that paces its launches is stuck for moments: these do not count.
+        """
         if queue.stuck_since is None or not 0 < queue.primaries < len(queue.endpoints):
+            return None
+        if now - queue.stuck_since < _MOMENT * self.fallback_after_s:
             return None
         left_s = min(queue.stuck_since + self.fallback_after_s, self.last_chance_at) - now
         return left_s if left_s > 0 else None
@@ -548,8 +556,10 @@ class Dispatch:
         for queue in queues:
             if (job := queue.first) is not None:
                 reason = _outage_of(queue, lane, now) or lane.wait_reason(job.request, now)
-                fallback_in_s = self.placing.fallback_in_s(queue, now)
-                return reason and replace(reason, fallback_in_s=fallback_in_s)
+                primaries = queue.endpoints[: queue.primaries]
+                if reason is None or all(_lane_of(each, lane) is not lane for each in primaries):
+                    return reason
+                return replace(reason, fallback_in_s=self.placing.fallback_in_s(queue, now))
         retries = [queue.retry_at for queue in queues if queue.retry_at is not None]
         if retries:
             return WaitReason(kind=WaitKind.RETRY, seconds=max(0.0, min(retries) - now))

@@ -364,6 +364,8 @@ def _reply(line: BatchLine) -> Reply | None:
 
 
 def _kind(line: BatchLine) -> FailureKind:
+    if line.type is not ResultType.ERRORED:
+        return FailureKind(line.type.value)
     rejected = batch_error_is_final(line.error_type)
     return FailureKind.REQUEST_REJECTED if rejected else FailureKind.SERVER_ERROR
 

@@ -8,7 +8,7 @@ import pytest
 
 from claude_batch.core.model.account import Limits
 from claude_batch.core.model.requests import Failure, FailureKind, Reply, ResponseHeaders
-from claude_batch.core.model.snapshot import EndpointState
+from claude_batch.core.model.snapshot import EndpointState, WaitKind
 from claude_batch.core.scheduling.decisions import (
     Finished,
     GiveUp,
@@ -380,6 +380,37 @@ def test_it_is_known_that_a_fallback_has_taken_over_and_that_it_is_not_needed_an
     scheduler.record_outcome(back, a_reply(), 26.0)
     after = scheduler.status(26.0).fallback
     assert (before, during, back.endpoint, after) == (None, "stand-in", "a", None)
+
+
+def test_that_a_fallback_takes_over_is_announced_once_the_primary_is_stuck_for_long() -> None:
+    scheduler = a_pool(A, STAND_IN, fallback_after_s=30.0)
+    limited = a_failure(FailureKind.RATE_LIMITED, retry_after_s=90)
+    scheduler.record_outcome(sent(scheduler), limited, 1.0)
+    scheduler.next(1.0)
+    announced = [
+        None if (wait := scheduler.status(now).wait) is None else wait.fallback_in_s
+        for now in (1.0, 5.0, 10.0, 30.0)
+    ]
+    assert announced == [None, None, pytest.approx(21.0), pytest.approx(1.0)]
+
+
+def test_a_primary_that_paces_its_launches_announces_no_fallback() -> None:
+    slow = replace(A, initial_limits=lambda _model: Limits(requests=60))
+    scheduler = a_pool(slow, STAND_IN, requests=500, fallback_after_s=30.0)
+    now, announced, reasons = 0.0, set(), set()
+    while now < 100.0:
+        match scheduler.next(now):
+            case Send(attempt):
+                scheduler.record_outcome(attempt, a_reply(), now)
+            case Sleep(until) | Idle(until):
+                wait = scheduler.status(now).wait
+                announced.add(wait and wait.fallback_in_s)
+                reasons.add(wait and wait.kind)
+                now = until
+            case _:
+                raise AssertionError("everything is answered at once")
+    assert reasons & {WaitKind.LIMIT, WaitKind.PACE}
+    assert announced == {None}
 
 
 def test_a_primary_is_back_though_its_limits_bind() -> None:

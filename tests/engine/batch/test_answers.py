@@ -11,6 +11,7 @@ import pytest
 
 from claude_batch.core.batch.events import AnsweredFromCache
 from claude_batch.core.model.batches import Detached, LeftForLive
+from claude_batch.core.model.minutes import Minute
 from claude_batch.core.model.requests import FailureKind, Reply, Result, ResultType
 from tests.support import fakes
 from tests.support.batch_world import World, every, settings, some, some_alike, trouble, until_done
@@ -82,6 +83,24 @@ def test_the_user_sees_how_many_answers_were_cached() -> None:
     second = a_second_run(first)
     second.run()
     assert AnsweredFromCache(10) in second.events
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind"),
+    [
+        ("api_error", FailureKind.SERVER_ERROR),
+        ("invalid_request_error", FailureKind.REQUEST_REJECTED),
+        ("expired", FailureKind.EXPIRED),
+        ("canceled", FailureKind.CANCELED),
+    ],
+)
+def test_what_did_not_succeed_is_counted_as_what_it_was(ends: str, kind: FailureKind) -> None:
+    server = PretendBatches(outcome=lambda _line, _time: ends)
+    world = World(some(3), server, settings(max_attempts=1))
+    world.run()
+    assert {each.kind for each in world.records} == {kind}
+    minutes = [each for each in world.log.events if isinstance(each, Minute)]
+    assert sum(each.failures.get(kind, 0) for each in minutes) == 3
 
 
 @pytest.mark.parametrize("ends", ["api_error", "invalid_request_error", "expired"])
