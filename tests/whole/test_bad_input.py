@@ -66,8 +66,6 @@ NO_UTF_8 = os.fsdecode(b"\xe9")
 COMMANDS = {
     "a missing file": (["run", "none.jsonl"], b"no such file"),
     "a folder": (["run", "folder"], b"folder"),
-    "this folder": (["run", "."], b".: is a folder"),
-    "the root": (["run", "/", "--sandbox"], b"/: is a folder"),
     "a port out of range": (["run", "p.jsonl", "--metrics-port", "99999"], b"--metrics-port 9464"),
     "an empty file": (["run", "empty.jsonl", "--sandbox"], b"no prompts"),
     "a bad flag value": (["run", "p.jsonl", "--rpm", "many"], b"--rpm"),
@@ -104,15 +102,6 @@ def test_a_bad_command_says_what_to_change(tmp_path: Path, case: str) -> None:
     assert refused.returncode == 2, refused.stderr.decode()
     assert said in refused.stderr
     assert b"Traceback" not in refused.stderr
-
-
-@pytest.mark.parametrize("path", [".", "/", ""])
-@pytest.mark.parametrize("command", ["status", "report", "results", "resume", "adjust"])
-def test_a_path_without_a_name_is_no_run(tmp_path: Path, command: str, path: str) -> None:
-    more = ["--pause"] if command == "adjust" else []
-    refused = Program(folder=tmp_path).run(command, path, *more)
-    assert refused.returncode in {2, 5}, refused.stderr.decode()
-    assert b"no run has left a journal there" in refused.stderr or b"is a folder" in refused.stderr
 
 
 def test_what_is_refused_at_once_leaves_no_file(tmp_path: Path) -> None:
