@@ -55,7 +55,8 @@ def read_settings(
     """
     _refuse_mistyped(environment)
     before = RunSettings() if run is None else _parsed(run)
-    typed, variables = _news(_typed(flags), before), _variables(environment)
+    said, variables = _typed(flags), _variables(environment)
+    typed = _news(said, before)
     adjusted = {name: value for name, value in before.adjusted.items() if name not in typed}
     path = _settings_file(typed, variables, before)
     content = _read_file(path)
@@ -95,6 +96,7 @@ def read_settings(
         },
         typed=frozenset(typed),
         resumed=resumed,
+        overruled={name: value for name, value in said.items() if name not in typed},
         of_run=RunSettings(
             flags={**_kept(before.flags), **_kept(typed)},
             variables={**_kept(before.variables), **_kept(variables)},

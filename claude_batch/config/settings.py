@@ -148,7 +148,8 @@ class Settings:
 
     `given` are the options that this command was given, with the place of each (a flag, a variable,
     a line of the settings file); `typed` those that are flags; `resumed` those that only the run's
-    journal gave. `of_run` is what the journal should hold from now on.
+    journal gave; `overruled` those flags that say what the run began with, and was adjusted since.
+    `of_run` is what the journal should hold from now on.
     """
 
     options: Options
@@ -159,6 +160,7 @@ class Settings:
     given: Mapping[str, str] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
     resumed: tuple[str, ...] = ()
+    overruled: Mapping[str, Any] = field(default_factory=dict)
     of_run: RunSettings = RunSettings()
 
     @property

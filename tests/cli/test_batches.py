@@ -123,6 +123,14 @@ def test_what_is_wrong_is_named(arguments: tuple[str, ...], said: str) -> None:
     assert said in refused.err
 
 
+@pytest.mark.parametrize("action", ["show", "cancel"])
+def test_a_run_in_the_place_of_a_batch_is_named(detached: Path, action: str) -> None:
+    refused = claude_batch("batches", action, detached.name)
+    assert refused.exit_code == 2
+    assert f"claude-batch batches cancel --run {detached.name}" in refused.err
+    assert f"claude-batch status {detached.name} " in refused.err
+
+
 def test_an_unknown_batch_is_a_question_of_the_key(serve: Serve) -> None:
     with serve():
         refused = claude_batch("batches", "show", "msgbatch_none")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from claude_batch.commands.run.options import resumed
 from claude_batch.config.reading import read_settings
 from claude_batch.config.settings import RunSettings
 
@@ -26,6 +27,15 @@ def test_an_adjusted_option_stays_unless_the_command_says_something_new(
 ) -> None:
     settings = read_settings(flags, {}, run=BEGAN)
     assert (settings.options.rpm, settings.options.share) == (rpm, 0.3)
+
+
+def test_a_flag_that_does_not_count_since_it_was_adjusted_is_said() -> None:
+    settings = read_settings({"rpm": "500", "share": "0.4"}, {}, run=BEGAN)
+    assert settings.overruled == {"rpm": 500.0}
+    said = resumed(settings) or ""
+    assert "Using --rpm 200 from this run's journal" in said
+    assert said.endswith("Not --rpm 500: the run began with that, and was adjusted since")
+    assert "Not" not in (resumed(read_settings({}, {}, run=BEGAN)) or "Not")
 
 
 def test_what_a_command_overrides_is_no_longer_adjusted() -> None:

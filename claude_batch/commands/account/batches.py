@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -94,6 +95,13 @@ def _refuse_unclear(request: BatchesRequest) -> None:
     if request.action == "cancel" and len(named) != 1:
         raise UsageError(
             "which batches?", hint="claude-batch batches cancel ID, or cancel --run RESULTS"
+        )
+    if request.batch_id is not None and Path(request.batch_id).is_file():
+        name = shlex.quote(request.batch_id)
+        raise UsageError(
+            f"{request.batch_id} is a file, not the ID of a batch",
+            hint=f"claude-batch status {name} shows the batches of a run; all of them: "
+            f"claude-batch batches cancel --run {name}",
         )
 
 

@@ -328,7 +328,7 @@ def stop_detail(stop: Stop) -> str:
     if stop.retry_in_s is not None:
         now = time.time()
         wait = f"nothing can be sent before {moment(now + stop.retry_in_s, now)}"
-        wait += f" (in {duration(stop.retry_in_s)}), which is longer than --patience"
+        wait += f" (in {duration(stop.retry_in_s)}), and --patience ends before"
         return f"{wait}; last: {stop.message}" if stop.message else wait
     if stop.max_cost_usd is not None:
         lost = stop.lost_answers

@@ -36,7 +36,11 @@ def resumed(settings: Settings) -> str | None:
     if not named:
         return None
     using = ", ".join(spelled(name, getattr(options, name)) for name in named)
-    return f"Using {using} from this run's journal; override or unset with none"
+    text = f"Using {using} from this run's journal; override or unset with none"
+    if settings.overruled:
+        began = ", ".join(spelled(name, value) for name, value in settings.overruled.items())
+        text += f". Not {began}: the run began with that, and was adjusted since"
+    return text
 
 
 def unused(settings: Settings, effect: str) -> Iterator[str]:
