@@ -143,10 +143,13 @@ def advice(data: ReportData) -> Iterator[str]:
         yield f"Faster: a higher {option}, which held the run back for {held}."
     saving, cost = data.batch_saving_usd, data.cost_usd
     if saving and cost and saving > _WORTH * cost:
-        yield (
-            f"Cheaper: Message Batches (--mode batch), about {dollars(cost - saving)} instead of "
-            f"{dollars(cost)}, usually done within an hour."
-        )
+        less, much = dollars(cost - saving), dollars(cost)
+        if less != much:
+            about = "" if less.startswith("under") else "about "
+            yield (
+                f"Cheaper: Message Batches (--mode batch), {about}{less} instead of {much}, "
+                "usually done within an hour."
+            )
 
 
 def tier_words(gains: tuple[TierGain, ...], total_s: float) -> Iterator[str]:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from claude_batch.commands.runs.report import report_data
+from claude_batch.core.model.events import Expense
 from claude_batch.report.data import ReportData
 from claude_batch.report.page import page_html
+from claude_batch.report.words import advice
 from tests.support.past_run import BEGAN_AT, PastRun
 
 HOSTILE = (
@@ -70,6 +72,16 @@ def test_the_sentence_that_matters_comes_first(plain: ReportData) -> None:
     assert "Input tokens limited this run for all of its 25 s." in page
     assert "Cheaper: Message Batches" in page
     assert page.index("<h1>") < page.index("<svg") < page.index('id="rows"')
+
+
+def test_a_saving_that_cannot_be_seen_is_no_advice(plain: ReportData) -> None:
+    def cheaper(usd: float) -> str:
+        figures = replace(plain.figures, cost_usd=usd)
+        data = replace(plain, figures=figures, expenses=Expense(), batch_saving_usd=usd / 2)
+        return next((each for each in advice(data) if each.startswith("Cheaper")), "")
+
+    assert cheaper(0.00008) == ""
+    assert "(--mode batch), under 0.0001 USD instead of 0.00016 USD" in cheaper(0.00016)
 
 
 def test_at_least_six_charts_stand_in_the_page_itself(plain: ReportData) -> None:

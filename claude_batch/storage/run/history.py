@@ -74,7 +74,7 @@ class _Folding:
                     state=_text(record, "state"),
                     why=_text(record, "why"),
                 )
-            case "minute":
+            case "minute" if _wall(record, "at"):
                 self._minutes.append(_minute(record))
             case "waited":
                 self.pauses.append(

@@ -120,10 +120,20 @@ def test_odd_values_count_as_absent(results: Path, odd: Any) -> None:
             "created_at",
             "changes",
         )
-        append(results, **dict.fromkeys(names, odd), type=kind)
+        append(results, **{**dict.fromkeys(names, odd), "at": 90.0}, type=kind)
     history = read_history(results)
     assert len(history.minutes) == 1
     assert len(history.pauses) == 1
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_minute_without_a_time_is_passed_over(results: Path, odd: Any) -> None:
+    journal = begin(results)
+    opened(journal, 1)
+    journal.close()
+    append(results, type="minute", at=odd, seconds=60.0, attempts=5)
+    append(results, type="minute", attempts=5)
+    assert read_history(results).minutes == ()
 
 
 def test_kinds_that_are_not_known_are_passed_over(results: Path) -> None:
