@@ -14,6 +14,7 @@ from claude_batch.report.svg import (
     Figure,
     Scale,
     clock,
+    counted,
     framed,
     label,
     percent,
@@ -103,7 +104,7 @@ def histogram(latency: Mapping[int, int]) -> Figure | None:
                 y=f"{TOP + y:g}",
                 height=f"{max(0.5, _HEIGHT - y):g}",
                 class_="fill c1 hit",
-                data_t=f"{span(begin)} to {span(end)}\n{number:,} answers, {share:.1f} %",
+                data_t=f"{span(begin)} to {span(end)}\n{counted(number, 'answer')}, {share:.1f} %",
             )
         )
     doubles = [bucket for bucket in range(low, high + 1) if bucket % 8 == 0]

@@ -16,7 +16,7 @@ from claude_batch.report import bars, charts
 from claude_batch.report.bars import Bar
 from claude_batch.report.data import ReportData
 from claude_batch.report.sample import sample_html
-from claude_batch.report.svg import Figure, amount, tag
+from claude_batch.report.svg import Figure, amount, counted, tag
 from claude_batch.report.text import inert
 from claude_batch.report.timeline import TimeAxis
 from claude_batch.report.words import advice, bound_title, lead, took
@@ -150,7 +150,8 @@ def _facts(data: ReportData, total: Minute) -> Iterator[str]:
     yield _fact("input tokens", amount(figures.input_tokens), from_cache)
     yield _fact("output tokens", amount(figures.output_tokens), "")
     limited = sum(total.limited.values())
-    yield _fact("429s", f"{limited:,}", f"of {total.attempts:,} attempts" if total.attempts else "")
+    attempts = f"of {counted(total.attempts, 'attempt')}" if total.attempts else ""
+    yield _fact("429s", f"{limited:,}", attempts)
 
 
 def _also(data: ReportData) -> str:
@@ -211,7 +212,7 @@ def _failures(total: Minute) -> Figure | None:
     title = (
         f"{failed:,} of {total.attempts:,} attempts failed; {again} of them were retried"
         if failed
-        else f"None of {total.attempts:,} attempts failed"
+        else "No attempt failed"
     )
     examples = [
         tag("dt", inert(kind.replace("_", " "))) + tag("dd", _example(each.custom_id, each.what))
@@ -264,6 +265,8 @@ def _stops(data: ReportData) -> Figure | None:
         f"{figures.unfinished:,} of {answers:,} answers were cut off or refused"
         if figures.unfinished
         else f"All {answers:,} answers came to their end"
+        if answers > 1
+        else "The only answer came to its end"
     )
     items = [
         Bar(
@@ -306,9 +309,9 @@ def _by_model(data: ReportData) -> Figure | None:
         Bar(
             name=name,
             value=(each.cost_usd or 0.0) if priced else float(each.output_tokens),
-            said=f"{dollars(each.cost_usd)} · {each.results:,} answers"
+            said=f"{dollars(each.cost_usd)} · {counted(each.results, 'answer')}"
             if priced
-            else f"{amount(each.output_tokens)} tokens · {each.results:,} answers",
+            else f"{amount(each.output_tokens)} tokens · {counted(each.results, 'answer')}",
             colour="c4",
         )
         for name, each in models.items()

@@ -35,6 +35,11 @@ def amount(value: float) -> str:
     return f"{value / scale:.3g}{suffix}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return how many there are: 1 answer, 2,000 answers."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def span(seconds: float) -> str:
     """Return a latency: 250 ms, 1.2 s, 45 s, 3 min."""
     if seconds < 1:

@@ -84,6 +84,11 @@ def test_a_saving_that_cannot_be_seen_is_no_advice(plain: ReportData) -> None:
     assert "(--mode batch), under 0.0001 USD instead of 0.00016 USD" in cheaper(0.00016)
 
 
+def test_a_run_of_one_prompt_is_described_in_the_singular(tmp_path: Path) -> None:
+    page = page_html(report_data(PastRun(folder=tmp_path, total=1).write()))
+    assert re.search(r"\b1 (answers|attempts)\b", page) is None
+
+
 def test_at_least_six_charts_stand_in_the_page_itself(plain: ReportData) -> None:
     plots = [each for each in Elements(page_html(plain)).named("svg") if each.get("class")]
     assert len(plots) >= 6
