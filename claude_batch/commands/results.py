@@ -22,7 +22,7 @@ from claude_batch.commands.table import (
 from claude_batch.config.reading import typed_options
 from claude_batch.core.model.requests import ResultType
 from claude_batch.errors import CheckpointWriteError, UsageError
-from claude_batch.storage.files import open_new
+from claude_batch.storage.files import open_new, refuse_dash
 from claude_batch.storage.prompts.lines import fingerprint
 from claude_batch.storage.run.checkpoint import Entry
 from claude_batch.storage.run.journal import Journal, read_journal
@@ -85,6 +85,7 @@ def _is_wanted(only: frozenset[ResultType], entry: Entry) -> bool:
 
 def _write_lines(order: ResultsOrder, results: Path, out: Path) -> None:
     """Write result lines into a new file."""
+    refuse_dash(out, "name a file: -o FILE; without -o, results go to stdout")
     refuse_other_kind_of_table(out)
     if os.path.lexists(out):
         raise UsageError(

@@ -161,7 +161,7 @@ def batch_lines(batches: Sequence[BatchSpan], at: float) -> Figure | None:
         x0, x1 = (created - begin) / length, (ended - begin) / length
         x2 = (max(_end(each, at), ended) - begin) / length
         name = f"batch {each.chunk}" + (f" · …{each.id[-6:]}" if each.id else "")
-        took = f"{each.requests:,} requests · {duration(max(0.0, ended - created))}"
+        took = f"{counted(each.requests, 'request')} · {duration(max(0.0, ended - created))}"
         state = "" if each.state == "collected" else f" · {each.state}"
         parts += [
             tag("text", inert(name), x=0, y=f"{y + 14:g}", class_="name"),

@@ -35,7 +35,7 @@ from claude_batch.core.model.attempts import AttemptRecord
 from claude_batch.core.model.requests import LimitReading
 from claude_batch.errors import UsageError
 from claude_batch.storage.daemon import HANGING_S
-from claude_batch.storage.files import BLOCK, open_to_read
+from claude_batch.storage.files import BLOCK, open_to_read, refuse_dash
 
 WRITE_EVERY_S = 0.25
 """How often lines are written, in seconds."""
@@ -155,6 +155,7 @@ def _encodable(line: dict[str, Any]) -> dict[str, Any]:
 
 def _open(path: Path, not_into: Iterable[Path]) -> int:
     """Return the descriptor of the log, open to append. Raises UsageError."""
+    refuse_dash(path, "name a file for the log, such as --log attempts.jsonl")
     for each in not_into:
         if _is_same(path, each):
             raise UsageError(

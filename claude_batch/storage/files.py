@@ -56,6 +56,12 @@ def beside(path: Path, suffix: str) -> Path:
     return path.parent / (path.name + suffix)  # / and . have no name that could be replaced
 
 
+def refuse_dash(path: Path, hint: str) -> None:
+    """Refuse - as a file to write: it means stdout elsewhere, and would be a file of that name."""
+    if str(path) == "-":
+        raise UsageError("- is no file that could be written", hint=hint)
+
+
 def make_private_folder(folder: Path) -> None:
     """Create a folder, and those above it that are missing; nobody else may look into them."""
     if not folder.is_dir():

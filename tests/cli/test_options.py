@@ -241,6 +241,17 @@ def test_a_folder_in_the_place_of_a_file_is_refused(command: str, path: str) -> 
     assert "error: " in refused.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("--out", "-"), ("--out", "x.jsonl", "--log", "-")],
+)
+def test_a_dash_is_no_file_to_write(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('"hi"\n')
+    refused = claude_batch("run", "p.jsonl", "--sandbox", *arguments)
+    assert (refused.exit_code, "- is no file" in refused.err) == (2, True)
+    assert not (tmp_path / "-").exists()
+
+
 def test_a_table_at_the_root_is_refused() -> None:
     assert claude_batch("run", "p.jsonl", "--sandbox", "-o", "/").exit_code == 2
 

@@ -58,7 +58,7 @@ from claude_batch.config.settings import Settings
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.catalog.serving import Serves
 from claude_batch.errors import CheckpointMismatchError, Exit, InvalidPromptsError, UsageError
-from claude_batch.storage.files import beside, locked
+from claude_batch.storage.files import beside, locked, refuse_dash
 from claude_batch.storage.prompts.check import CheckReport
 from claude_batch.storage.prompts.input import (
     STDIN,
@@ -107,6 +107,8 @@ def run_request(prompts: str, given: Mapping[str, Any]) -> RunRequest:
             hint="name a file: --out results.jsonl",
         )
     sandbox = typed.uses_sandbox
+    if typed.out is not None:
+        refuse_dash(typed.out, "name a file: --out FILE; results go to stdout, too, with --stdout")
     out = None if typed.out is None else _whole(typed.out)
     table = out if out is not None and is_table(out) else None
     if out is None:

@@ -28,7 +28,7 @@ from claude_batch.core.model.answers import text_of
 from claude_batch.errors import CheckpointWriteError, ClaudeBatchError, UsageError
 from claude_batch.report.data import ReportData
 from claude_batch.report.page import page_html
-from claude_batch.storage.files import replace_file
+from claude_batch.storage.files import refuse_dash, replace_file
 from claude_batch.storage.prompts.reading import read_requests
 from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.run.history import read_history
@@ -71,6 +71,7 @@ def page_path(results: Path) -> Path:
 
 def _refuse_foreign(page: Path, results: Path) -> None:
     """Refuse to replace what is no report of ours, or a file of the run."""
+    refuse_dash(page, "name another file: -o report.html")
     if page.absolute() in files_of(results):
         raise UsageError(f"{page} is a file of the run", hint="name another file: -o report.html")
     try:

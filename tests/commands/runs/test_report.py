@@ -42,6 +42,11 @@ def test_the_path_of_a_table_stands_for_its_results(run: PastRun, tmp_path: Path
     assert (tmp_path / "labeled.report.html").exists()
 
 
+def test_a_dash_is_no_page(run: PastRun) -> None:
+    with pytest.raises(UsageError, match="- is no file"):
+        write_report(run.results, Path("-"))
+
+
 def test_a_report_replaces_an_earlier_one_and_nothing_else(run: PastRun, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     write_report(run.results, page)
