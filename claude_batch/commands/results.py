@@ -136,7 +136,7 @@ def _style(kept: KeptTable, journal: Journal | None) -> Style:
     """Return what the table takes over from the input: as noted by the run, else as it is now."""
     if journal is None or kept.path is not None:
         return kept.style
-    return style_of(Path(journal.identity.prompts))
+    return style_of(Path(journal.identity.prompts), journal.identity.options.delimiter)
 
 
 def _rows(journal: Journal | None) -> InputRows:

@@ -179,7 +179,7 @@ class Options:
         Text(empty=False),
         "What separates the cells of a CSV file.",
         "C",
-        shown="comma; tab in TSV",
+        shown="as in the first line: comma, else ; or tab",
     )
     encoding: str | None = row_option(
         Text(empty=False),

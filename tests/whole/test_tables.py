@@ -158,3 +158,28 @@ def test_kills_leave_a_table_with_every_row_once(tmp_path: Path, kills: int) -> 
     read = rows_of(tmp_path / "t.csv")
     assert [row["prompt"] for row in read] == [f"Say the number {n}." for n in range(50 * kills)]
     assert {row["answer_status"] for row in read} == {"succeeded"}
+
+
+@pytest.mark.parametrize(
+    ("header", "typed", "delimiter"),
+    [
+        ("Kunde;Betrag", (), ";"),
+        ("Kunde,Betrag", (), ","),
+        ('Kunde;"Betrag, EUR"', ("--delimiter", ";"), ";"),
+    ],
+)
+def test_a_table_has_the_delimiter_of_its_input(
+    program: Program, header: str, typed: tuple[str, ...], delimiter: str
+) -> None:
+    rows = f'{header}\n"Ann; Bo, Cy"{delimiter}"1,5"\n'
+    (program.folder / "in.csv").write_text(rows)
+    order = ("in.csv", "--prompt", "Greet {{Kunde}}", "--sandbox", "--no-stdout", *typed)
+    done = program.run("run", *order, "-o", "out.csv")
+    assert done.returncode == 0, done.stderr.decode()
+    assert program.run("results", "out.csv", "-o", "copy.csv").returncode == 0
+    assert program.run("results", "out.csv", "-o", "copy.tsv").returncode == 0
+    for name, cells in (("out.csv", delimiter), ("copy.csv", delimiter), ("copy.tsv", "\t")):
+        text = (program.folder / name).read_text()
+        head, row = csv.reader(text.splitlines(), delimiter=cells)
+        assert (head[2:4], row[:2]) == (["answer", "answer_status"], ["Ann; Bo, Cy", "1,5"])
+        assert row[3] == "succeeded"

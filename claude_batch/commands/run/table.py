@@ -82,7 +82,8 @@ class TableStage:
         if opened.checked is None:  # no check has looked at the columns
             self.refuse_unfit(opened.prompts, opened.identity.total + opened.identity.invalid)
         prompts = opened.identity.prompts
-        style = style_of(Path(prompts)) if is_regular(prompts) else Style()
+        delimiter = opened.identity.options.delimiter
+        style = style_of(Path(prompts), delimiter) if is_regular(prompts) else Style()
         note_table(self.request.results, self.path, style)
         if self._there is not None:  # the run has begun again, and its journal with it
             note_written(self.request.results, self._there)

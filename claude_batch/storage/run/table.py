@@ -44,7 +44,9 @@ from claude_batch.storage.prompts.params import PARAMS
 from claude_batch.storage.prompts.parse import generated_id
 from claude_batch.storage.run.checkpoint import parse_entry, read_lines
 from claude_batch.storage.run.journal import JournalFile, journal_path, parse_record, read_records
+from claude_batch.storage.tables.reading import delimiter_of
 from claude_batch.storage.tables.writing import (
+    CSV,
     PARQUET,
     XLSX,
     CannotKeepTypeError,
@@ -561,6 +563,12 @@ class _Asked:
     bom: bool
     crlf: bool
     arrow: str | None = None
+    delimiter: str | None = None
+
+    @property
+    def style(self) -> Style:
+        """What the table takes over from its input."""
+        return Style(bom=self.bom, crlf=self.crlf, arrow=self.arrow, delimiter=self.delimiter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -592,7 +600,7 @@ def kept_table(results: Path) -> KeptTable:
         kind = record.get("type")
         if kind == _ASKED:
             asked = parse_record(_Asked, record)
-            path, style = Path(asked.path), Style(bom=asked.bom, crlf=asked.crlf, arrow=asked.arrow)
+            path, style = Path(asked.path), asked.style
         elif kind == _WRITTEN:
             table = parse_record(TableFile, record)
             written[table.path] = (*written.get(table.path, ()), table)[-2:]
@@ -601,9 +609,8 @@ def kept_table(results: Path) -> KeptTable:
 
 def note_table(results: Path, path: Path, style: Style) -> None:
     """Note durably where the table of a run goes. Raises CheckpointWriteError."""
-    _note(
-        results, _ASKED, _Asked(path=str(path), bom=style.bom, crlf=style.crlf, arrow=style.arrow)
-    )
+    of_input = {name: getattr(style, name) for name in ("bom", "crlf", "arrow", "delimiter")}
+    _note(results, _ASKED, _Asked(path=str(path), **of_input))
 
 
 def note_written(results: Path, written: TableFile) -> None:
@@ -619,8 +626,11 @@ def _note(results: Path, kind: str, record: Any) -> None:
         journal.close()
 
 
-def style_of(path: Path) -> Style:
-    """Return what a table takes over from an input: types, a byte order mark, how lines end."""
+def style_of(path: Path, delimiter: str | None = None) -> Style:
+    """Return what a table takes over from an input: types, byte order mark, line ends, delimiter.
+
+    `delimiter` is that of --delimiter; else that of CSV is what it is read with.
+    """
     try:
         start = next(read_blocks(path, 0, 1 << 16), b"")
     except OSError:
@@ -630,7 +640,10 @@ def style_of(path: Path) -> Style:
         return Style(arrow=arrow_types(path))
     if b"\0" in start:  # a workbook, or compressed
         return Style()
-    return Style(bom=start.startswith(_BOM), crlf=at > 0 and start[at - 1 : at] == b"\r")
+    if delimiter is None and path.suffix.lower() == CSV:
+        delimiter = delimiter_of(start.partition(b"\n")[0].decode("latin-1"))
+    crlf = at > 0 and start[at - 1 : at] == b"\r"
+    return Style(bom=start.startswith(_BOM), crlf=crlf, delimiter=delimiter)
 
 
 def refuse_foreign_table(path: Path, results: Path, inputs: Sequence[Path]) -> TableFile | None:

@@ -206,7 +206,7 @@ def _lines(text: io.TextIOWrapper) -> Iterator[Record]:
 def _table(text: io.TextIOWrapper, name: str, form: str, options: InputOptions) -> Records:
     csv.field_size_limit(_LONGEST_RECORD)
     lines = _Lines(text, name)
-    delimiter = options.delimiter or ("\t" if form == TSV else _delimiter(lines))
+    delimiter = options.delimiter or ("\t" if form == TSV else delimiter_of(lines.first()))
     try:
         reader = csv.reader(lines, delimiter=delimiter)
     except (TypeError, ValueError) as error:
@@ -266,9 +266,8 @@ class _Lines:
         self._held = 0
 
 
-def _delimiter(lines: _Lines) -> str:
+def delimiter_of(first: str) -> str:
     """Return the delimiter of a CSV file: a comma, unless its first line has only others."""
-    first = lines.first()
     if "," in first:
         return ","
     return max((";", "\t", "|"), key=first.count) if any(c in first for c in ";\t|") else ","

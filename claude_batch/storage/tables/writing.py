@@ -75,14 +75,15 @@ class Column:
 class Style:
     """What a table takes over from its input.
 
-    In CSV a byte order mark and the line ends; in Parquet the types of columns (`arrow`, an Arrow
-    schema in base64). `raw`: formulas in answers are left as such.
+    In CSV a byte order mark, the line ends and the delimiter (None: a comma); in Parquet the types
+    of columns (`arrow`, an Arrow schema in base64). `raw`: formulas in answers are left as such.
     """
 
     bom: bool = False
     crlf: bool = False
     raw: bool = False
     arrow: str | None = None
+    delimiter: str | None = None
 
 
 class CannotKeepTypeError(Exception):
@@ -127,7 +128,7 @@ def table_writer(
             with _workbook(name, file, columns) as workbook:
                 yield workbook
         case suffix:
-            delimiter = "\t" if suffix == TSV else ","
+            delimiter = "\t" if suffix == TSV else style.delimiter or ","
             yield _Csv(file, columns, style, delimiter)
 
 
