@@ -114,6 +114,7 @@ def _gauge(gauge: Gauge, width: int, room: Room, *, lead: str) -> Text:
     limit, left = gauge.limit_per_minute, gauge.available
     if limit is None or left is None:
         return cut(name.append("no limit known"), width, pad=True)
+    left = max(left, 0)  # requests that may have been admitted can exceed what was left
     share = left / limit if limit else 0.0
     amounts = Text.assemble(
         (short(left).rjust(_AMOUNT), "bold"), (" left of ", "dim"), short(limit).ljust(_AMOUNT)
