@@ -24,8 +24,9 @@ def no_run_at(results: Path) -> CheckpointError:
     """Return the error that a file is the results of no run."""
     beside = results_beside(results) if results.is_file() else []
     near = next((each for each in beside if each.is_file()), None)
+    meant = "" if results.exists() else name_nearest(results)
     return CheckpointError(
-        f"{results}: no run has left a journal there{'' if near else name_nearest(results)}",
+        f"{results}: no run has left a journal there{meant}",
         hint=f"did you mean {shown(near.absolute())}?"
         if near
         else "name the results file of a run, or its table; claude-batch status lists them",

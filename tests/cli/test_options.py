@@ -239,6 +239,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused(command: str, path: str) -> 
     refused = claude_batch(command, path, *options)
     assert refused.exit_code in {2, 5}
     assert "error: " in refused.err
+    assert "did you mean" not in refused.err
 
 
 @pytest.mark.parametrize(
