@@ -103,10 +103,10 @@ def test_odd_answers_between_good_ones_end_as_lines(
     kinds = [kind for each in odd for kind in (each, "good")]
     write_prompts(tmp_path / "p.jsonl", kinds)
     with raw_server(answering(ODD)) as server:
-        command = ("run", "p.jsonl", "--no-stdout", "--max-attempts", "2", "--yes")
+        command = ("run", "p.jsonl", "--no-stdout", "--max-attempts", "2", "--patience", "3m")
         with (
             ThreadPoolExecutor(1) as beside,
-            program_at(tmp_path, server).start(*command, "--progress", "none") as process,
+            program_at(tmp_path, server).start(*command, "--yes", "--progress", "none") as process,
         ):
             peak_kb = beside.submit(memory_at_the_end, process.pid)
             said = process.stderr.read() if process.stderr else b""
