@@ -13,6 +13,7 @@ from claude_batch.report.svg import (
     TOP,
     Figure,
     Scale,
+    canvas,
     clock,
     counted,
     framed,
@@ -65,15 +66,7 @@ def bars(items: Sequence[Bar], said: str) -> str:
         if share > 0:
             parts.append(_stretch(0.0, share, y, each.colour))
     height = max(1, len(shown)) * _ROW - 8
-    return tag(
-        "svg",
-        "".join(parts),
-        class_="plot",
-        width="100%",
-        height=f"{height:g}",
-        role="img",
-        aria_label=said,
-    )
+    return canvas(parts, height=height, said=said)
 
 
 def _cut(name: str) -> str:

@@ -4,34 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from claude_batch.core.history.results import ResultFigures
+from claude_batch.core.history.results import ResultFigures, Sampled
 from claude_batch.core.history.run import RunHistory
 from claude_batch.core.history.tiers import TierGain
 from claude_batch.core.model.events import Expense
-
-
-class Sampled(Protocol):
-    """One result of the sample; None: not known."""
-
-    custom_id: str
-    line: int | None
-    status: str
-    prompt: str | None
-    answer: str
-    error: str | None
-    stop_reason: str
-    model: str
-    endpoint: str
-    attempts: int | None
-    latency_s: float | None
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: float | None
-    is_cut: bool
-    cached: bool
-    degraded: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from claude_batch.core.history.results import Sampled
 from claude_batch.core.model.units import dollars
-from claude_batch.report.data import ReportData, Sampled
+from claude_batch.report.data import ReportData
 from claude_batch.report.svg import span, tag
 from claude_batch.report.text import inert
 

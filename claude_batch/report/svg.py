@@ -132,13 +132,17 @@ def label(text: str, *, x: str, y: float, anchor: str = "end", class_: str = "")
 
 def plot(content: Iterable[str], *, height: float, said: str) -> str:
     """Return a plot; `said` is what it shows, for those who do not see it."""
-    whole = height + TOP + BOTTOM
+    return canvas(content, height=height + TOP + BOTTOM, said=said)
+
+
+def canvas(content: Iterable[str], *, height: float, said: str) -> str:
+    """Return a plot without room for axes."""
     return tag(
         "svg",
         "".join(content),
         class_="plot",
         width="100%",
-        height=f"{whole:g}",
+        height=f"{height:g}",
         role="img",
         aria_label=said,
     )

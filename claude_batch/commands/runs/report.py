@@ -22,6 +22,7 @@ from claude_batch.config.options import owned_by
 from claude_batch.config.reading import read_settings
 from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.catalog.model_card import BATCH_PRICE
+from claude_batch.core.history.results import Sampled
 from claude_batch.core.history.run import RunHistory
 from claude_batch.core.history.tiers import tier_gains
 from claude_batch.core.model.answers import text_of
@@ -34,7 +35,7 @@ from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.run.history import read_history
 from claude_batch.storage.run.journal import Journal
 from claude_batch.storage.run.paths import files_of
-from claude_batch.storage.run.sample import Sampled, read_results, shorten
+from claude_batch.storage.run.sample import read_results, shorten
 from claude_batch.storage.run.status import status_from
 from claude_batch.ui.messages import notice_text
 

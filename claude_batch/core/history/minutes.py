@@ -159,8 +159,8 @@ def bound_of(minute: Minute) -> Bound | None:
 def bounds_of(minutes: Iterable[Minute]) -> dict[tuple[str, str, str], float]:
     """Return for how many seconds what held a run back, the longest first.
 
-    By reason, kind of limit and its source; ("", "", "") stands for nothing. Minutes in which only
-    batches ended do not count.
+    By reason, kind of limit and its source; ("", "", "") means that nothing limited the run.
+    Minutes in which only batches ended do not count.
     """
     seconds: dict[tuple[str, str, str], float] = {}
     for minute in minutes:

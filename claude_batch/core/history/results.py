@@ -15,7 +15,7 @@ _MOST_USD = 1e9
 """A cost of one result beyond this is damage, and not added up."""
 
 _MOST_KINDS = 1_000
-"""Models, endpoints and kinds of errors that are told apart; more would fill memory and page."""
+"""Models, endpoints and kinds of errors that are listed at most; more would fill the page."""
 
 OTHERS = "others"
 """Stands for the kinds beyond that."""
@@ -195,6 +195,29 @@ def text_in(values: Mapping[str, Any], name: str) -> str:
     """Return the text under a key; empty where there is none."""
     value = values.get(name)
     return value if isinstance(value, str) else ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Sampled:
+    """One result of the sample. `prompt` is None while it is not known."""
+
+    custom_id: str
+    line: int | None
+    status: str
+    answer: str
+    error: str | None
+    stop_reason: str
+    model: str
+    endpoint: str
+    attempts: int | None
+    latency_s: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+    is_cut: bool
+    cached: bool
+    degraded: bool
+    prompt: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,7 +16,7 @@ _MOST = 0.7
 """The least share of refusals among launches above a limit: a rate limit has fewer."""
 
 _SMALLEST = 3
-"""No smaller limit is believed: with so few in flight, it cannot be told from a rate."""
+"""No smaller limit is believed: with so few in flight, it looks like a rate limit."""
 
 _TRIED = 6
 """Launches above a known limit that show whether it still holds."""
@@ -25,7 +25,7 @@ _FIRST_TRY_S, _LONGEST_TRY_S = 3.0, 60.0
 """Seconds until more is tried than the limit found; doubled each time it turns out to hold."""
 
 _WRONG = 3
-"""So many refusals below a limit show that it is none."""
+"""This many refusals below a supposed limit show that there is none."""
 
 _NOT_AGAIN_S = 60.0
 """A limit that was none is not believed again for this long, in seconds."""

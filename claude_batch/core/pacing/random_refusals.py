@@ -21,7 +21,7 @@ _RARE = 0.01
 """A smaller share than this is none."""
 
 _WINDOW_S, _MOST = 20.0, 1_000
-"""Refusals are compared with their share over these last seconds, at most so many launches."""
+"""The share of refusals is measured over this many seconds, and this many launches at most."""
 
 _FEWEST = 20
 """Fewer launches than this say nothing."""

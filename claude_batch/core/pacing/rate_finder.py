@@ -6,7 +6,7 @@ token bucket or a fixed window. While it takes nothing it is only shut, which sa
 its rate. Launches are paced just below the rate found; the rate then grows, slowly at first and
 ever faster, until the server refuses again.
 
-Other causes of refusals are told apart by files beside this one: a limit on requests in flight
+Files beside this one recognize other causes of refusals: a limit on requests in flight
 (`in_flight_limit`), refusals at random (`random_refusals`). A server that counts per minute of its
 clock is not asked before its minute is over (`minute_window`).
 """
@@ -36,7 +36,7 @@ _COUNTING = 0.93
 """Random refusals are counted at this share of the rate found: certainly below the limit."""
 
 _MOST_RANDOM, _SAMPLE = 0.4, 6
-"""Random refusals are never a larger share than this, taken from so many refusals."""
+"""The largest share of random refusals; the number of refusals it is measured over."""
 
 _IN_A_ROW, _ONCE_IN = 3, 1e-5
 """Refusals in a row that mean the server is exhausted; more where such a row of single refusals
@@ -81,7 +81,7 @@ _RAMP_PER_LAUNCH = 1.25
 """Where the rate is unknown it doubles every second, but grows per launch by this at most."""
 
 _RAMP_OVER, _RAMP_OVER_SHARE = 8, 0.6
-"""The ramp has overshot when so many refusals are more than this share of their launches."""
+"""The ramp has overshot when this many launches were refused, and this share of them."""
 
 _RECENT_S = 10.0
 """What was taken in these last seconds counts, too: a rate that grew is above its average."""

@@ -570,7 +570,7 @@ class Dispatch:
         return any(queue.has_untried for queue in self._queues.get(model_class, ()))
 
     def shift(self, seconds: float) -> None:
-        """Leave a pause of so many seconds out of how long primary endpoints have been stuck."""
+        """Do not count the seconds of a pause as time that primary endpoints were stuck."""
         for queue in self._all_queues():
             if queue.stuck_since is not None:
                 queue.stuck_since += seconds

@@ -35,7 +35,7 @@ _OVERLOADS, _OVERLOAD_LAUNCHES = 6, 20
 """The window is cut when 6 of the last 20 launches got a 529: a single one is no congestion."""
 
 _CONGESTED = (8, 20), (15, 100)
-"""So many 429s among so many launches are congestion; fewer, with plenty left, are random.
+"""This many 429s among this many launches mean congestion; fewer, with plenty left, are random.
 
 Random ones at a share of 1 in 25 get there once in millions of launches.
 """

@@ -67,8 +67,8 @@ _SILENT_LATENCIES = 5.0
 """... and for this many times the mean latency."""
 
 SPARE = 64
-"""Attempts beyond the bound on concurrency that may be in flight while others are silent: a machine
-has files to spare for so many."""
+"""Attempts beyond the bound on concurrency that may be in flight while others are silent: there are
+enough open files for these."""
 
 _UNHEARD = frozenset({FailureKind.UNREACHABLE, FailureKind.TIMED_OUT})
 """Failures without a word from the endpoint."""

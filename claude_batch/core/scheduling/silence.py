@@ -17,7 +17,7 @@ _LEAST_S = 5.0
 """A shorter silence means nothing, in seconds. By then no connection is idle: a probe opens one."""
 
 _MISSING = 20.0
-"""A silence is suspicious once so many replies should have come ..."""
+"""A silence is suspicious once this many replies are overdue ..."""
 
 _MEANS = 5.0
 """... or once it has lasted this many times the mean latency ..."""

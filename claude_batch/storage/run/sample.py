@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from claude_batch.core.history.results import ResultFigures, ResultLine, Sample, text_in
+from claude_batch.core.history.results import ResultFigures, ResultLine, Sample, Sampled, text_in
 from claude_batch.core.model.answers import answer_of
 from claude_batch.core.model.requests import ResultType
 from claude_batch.storage.files import open_to_read
@@ -23,29 +23,6 @@ MOST_SAMPLED = (150, 100, 150)
 
 MOST_TEXT = 4_000
 """Characters of a prompt or an answer that are shown."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Sampled:
-    """One result of the sample. `prompt` is None while it is not known."""
-
-    custom_id: str
-    line: int | None
-    status: str
-    answer: str
-    error: str | None
-    stop_reason: str
-    model: str
-    endpoint: str
-    attempts: int | None
-    latency_s: float | None
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: float | None
-    is_cut: bool
-    cached: bool
-    degraded: bool
-    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
