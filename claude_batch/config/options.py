@@ -60,6 +60,7 @@ OVERRIDING = ("model", "max_tokens", "drop")
 WITHOUT_BATCHES = "in live mode"
 WITH_SANDBOX = "with --sandbox: each program simulates an API of its own"
 WITHOUT_CACHE = "without --cache"
+WITHOUT_METRICS = "without --metrics-port"
 WITHOUT_TABLE = "without a table (-o FILE.csv, .tsv, .parquet or .xlsx)"
 
 
@@ -606,6 +607,7 @@ class Options:
         Text(empty=False),
         "Address to serve metrics at.",
         "HOST",
+        effect=WITHOUT_METRICS,
         commands=RUNS,
         group=WATCHING,
         owner=Owner.COMMAND,

@@ -81,6 +81,7 @@ def test_resume_explains_why_it_takes_no_such_option(option: str, said: str) -> 
 
 UNUSED = [
     (("--cache-ttl", "1d"), "--cache-ttl 1d has no effect without --cache"),
+    (("--metrics-host", "::1"), "--metrics-host ::1 has no effect without --metrics-port"),
     (("--batch-size", "5"), "--batch-size 5 has no effect in live mode"),
     (("--deadline", "2h"), "--deadline 2h has no effect in live mode"),
 ]

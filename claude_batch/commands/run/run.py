@@ -49,6 +49,7 @@ from claude_batch.config.options import (
     OVERRIDING,
     WITH_SANDBOX,
     WITHOUT_CACHE,
+    WITHOUT_METRICS,
     WITHOUT_TABLE,
     Options,
     owned_by,
@@ -229,19 +230,19 @@ def carry_out(screen: Screen, request: RunRequest) -> int:
         screen.close(None, None)
 
 
-def _tell_options(screen: Screen, request: RunRequest) -> None:
+def _report_options(screen: Screen, request: RunRequest) -> None:
     """Say which options the journal has put in force, and what was said to no effect."""
     settings = request.settings
     if (message := resumed(settings)) is not None:
         screen.notice(message)
-    if not settings.options.caches:
-        for message in unused(settings, WITHOUT_CACHE):
-            screen.notice(message)
-    if request.table is None:
-        for message in unused(settings, WITHOUT_TABLE):
-            screen.notice(message)
-    if settings.options.uses_sandbox:
-        for message in unused(settings, WITH_SANDBOX):
+    effects = {
+        WITHOUT_CACHE: not settings.options.caches,
+        WITHOUT_TABLE: request.table is None,
+        WITHOUT_METRICS: settings.options.metrics_port is None,
+        WITH_SANDBOX: settings.options.uses_sandbox,
+    }
+    for effect in (each for each, applies in effects.items() if applies):
+        for message in unused(settings, effect):
             screen.notice(message)
     for name in unknown_variables(os.environ):
         screen.notice(f"the variable {name} is set, but there is no such setting")
@@ -279,7 +280,7 @@ def _prepare(
     options = request.options
     if table is not None:
         table.note(opened)
-    _tell_options(screen, request)
+    _report_options(screen, request)
     refuse_lost_lease(options)
     api.open()
     catalog = catalog_for(options)
