@@ -21,7 +21,7 @@ from claude_batch.core.catalog.refusals import Refusal, Rule, refusals
 from claude_batch.core.model.schemas import problems
 from claude_batch.errors import UsageError
 from claude_batch.storage.by_line import repeated
-from claude_batch.storage.prompts.columns import CUSTOM_ID
+from claude_batch.storage.prompts.columns import CUSTOM_ID, Columns
 from claude_batch.storage.prompts.lines import Lines, PromptLines
 from claude_batch.storage.prompts.params import quoted
 from claude_batch.storage.prompts.parse import (
@@ -154,7 +154,7 @@ class _CheckingPass:
         self._note = note
         self._duplicates = 0
         self._every = 1
-        self._ids = _SeenIds()
+        self._ids = _SeenIds(defaults.columns.id_prefix)
         self._went: Counter[Destination] = Counter()
         self._sample = _Sample()
         self._causes = _Findings()
@@ -233,7 +233,7 @@ class _CheckingPass:
         suspects = self._ids.repeated()
         if not suspects:
             return
-        uses = _FirstUses(suspects, self._defaults.columns.id_column)
+        uses = _FirstUses(suspects, self._defaults.columns)
         for numbers, lines in PromptLines(path):
             for number, (custom_id, destination) in self._good(numbers, lines, self._read_again):
                 bad = uses.refuse(custom_id, number)
@@ -331,7 +331,8 @@ class _SeenIds:
     What looks alike by hash is read again and compared in full.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
         self._given = array("q")
         self._unnamed = array("q")
 
@@ -344,21 +345,22 @@ class _SeenIds:
         """Return the hashes that were seen more than once."""
         if not self._given:
             return frozenset()  # generated ids differ by their line
-        generated = (hash(generated_id(line)) for line in self._unnamed)
+        generated = (hash(generated_id(line, self._prefix)) for line in self._unnamed)
         return repeated(self._given + array("q", generated))
 
 
 class _FirstUses:
     """Where each id of a few suspects was used first; `suspects` are hashes."""
 
-    def __init__(self, suspects: frozenset[int], id_column: str | None) -> None:
+    def __init__(self, suspects: frozenset[int], columns: Columns) -> None:
         self._suspects = suspects
-        self._column = id_column
+        self._column = columns.id_column
+        self._prefix = columns.id_prefix
         self._lines: dict[str, int] = {}
 
     def refuse(self, custom_id: str | None, line: int) -> InvalidLine | None:
         """Return what is wrong with a line whose id was used before; remember it otherwise."""
-        name = generated_id(line) if custom_id is None else custom_id
+        name = generated_id(line, self._prefix) if custom_id is None else custom_id
         if hash(name) not in self._suspects:
             return None
         first = self._lines.setdefault(name, line)

@@ -20,6 +20,7 @@ from claude_batch.storage.prompts.params import BadPromptError, quoted
 CUSTOM_ID, ID, PROMPT = "custom_id", "id", "prompt"
 
 LONGEST_ID = 256
+ID_PREFIX = "line-"
 
 _ROW = "_row_"
 """What a template calls the whole row, for columns whose name is no identifier."""
@@ -164,7 +165,8 @@ class Columns:
     """How rows become requests, as the command line says.
 
     `prompt` and `system` are templates; `prompt_column` is the column that is the prompt.
-    `id_column` was named; `ids` are the columns that an id is taken from, the first that has one.
+    `id_column` was named; `ids` are the columns that an id is taken from, the first that has one;
+    `id_prefix` is what the ids of the other lines begin with, before their numbers.
     `params` apply to requests that do not set them; `drop` are params that are left out. `attach`
     are columns with a path or URL of a picture or PDF.
     """
@@ -174,6 +176,7 @@ class Columns:
     system: Template | None = None
     id_column: str | None = None
     ids: tuple[str, ...] = (CUSTOM_ID,)
+    id_prefix: str = ID_PREFIX
     params: Mapping[str, Any] = field(default_factory=dict)
     drop: frozenset[str] = frozenset()
     attach: tuple[str, ...] = ()

@@ -23,9 +23,15 @@ import orjson
 from claude_batch.core.model.typos import nearest
 from claude_batch.errors import CheckpointWriteError, UsageError
 from claude_batch.storage.files import beside, open_new, open_to_read, sync_open
-from claude_batch.storage.prompts.lines import MOST_BYTES, Wrapping, wrapped, wrapped_error
-from claude_batch.storage.tables.kinds import JSONL, InputOptions, Kind
-from claude_batch.storage.tables.reading import Bad, kind_of, open_records, unpacked
+from claude_batch.storage.prompts.lines import (
+    MOST_BYTES,
+    LineBlocks,
+    Wrapping,
+    wrapped,
+    wrapped_error,
+)
+from claude_batch.storage.tables.kinds import JSONL, InputOptions, Kind, Part
+from claude_batch.storage.tables.reading import Bad, kind_of, open_part, open_records, unpacked
 
 STDIN = "-"
 
@@ -34,13 +40,16 @@ _NOTHING_SAID = InputOptions()
 
 @contextmanager
 def rereadable(
-    prompts: str, copy: Path | None = None, options: InputOptions = _NOTHING_SAID
+    prompts: str,
+    copy: Path | None = None,
+    options: InputOptions = _NOTHING_SAID,
+    part: Part | None = None,
 ) -> Iterator[Path]:
     """Give a path from which the prompts can be read line by line, again and again.
 
-    A file of JSONL stays where it is. Whatever is no regular file is copied, and whatever is no
-    plain JSONL is converted: to `copy`, or to a temporary file. The copy is removed at the end,
-    unless it has been moved. Raises UsageError when there is nothing to read, or nothing that can
+    A file of JSONL stays where it is; a `part` of one is copied. Whatever is no regular file is
+    copied, and whatever is no plain JSONL is converted: to `copy`, or to a temporary file. The copy
+    is removed at the end, unless it has been moved. Raises UsageError when there is nothing to read, or nothing that can
     be read, and CheckpointWriteError when there is no room for a copy.
     """
     refuse_unreadable(prompts)
@@ -60,6 +69,10 @@ def rereadable(
             source = copy
             _write(source, lambda file: _copy(prompts, file))
         kind = kind_of(source, prompts, options)
+        if part is not None:
+            _write(copy, lambda file: _take_part(source, prompts, kind, options, part, file))
+            yield copy
+            return
         encoding = None if kind.format == JSONL and options.encoding in _AS_IS else options.encoding
         if kind.format == JSONL and kind.packed is None and encoding is None:
             yield source
@@ -124,6 +137,30 @@ def _convert(source: Path, name: str, kind: Kind, options: InputOptions, target:
                 f"{name}: there are no rows below the header ({named})",
                 hint="is it the right file, or sheet? If the first row is data, add --no-headers",
             )
+
+
+def _take_part(
+    source: Path, name: str, kind: Kind, options: InputOptions, part: Part, target: BinaryIO
+) -> None:
+    """Write the lines, or records, of a part of a file, with the numbers that they have in it."""
+    if kind.format != JSONL:
+        with open_part(source, name, kind, options, part) as found:
+            target.writelines(_line(line, each, Wrapping.ROWS) for line, each in found.records)
+        return
+    number = part.first_line
+    for lines in LineBlocks(source, part.start, part.end):
+        for at, raw in enumerate(lines, number):
+            if raw is None:
+                target.write(wrapped_error(at, *_TOO_LONG, Wrapping.LINES))
+            elif raw and not raw.isspace():
+                target.write(wrapped(at, raw, Wrapping.LINES))
+        number += len(lines)
+
+
+_TOO_LONG = (
+    f"the line is longer than {MOST_BYTES // 1_000_000} MB",
+    "the API takes no larger requests: shorten it, or upload what it carries as a file",
+)
 
 
 def _line(line: int, value: Any, wrapping: Wrapping) -> bytes:

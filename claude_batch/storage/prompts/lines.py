@@ -21,10 +21,13 @@ Lines = list[bytes | None]
 
 
 class LineBlocks:
-    """Reads `path` block by block; after the last one `size` and `sha256` are the whole file's."""
+    """Reads `path` block by block; after the last one `size` and `sha256` are the whole file's.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Or those of the bytes from `start` up to, not including, `end`.
+    """
+
+    def __init__(self, path: Path, start: int = 0, end: int | None = None) -> None:
+        self._path, self._start, self._end = path, start, end
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -54,7 +57,7 @@ class LineBlocks:
     def read(self) -> Iterator[bytes]:
         """Yield the blocks as they are in the file. Raises UsageError when it cannot be read."""
         try:
-            for block in read_blocks(self._path):
+            for block in read_blocks(self._path, self._start, self._end):
                 self.size += len(block)
                 self._hash.update(block)
                 yield block
@@ -65,9 +68,12 @@ class LineBlocks:
             ) from error
 
 
-def fingerprint(path: Path) -> tuple[int, str]:
-    """Return size and SHA-256 of a file. Raises UsageError when it cannot be read."""
-    blocks = LineBlocks(path)
+def fingerprint(path: Path, start: int = 0, end: int | None = None) -> tuple[int, str]:
+    """Return size and SHA-256 of a file, from byte `start` up to, not including, byte `end`.
+
+    Raises UsageError when it cannot be read.
+    """
+    blocks = LineBlocks(path, start, end)
     for _ in blocks.read():
         pass
     return blocks.size, blocks.sha256
@@ -80,23 +86,24 @@ class Wrapping(StrEnum):
     """Rows of a table: their columns are data."""
     JSON = "json"
     """Values of a JSON array: what the lines of a JSONL file may be."""
+    LINES = "lines"
+    """Lines of a part of a JSONL file, as they are."""
 
 
-_START, _JSON, _ROW, _ERROR = b'{"line":', b'"json":true,', b'"row":', b'"error":'
-_WRAPPED = re.compile(rb'\{"line":\d+,(?P<json>"json":true,)?"(?:row|error)":')
+_START, _ROW, _ERROR = b'{"line":', b'"row":', b'"error":'
+_KINDS = {Wrapping.ROWS: b"", Wrapping.JSON: b'"json":true,', Wrapping.LINES: b'"raw":true,'}
+_WRAPPED = re.compile(rb'\{"line":\d+,(?P<kind>(?:"json":true,|"raw":true,)?)"(?:row|error)":')
 
 
 def wrapped(line: int, value: bytes, wrapping: Wrapping) -> bytes:
     """Return a record of an input as a line of a converted file; `value` is JSON."""
-    kind = b"" if wrapping is Wrapping.ROWS else _JSON
-    return b"%s%d,%s%s%s}\n" % (_START, line, kind, _ROW, value)
+    return b"%s%d,%s%s%s}\n" % (_START, line, _KINDS[wrapping], _ROW, value)
 
 
 def wrapped_error(line: int, what: str, remedy: str, wrapping: Wrapping) -> bytes:
     """Return a record that cannot be used as a line of a converted file."""
-    kind = b"" if wrapping is Wrapping.ROWS else _JSON
     said = orjson.dumps([what, remedy])
-    return b"%s%d,%s%s%s}\n" % (_START, line, kind, _ERROR, said)
+    return b"%s%d,%s%s%s}\n" % (_START, line, _KINDS[wrapping], _ERROR, said)
 
 
 def error_of(raw: bytes) -> tuple[str, str] | None:
@@ -116,7 +123,7 @@ def wrapping_of(path: Path) -> Wrapping | None:
     found = _WRAPPED.match(start)
     if found is None:
         return None
-    return Wrapping.JSON if found["json"] else Wrapping.ROWS
+    return next(each for each, kind in _KINDS.items() if kind == found["kind"])
 
 
 _WRAPPED_START = 64
@@ -153,7 +160,7 @@ class PromptLines:
     def _unwrapped(self, lines: Lines) -> tuple[list[int], Lines]:
         numbers: list[int] = []
         inner: Lines = []
-        kind = 0 if self.wrapping is Wrapping.ROWS else len(_JSON)
+        kind = 0 if self.wrapping is None else len(_KINDS[self.wrapping])
         try:
             for raw in filter(None, lines):
                 comma = raw.index(b",", len(_START))

@@ -30,7 +30,8 @@ from claude_batch.core.model.requests import (
 from claude_batch.core.tokens.estimator import estimate_input_tokens
 from claude_batch.storage.attachments import newest_change
 from claude_batch.storage.prompts.attached import refuse_attachments
-from claude_batch.storage.prompts.lines import MOST_BYTES
+from claude_batch.storage.prompts.columns import ID_PREFIX
+from claude_batch.storage.prompts.lines import MOST_BYTES, Wrapping
 from claude_batch.storage.prompts.params import (
     DEEPEST,
     TOO_DEEP,
@@ -57,6 +58,9 @@ _MOST_DIGITS = 21
 BOM = b"\xef\xbb\xbf"
 """What Windows programs begin a file with."""
 
+_UNPARSED = {None, Wrapping.LINES}
+"""How lines are that no program of ours has parsed before."""
+
 _UTF8_HINT = "save the file as UTF-8"
 
 
@@ -81,9 +85,10 @@ def parse_line(
     shape = read_line(raw, line, defaults, checked=checked)
     if not isinstance(shape, Shape):
         return shape
+    prefix = defaults.columns.id_prefix
     if defaults.overrides is not NO_OVERRIDES:
-        shape = defaults.overrides.of(shape, shape.custom_id or generated_id(line))
-    request = to_request(shape, line, defaults.catalog if estimated else None)
+        shape = defaults.overrides.of(shape, shape.custom_id or generated_id(line, prefix))
+    request = to_request(shape, line, prefix, defaults.catalog if estimated else None)
     if not shape.attaches:
         return request
     return replace(
@@ -111,13 +116,16 @@ def input_tokens(shape: Shape, catalog: Catalog) -> int:
     return estimate_input_tokens(shape.params, catalog)
 
 
-def to_request(shape: Shape, line: int, catalog: Catalog | None) -> Request:
-    """Return a checked line as it will be sent; without a catalog nothing is estimated."""
+def to_request(shape: Shape, line: int, prefix: str, catalog: Catalog | None) -> Request:
+    """Return a checked line as it will be sent; without a catalog nothing is estimated.
+
+    `prefix` begins the id of a line that has none.
+    """
     params = shape.params
     body = dumped(params)
     sampled = any(name in params for name in SAMPLING)
     return Request(
-        custom_id=generated_id(line) if shape.custom_id is None else shape.custom_id,
+        custom_id=generated_id(line, prefix) if shape.custom_id is None else shape.custom_id,
         line=line,
         model=params["model"],
         max_tokens=params["max_tokens"],
@@ -145,9 +153,9 @@ def _shared(schema: bytes) -> bytes:
     return schema
 
 
-def generated_id(line: int) -> str:
+def generated_id(line: int, prefix: str = ID_PREFIX) -> str:
     """Return what a line without a custom_id is called."""
-    return f"line-{line}"
+    return f"{prefix}{line}"
 
 
 def _read(raw: bytes | None, defaults: Defaults, *, checked: bool) -> Shape | None:
@@ -164,7 +172,7 @@ def _read(raw: bytes | None, defaults: Defaults, *, checked: bool) -> Shape | No
     value = _decoded(raw)
     if raw.count(b"{") + raw.count(b"[") > DEEPEST:
         refuse_deep(value)
-    if not checked and type(value) is dict and defaults.wrapping is None:
+    if not checked and type(value) is dict and defaults.wrapping in _UNPARSED:
         refuse_lossy(raw)
     shape = read_shape(value, defaults)
     check_params(shape.params)

@@ -17,6 +17,7 @@ from claude_batch.storage.by_line import repeated
 from claude_batch.storage.prompts.columns import (
     CUSTOM_ID,
     ID,
+    ID_PREFIX,
     LONGEST_ID,
     TemplateError,
     UnknownColumnError,
@@ -56,6 +57,8 @@ def plan_rows(path: Path, defaults: Defaults) -> tuple[Defaults, str | None]:
             raise UsageError(f"{path}: {error.what}", hint=error.remedy)
         ids = tuple(dict.fromkeys((columns.id_column, CUSTOM_ID)))
         return replace(defaults, columns=replace(columns, ids=ids)), None
+    if columns.id_prefix != ID_PREFIX:  # one file of several, each with ids of its own
+        return defaults, None
     if first.get(ID) is None or CUSTOM_ID in first or not _is_row(first, defaults):
         return defaults, None
     if _is_unique(path):

@@ -32,7 +32,7 @@ from claude_batch.storage.files import (
     replace_file,
     sync_directory,
 )
-from claude_batch.storage.prompts.columns import CUSTOM_ID
+from claude_batch.storage.prompts.columns import CUSTOM_ID, ID_PREFIX
 
 T = TypeVar("T")
 
@@ -51,9 +51,9 @@ class RunIdentity:
     Paths are absolute; `prompts_path` is what is read, `prompts` what the user named ("-").
     Of the `options` the journal keeps those that shape results, flat beside the rest. `routes` are
     the [[route]] rules (core.catalog.routing.routes_text). `ids` are the keys of a line that hold
-    its id, the first that has one; `models` are those that lines go to, unless they are too many
-    (then none is kept). `source_size` and `source_sha256` are those of a file that was
-    converted. What older journals lack has a default.
+    its id, the first that has one; `id_prefix` begins the other ids; `models` are those that lines
+    go to, unless they are too many (then none is kept). `source_size` and `source_sha256` are those
+    of a file that was converted. What older journals lack has a default.
     """
 
     run_id: str
@@ -70,6 +70,7 @@ class RunIdentity:
     options: Options
     routes: str | None = None
     ids: tuple[str, ...] = (CUSTOM_ID,)
+    id_prefix: str = ID_PREFIX
     source_size: int = 0
     source_sha256: str = ""
     models: tuple[str, ...] = ()

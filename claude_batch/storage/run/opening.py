@@ -75,6 +75,7 @@ from claude_batch.storage.run.recovery import (
     waiting,
 )
 from claude_batch.storage.run.source import are_gone, change_of, has_grown, prompts_now, source_of
+from claude_batch.storage.tables.kinds import Part
 
 _MOST_MODELS = 1_000
 """Models that a journal keeps."""
@@ -88,7 +89,10 @@ CheckFile = Callable[[Path, Callable[[InvalidLine], None]], CheckReport]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What the command asks for; `prompts` is a path, or - for stdin; `table` is to be written."""
+    """What the command asks for; `prompts` is a path, or - for stdin; `table` is to be written.
+
+    `part` is what the run is about of a file that is shared with other runs; None: all of it.
+    """
 
     prompts: str
     results: Path
@@ -96,6 +100,7 @@ class RunRequest:
     settings: Settings
     started_at: str
     table: Path | None = None
+    part: Part | None = None
     overrides: Overrides = NO_OVERRIDES
 
     @property
@@ -234,7 +239,7 @@ def _open_whole(wanted: RunRequest, check_file: CheckFile, before_start: BeforeS
     if are_gone(wanted.prompts, results, identity):
         return _open_without_prompts(wanted, journal)
     how = input_options(wanted.options)
-    with prompts_now(wanted.prompts, results, identity, how) as path:
+    with prompts_now(wanted.prompts, results, identity, how, wanted.part) as path:
         now = _identity(wanted, path, *fingerprint(path))
         starts_over = not is_same_run(identity, now) and came_to_nothing(
             wanted.prompts, results, journal
@@ -254,7 +259,14 @@ def _open_whole(wanted: RunRequest, check_file: CheckFile, before_start: BeforeS
     _refuse_gone(wanted.results, journal)
     batches = history_of(journal.batches)
     checkpoint, retrying = _recover_for(wanted, journal, batches)
-    checkpoint = prove(checkpoint, prompts, wanted.results, left_out=out, ids=identity.ids)
+    checkpoint = prove(
+        checkpoint,
+        prompts,
+        wanted.results,
+        left_out=out,
+        ids=identity.ids,
+        id_prefix=identity.id_prefix,
+    )
     checkpoint.tally.add_expense(journal.expenses)
     checkpoint.tally.add_expense(retry_expense(wanted.results, are_out=True))
     return OpenRun(
@@ -318,7 +330,7 @@ def _extend(
             hint="give each new row an id of its own, then run the same command again",
         )
     _list_left_out(wanted.results, bad)
-    size, sha256 = source_of(identity.prompts, path)
+    size, sha256 = source_of(identity.prompts, path, wanted.part)
     return replace(
         identity,
         size=checked.size,
@@ -482,13 +494,13 @@ def _begin(wanted: RunRequest, check_file: CheckFile, before_start: BeforeStart)
         refuse_foreign_results(wanted.results)
     bad: list[bytes] = []
     how = input_options(wanted.options)
-    with rereadable(wanted.prompts, prompts_part(wanted.results), how) as path:
+    with rereadable(wanted.prompts, prompts_part(wanted.results), how, wanted.part) as path:
         checked = check_file(path, _noting(wanted, bad))
         _refuse_invalid(wanted, checked)
         before_start(checked)
         abandon_retry(wanted.results)
         _list_left_out(wanted.results, bad)
-        source = source_of(wanted.prompts, path)
+        source = source_of(wanted.prompts, path, wanted.part)
         identity = replace(
             _identity(wanted, keep_prompts(path, wanted.results), checked.size, checked.sha256),
             total=checked.requests,
@@ -581,4 +593,5 @@ def _identity(wanted: RunRequest, path: Path, size: int, sha256: str) -> RunIden
         total=0,
         invalid=0,
         routes=routes_text(wanted.defaults.routes),
+        id_prefix=wanted.defaults.columns.id_prefix,
     )

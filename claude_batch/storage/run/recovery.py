@@ -11,6 +11,7 @@ import os
 from array import array
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from claude_batch.storage.files import (
     sync_file,
     sync_open,
 )
-from claude_batch.storage.prompts.columns import CUSTOM_ID, row_id
+from claude_batch.storage.prompts.columns import CUSTOM_ID, ID_PREFIX, row_id
 from claude_batch.storage.prompts.lines import PromptLines
 from claude_batch.storage.prompts.parse import generated_id
 from claude_batch.storage.run.checkpoint import (
@@ -268,20 +269,22 @@ def prove(
     *,
     left_out: frozenset[int],
     ids: tuple[str, ...] = (CUSTOM_ID,),
+    id_prefix: str = ID_PREFIX,
 ) -> Checkpoint:
     """Return what is done by the lines of `prompts` alone, each result matched by its id.
 
-    Lines that were `left_out` as bad have no result; `ids` are the keys that hold ids. A second
+    Lines that were `left_out` as bad have no result; `ids` are the keys that hold ids, `id_prefix`
+    begins those of other lines. A second
     result of a request is moved to RESULTS.damaged: the one whose line number is right stays, else
     the first. Takes one pass over the prompts; more if line numbers are not right. Raises
     CheckpointMismatchError when results belong to no line of the prompts, CheckpointWriteError when
     the file cannot be rewritten.
     """
-    done = checkpoint.done
-    if not done.ids and _lines_are_right(prompts, done, ids):
+    done, id_of_line = checkpoint.done, partial(id_of, ids=ids, prefix=id_prefix)
+    if not done.ids and _lines_are_right(prompts, done, id_of_line):
         return checkpoint
     digests = {*done.digests, *map(id_digest, done.ids)}
-    lines = _lines_of(digests, prompts, left_out, ids)
+    lines = _lines_of(digests, prompts, left_out, id_of_line)
     if len(lines) < len(digests):
         raise CheckpointMismatchError(
             f"{results} holds {len(digests) - len(lines):,} results of requests that {prompts} "
@@ -302,25 +305,25 @@ def prove(
     return checkpoint
 
 
-def _lines_are_right(prompts: Path, done: Done, ids: tuple[str, ...]) -> bool:
+def _lines_are_right(prompts: Path, done: Done, id_of_line: _IdOfLine) -> bool:
     """Return whether each line that has a result has the id of that result."""
     digests, right = done.digests, 0
     for line, raw in _numbered(prompts):
         digest = digests[line]
         if digest:
-            if digest != id_digest(id_of(raw, line, ids)):
+            if digest != id_digest(id_of_line(raw, line)):
                 return False
             right += 1
     return right == sum(1 for _ in digests)
 
 
 def _lines_of(
-    digests: set[int], prompts: Path, left_out: frozenset[int], ids: tuple[str, ...]
+    digests: set[int], prompts: Path, left_out: frozenset[int], id_of_line: _IdOfLine
 ) -> dict[int, int]:
     """Return the number of the prompt line for each digest of an id that has one."""
     lines: dict[int, int] = {}
     for line, raw in _numbered(prompts):
-        digest = id_digest(id_of(raw, line, ids))
+        digest = id_digest(id_of_line(raw, line))
         if digest in digests and line not in left_out:
             lines.setdefault(digest, line)
     return lines
@@ -351,13 +354,18 @@ def _numbered(prompts: Path) -> Iterator[tuple[int, bytes | None]]:
         yield from zip(numbers, lines, strict=True)
 
 
-def id_of(raw: bytes | None, line: int, ids: tuple[str, ...] = (CUSTOM_ID,)) -> str:
+_IdOfLine = Callable[[bytes | None, int], str]
+
+
+def id_of(
+    raw: bytes | None, line: int, ids: tuple[str, ...] = (CUSTOM_ID,), prefix: str = ID_PREFIX
+) -> str:
     """Return the id of a prompt line that was found good before, reading as little as possible."""
     if raw is None:
-        return generated_id(line)
+        return generated_id(line, prefix)
     if ids == (CUSTOM_ID,):
         if _KEY not in raw and b"\\u" not in raw and _BEDROCK_KEY not in raw:
-            return generated_id(line)
+            return generated_id(line, prefix)
         if raw.startswith(_QUICK_START) and raw.count(_KEY) == 1:
             custom_id = raw[len(_QUICK_START) : raw.find(b'"', len(_QUICK_START))]
             if custom_id and b"\\" not in custom_id:
@@ -365,13 +373,13 @@ def id_of(raw: bytes | None, line: int, ids: tuple[str, ...] = (CUSTOM_ID,)) -> 
     try:
         value = orjson.loads(raw.removeprefix(_BOM))
     except ValueError:
-        return generated_id(line)
+        return generated_id(line, prefix)
     if not isinstance(value, dict):
-        return generated_id(line)
+        return generated_id(line, prefix)
     given = row_id(value, ids)
     if given is None and "modelInput" in value:
         given = value.get("recordId")
-    return given if isinstance(given, str) else generated_id(line)
+    return given if isinstance(given, str) else generated_id(line, prefix)
 
 
 def _move(results: Path, suffix: str, keep: Callable[[Entry], bool]) -> int:

@@ -17,7 +17,7 @@ from claude_batch.storage.prompts.input import is_regular, rereadable
 from claude_batch.storage.prompts.lines import PromptLines, fingerprint, wrapping_of
 from claude_batch.storage.run.journal import RunIdentity
 from claude_batch.storage.run.paths import copied_prompts, prompts_part
-from claude_batch.storage.tables.kinds import InputOptions
+from claude_batch.storage.tables.kinds import InputOptions, Part
 
 
 def are_gone(prompts: str, results: Path, identity: RunIdentity) -> bool:
@@ -29,7 +29,11 @@ def are_gone(prompts: str, results: Path, identity: RunIdentity) -> bool:
 
 @contextmanager
 def prompts_now(
-    prompts: str, results: Path, identity: RunIdentity, options: InputOptions
+    prompts: str,
+    results: Path,
+    identity: RunIdentity,
+    options: InputOptions,
+    part: Part | None = None,
 ) -> Iterator[Path]:
     """Give the prompts of a run as they are now: our copy, where its source is the same or gone.
 
@@ -39,24 +43,26 @@ def prompts_now(
     if identity.source_sha256 and kept.exists():
         is_copy = Path(prompts) == kept
         source = Path(identity.prompts) if is_copy else Path(prompts)
-        if not source.exists() or fingerprint(source) == (
-            identity.source_size,
-            identity.source_sha256,
-        ):
+        known = identity.source_size, identity.source_sha256
+        if not source.exists() or _fingerprint(source, part) == known:
             yield kept
             return
         prompts = str(source)
     elif Path(prompts) == kept:
         options = InputOptions()  # our own copy is always JSONL
-    with rereadable(prompts, prompts_part(results), options) as path:
+    with rereadable(prompts, prompts_part(results), options, part) as path:
         yield path
 
 
-def source_of(prompts: str, path: Path) -> tuple[int, str]:
+def _fingerprint(source: Path, part: Part | None) -> tuple[int, str]:
+    return fingerprint(source) if part is None else fingerprint(source, part.start, part.end)
+
+
+def source_of(prompts: str, path: Path, part: Part | None = None) -> tuple[int, str]:
     """Return size and SHA-256 of what was converted to `path`; 0 and "" where nothing was."""
     if not is_regular(prompts) or Path(prompts).resolve() == path.resolve():
         return 0, ""
-    return fingerprint(Path(prompts))
+    return _fingerprint(Path(prompts), part)
 
 
 def has_grown(path: Path, identity: RunIdentity) -> bool:

@@ -39,6 +39,7 @@ from claude_batch.storage.files import (
     sync_directory,
     sync_open,
 )
+from claude_batch.storage.prompts.columns import ID_PREFIX
 from claude_batch.storage.prompts.lines import PromptLines, Wrapping, wrapping_of
 from claude_batch.storage.prompts.params import PARAMS
 from claude_batch.storage.prompts.parse import generated_id
@@ -112,11 +113,12 @@ class InputRows:
     """The rows of a run's prompts.
 
     `columns_asked`: an option names columns, so every object is a row. `path` None: the prompts are
-    gone, and what results keep of them has to do.
+    gone, and what results keep of them has to do. `id_prefix` begins generated ids.
     """
 
     path: Path | None
     columns_asked: bool = False
+    id_prefix: str = ID_PREFIX
 
     @property
     def are_uniform(self) -> bool:
@@ -132,24 +134,26 @@ class InputRows:
         for numbers, lines in source:
             for number, raw in zip(numbers, lines, strict=True):
                 if raw is None or (raw and not raw.isspace()):
-                    yield _cells(number, raw or b"", are_rows=are_rows)
+                    yield self._cells(number, raw or b"", are_rows=are_rows)
+
+    def _cells(self, number: int, raw: bytes, *, are_rows: bool) -> tuple[int, dict[str, Any]]:
+        try:
+            value = orjson.loads(raw.removeprefix(_BOM) if number == 1 else raw)
+        except ValueError:
+            return number, {}
+        if type(value) is not dict:
+            return number, {"prompt": value}
+        if are_rows or _REQUESTS.isdisjoint(value):
+            return number, value
+        return number, request_cells(value, generated_id(number, self.id_prefix))
 
 
-def _cells(number: int, raw: bytes, *, are_rows: bool) -> tuple[int, dict[str, Any]]:
-    try:
-        value = orjson.loads(raw.removeprefix(_BOM) if number == 1 else raw)
-    except ValueError:
-        return number, {}
-    if type(value) is not dict:
-        return number, {"prompt": value}
-    if are_rows or _REQUESTS.isdisjoint(value):
-        return number, value
-    return number, request_cells(value, number)
+def request_cells(value: Mapping[str, Any], generated: str) -> dict[str, Any]:
+    """Return what a table shows of a request: its id, data beside it, and the keys of its meta.
 
-
-def request_cells(value: Mapping[str, Any], line: int) -> dict[str, Any]:
-    """Return what a table shows of a request: its id, data beside it, and the keys of its meta."""
-    custom_id = value.get("custom_id") or value.get("recordId") or generated_id(line)
+    Its id is `generated` where it has none of its own.
+    """
+    custom_id = value.get("custom_id") or value.get("recordId") or generated
     beside = {} if "messages" not in value else {k: v for k, v in value.items() if k not in _OURS}
     meta = value.get("meta")
     if isinstance(meta, dict):
@@ -449,9 +453,11 @@ class RunTable:
             for each in results.all():
                 yield _kept_cells(each), answer_of(each)
             return
-        left_out, has_ids = self.left_out, results.has_ids
+        left_out, has_ids, prefix = self.left_out, results.has_ids, self.rows.id_prefix
         for line, cells in self.rows:
-            custom_id = str(cells.get("custom_id") or generated_id(line)) if has_ids else None
+            custom_id = (
+                str(cells.get("custom_id") or generated_id(line, prefix)) if has_ids else None
+            )
             value = results.get(line, custom_id)
             if value is not None:
                 yield cells, answer_of(value)

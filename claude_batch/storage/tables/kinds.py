@@ -86,6 +86,15 @@ class InputOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Bytes of a file from `start` up to, not including, `end`; they begin with `first_line`."""
+
+    start: int
+    end: int
+    first_line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """What a file is: one of FORMATS, and how it is packed (gzip, zstd, or not at all)."""
 

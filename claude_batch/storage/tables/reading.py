@@ -36,6 +36,7 @@ from claude_batch.storage.tables.kinds import (
     XLSX,
     InputOptions,
     Kind,
+    Part,
     format_of,
     packed_as,
     read_start,
@@ -146,8 +147,58 @@ def open_records(path: Path, name: str, kind: Kind, options: InputOptions) -> It
 
     Raises UsageError, when it is opened or later, for what cannot be read at all.
     """
+    with unpacked(path, name, kind.packed) as file, _read(file, name, kind, options) as records:
+        yield records
+
+
+@contextmanager
+def open_part(
+    path: Path, name: str, kind: Kind, options: InputOptions, part: Part
+) -> Iterator[Records]:
+    """Give the records of a part of a text file, numbered as in the whole; raises as open_records.
+
+    A table's part is read below the first line of the file.
+    """
+    with open_to_read(path) as whole:
+        is_table = kind.format in {CSV, TSV}
+        first_line = len(whole.readline()) if is_table and part.start else 0
+        file = io.BufferedReader(_Ranges(whole, (0, first_line), (part.start, part.end)))
+        with _read(file, name, kind, options) as found:
+            before = part.first_line - (2 if first_line else 1)
+            records = ((line + before, value) for line, value in found.records)
+            if first_line and not options.headers:
+                next(records, None)
+            yield Records(columns=found.columns, records=records)
+
+
+class _Ranges(io.RawIOBase):
+    """Some byte ranges of a file, one after the other."""
+
+    def __init__(self, file: BinaryIO, *ranges: tuple[int, int]) -> None:
+        self._file = file
+        self._ranges = [*ranges]
+
+    def readable(self) -> bool:
+        """Return that this can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes into `buffer`; return how many, 0 at the end."""
+        while self._ranges:
+            start, end = self._ranges[0]
+            self._file.seek(start)
+            block = self._file.read(min(len(buffer), end - start))
+            if block:
+                buffer[: len(block)] = block
+                self._ranges[0] = start + len(block), end
+                return len(block)
+            del self._ranges[0]
+        return 0
+
+
+@contextmanager
+def _read(file: BinaryIO, name: str, kind: Kind, options: InputOptions) -> Iterator[Records]:
     with ExitStack() as stack:
-        file = stack.enter_context(unpacked(path, name, kind.packed))
         if kind.format in {PARQUET, XLSX}:
             if kind.packed is not None:  # they are read from their end
                 file = stack.enter_context(_spooled(file))

@@ -1,0 +1,49 @@
+"""--max-cost over all shards is kept, however many processes claim shards at once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_batch.core.shards.money import ShardMoney, slice_usd
+
+
+def money(shard: int, spent: float, left: int, held: float | None = None) -> ShardMoney:
+    return ShardMoney(shard=shard, spent_usd=spent, rows_left=left, held_usd=held)
+
+
+def test_what_is_free_is_divided_by_rows() -> None:
+    shards = [money(0, 1.0, 0), money(1, 0.0, 30), money(2, 0.5, 10)]
+    assert slice_usd(5.5, 1, shards, whole=False) == pytest.approx(3.0)
+    assert slice_usd(5.5, 2, shards, whole=False) == pytest.approx(0.5 + 1.0)
+
+
+def test_what_others_may_still_spend_is_not_free() -> None:
+    shards = [money(0, 1.0, 10, held=4.0), money(1, 0.0, 10)]
+    assert slice_usd(5.0, 1, shards, whole=False) == pytest.approx(1.0)
+
+
+def test_who_works_on_one_after_another_has_all_that_is_free() -> None:
+    shards = [money(0, 1.0, 10), money(1, 0.0, 90)]
+    assert slice_usd(5.0, 0, shards, whole=True) == pytest.approx(5.0)
+
+
+def test_nothing_is_left_of_a_bound_that_is_spent() -> None:
+    assert slice_usd(1.0, 1, [money(0, 2.0, 0), money(1, 0.0, 5)], whole=True) == 0.0
+
+
+@given(
+    rows=st.lists(st.integers(1, 1_000), min_size=1, max_size=6),
+    seen=st.lists(st.integers(0, 6), min_size=6, max_size=6),
+)
+def test_claims_at_the_same_moment_stay_within_the_bound(rows: list[int], seen: list[int]) -> None:
+    held: list[float] = []
+    for shard in range(len(rows)):
+        known = held[: seen[shard]]  # the claims of others that this process has seen
+        shards = [
+            money(each, 0.0, left, known[each] if each < len(known) else None)
+            for each, left in enumerate(rows)
+        ]
+        held.append(slice_usd(10.0, shard, shards, whole=False))
+    assert sum(held) <= 10.0 + 1e-6
