@@ -34,6 +34,7 @@ from claude_batch.commands.run.remedies import changes_against
 from claude_batch.commands.run.requests import marked_requests
 from claude_batch.commands.run.response_cache import response_cache
 from claude_batch.commands.run.retrying import enough_tokens, options_after, retry_options
+from claude_batch.commands.run.shard import ShardStage
 from claude_batch.commands.run.stdout import Stdout, form_of
 from claude_batch.commands.run.table import TableStage
 from claude_batch.commands.run.watching import Watchers
@@ -114,6 +115,7 @@ class LiveStage:
     prospects: Callable[[Workload], Prospects]
     watchers: Watchers
     table: TableStage | None = None
+    shard: ShardStage | None = None
     _control: Control | None = None
     _latest: Snapshot | None = None
     _stdout: Stdout | None = None
@@ -317,6 +319,7 @@ class LiveStage:
             handle_signals(self._interruption),
         ):
             self._control = self._open_control(journal)
+            self._stop_when_lost()
             bench = RunContext(
                 results=self._results,
                 journal=journal,
@@ -333,6 +336,19 @@ class LiveStage:
                 return await self._work_off(bench, source)
             finally:
                 await self.api.close()
+
+    def _stop_when_lost(self) -> None:
+        """Stop at once when another process has taken the shard over."""
+        if self.shard is None:
+            return
+        loop, interruption = asyncio.get_running_loop(), self._interruption
+
+        def stop() -> None:
+            for _ in range(2):  # the second time cuts off what is in flight
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(interruption.ask, signal.SIGTERM)
+
+        self.shard.claim.when_lost = stop
 
     async def _work_off(self, bench: RunContext, source: FileSource | None) -> Stop | None:
         """Go through batches where that is wanted, then live with what they leave."""
@@ -401,7 +417,11 @@ class LiveStage:
             lost_marks=self.opened.lost_marks,
             has_succeeded=tally.done > tally.failed,
         )
-        return Scheduler(settings, now=now)
+        if self.shard is None:
+            return Scheduler(settings, now=now)
+        scheduler = Scheduler(settings, now=now, learned=self.shard.learned)
+        self.shard.learned = scheduler.learned
+        return scheduler
 
     def _price(self, endpoint: str, model: str, usage: Usage) -> float | None:
         """Return the dollars a reply cost; None where the price, or what it used, is not known."""

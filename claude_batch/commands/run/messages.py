@@ -23,6 +23,7 @@ from claude_batch.errors import CheckpointError, Exit
 from claude_batch.storage.run.batch_journal import read_batches
 from claude_batch.storage.run.journal import Closed
 from claude_batch.storage.run.opening import OpenRun, RunRequest, left_out_path
+from claude_batch.storage.run.paths import run_folder_of
 from claude_batch.storage.run.recovery import Retried
 from claude_batch.storage.tables.writing import is_table
 from claude_batch.ui.figures import moment, stops_text
@@ -197,6 +198,9 @@ def resume_command(results: Path, closed: Closed | None) -> str:
 
     Nothing where what all requests failed with is known to no option: the prompts have to change.
     """
+    folder = run_folder_of(results)
+    if folder is not None:  # whose bound on the cost is another one
+        return f"claude-batch resume {shlex.quote(shown(folder))}"
     command = f"claude-batch resume {shlex.quote(shown(results))}"
     if closed and closed.kind == StopKind.IDENTICAL_FAILURES and not closed.again:
         return ""

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from claude_batch.commands.run.options import (
 from claude_batch.commands.run.requests import models_left
 from claude_batch.commands.run.retrying import overrides_of, retries, set_by, started_over
 from claude_batch.commands.run.serving import find_serving
+from claude_batch.commands.run.shard import ShardStage
 from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.commands.run.table import TableStage
 from claude_batch.commands.run.watching import Watchers, watched
@@ -198,8 +199,11 @@ def _screen(options: Options) -> Screen:
     return open_screen("plain" if shared else options.progress, quiet=options.quiet)
 
 
-def carry_out(screen: Screen, request: RunRequest) -> int:
-    """Open the run under its lock and work off what is left of it; return the exit code."""
+def carry_out(screen: Screen, request: RunRequest, shard: ShardStage | None = None) -> int:
+    """Open the run under its lock and work off what is left of it; return the exit code.
+
+    The run may be a `shard` of several.
+    """
     options, results = request.options, request.results
     if _to_stdout(options):
         refuse_as_stdout(STDOUT, results, Path(request.prompts))
@@ -219,13 +223,14 @@ def carry_out(screen: Screen, request: RunRequest) -> int:
                 table.refuse_foreign()
             accepted: list[str] = []
             opened = _open(request, screen, api, table, accepted)
-            remember_run(results)
+            if shard is None:
+                remember_run(results)
             if accepted:
                 note(results, KnownModels(models=tuple(accepted)))
             tell_opened(screen, request, opened)
             if opened.is_done:
                 return _show_again(screen, request, opened, table)
-            return _work_off(screen, request, opened, api, table, watchers)
+            return _work_off(request, opened, _Around(screen, api, table, watchers, shard))
     finally:
         screen.close(None, None)
 
@@ -248,17 +253,21 @@ def _report_options(screen: Screen, request: RunRequest) -> None:
         screen.notice(f"the variable {name} is set, but there is no such setting")
 
 
-def _work_off(
-    screen: Screen,
-    request: RunRequest,
-    opened: OpenRun,
-    api: Api,
-    table: TableStage | None,
-    watchers: Watchers,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What one command has besides the run itself."""
+
+    screen: Screen
+    api: Api
+    table: TableStage | None
+    watchers: Watchers
+    shard: ShardStage | None
+
+
+def _work_off(request: RunRequest, opened: OpenRun, around: _Around) -> int:
     """Work off an opened run; return the exit code. Where that is refused a retry is over."""
     try:
-        stage = _prepare(screen, request, opened, api, table, watchers)
+        stage = _prepare(request, opened, around)
     except BaseException:
         end_retry(request.results)
         raise
@@ -268,15 +277,9 @@ def _work_off(
     return stage.work()
 
 
-def _prepare(
-    screen: Screen,
-    request: RunRequest,
-    opened: OpenRun,
-    api: Api,
-    table: TableStage | None,
-    watchers: Watchers,
-) -> LiveStage | None:
+def _prepare(request: RunRequest, opened: OpenRun, around: _Around) -> LiveStage | None:
     """Return how an opened run is worked off; None where the user does not want that after all."""
+    screen, api, table = around.screen, around.api, around.table
     options = request.options
     if table is not None:
         table.note(opened)
@@ -332,7 +335,8 @@ def _prepare(
         batches=batches if way.endpoint is not None else None,
         prospects=selector.prospects_of,
         table=table,
-        watchers=watchers,
+        watchers=around.watchers,
+        shard=around.shard,
     )
 
 

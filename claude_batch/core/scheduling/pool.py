@@ -229,6 +229,14 @@ class Pool:
         self._groups = list(groups.values())
         self.unprobed = self._count_unprobed()
 
+    def renew(self, specs: Iterable[EndpointSpec]) -> None:
+        """Serve another run, whose endpoints are the same; what was learned of them stays."""
+        for spec in specs:
+            endpoint = self.by_name[spec.name]
+            endpoint.spec = spec
+            endpoint.succeeded = endpoint.failed = 0
+        self._serving.clear()
+
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All endpoints, in the order of the settings."""

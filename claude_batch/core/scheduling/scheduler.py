@@ -151,10 +151,29 @@ class LaneOpener:
         self.settings = settings
 
 
-class Scheduler:
-    """All requests of a run, and the verdict on every attempt."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What a run has found out about endpoints and limits, for the next one with the same clock."""
 
-    def __init__(self, settings: SchedulerSettings, *, now: float) -> None:
+    pool: Pool
+    opener: LaneOpener
+
+    def fits(self, settings: SchedulerSettings) -> bool:
+        """Return whether it is of use for a run: the same endpoints, and nothing in flight."""
+        names = {each.name for each in settings.endpoints}
+        is_idle = not any(lane.in_flight for lane in self.pool.lanes)
+        return is_idle and not settings.shares_limits and names == self.pool.by_name.keys()
+
+
+class Scheduler:
+    """All requests of a run, and the verdict on every attempt.
+
+    What was `learned` by the run before, in the same process, is in force from the start.
+    """
+
+    def __init__(
+        self, settings: SchedulerSettings, *, now: float, learned: Learned | None = None
+    ) -> None:
         self._settings = settings
         self._order = 0
         self._in_flight = 0
@@ -174,8 +193,13 @@ class Scheduler:
             most_usd=settings.most_usd,
             spent_usd=settings.spent_usd,
         )
-        self._opener = LaneOpener(settings)
-        self._pool = Pool(settings.endpoints, self._opener)
+        if learned is not None and learned.fits(settings):
+            self._opener, self._pool = learned.opener, learned.pool
+            self._opener.adjust(settings, now)
+            self._pool.renew(settings.endpoints)
+        else:
+            self._opener = LaneOpener(settings)
+            self._pool = Pool(settings.endpoints, self._opener)
         gate = PrefixGate()
         self._dispatch = Dispatch(
             pool=self._pool,
@@ -192,6 +216,11 @@ class Scheduler:
         )
         self.stop: Stop | None = None
         self._count_patience(now)
+
+    @property
+    def learned(self) -> Learned:
+        """What is known of endpoints and limits by now."""
+        return Learned(pool=self._pool, opener=self._opener)
 
     @property
     def in_flight(self) -> int:

@@ -49,8 +49,8 @@ def rereadable(
 
     A file of JSONL stays where it is; a `part` of one is copied. Whatever is no regular file is
     copied, and whatever is no plain JSONL is converted: to `copy`, or to a temporary file. The copy
-    is removed at the end, unless it has been moved. Raises UsageError when there is nothing to read, or nothing that can
-    be read, and CheckpointWriteError when there is no room for a copy.
+    is removed at the end, unless it has been moved. Raises UsageError when there is nothing to
+    read, or nothing that can be read, and CheckpointWriteError when there is no room for a copy.
     """
     refuse_unreadable(prompts)
     if prompts == STDIN and sys.stdin.isatty():

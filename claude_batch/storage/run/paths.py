@@ -20,6 +20,11 @@ from claude_batch.storage.run.checkpoint import read_lines
 from claude_batch.storage.run.journal import RunIdentity, journal_path
 from claude_batch.storage.tables.kinds import stem_of
 
+MANIFEST = "manifest.json"
+"""What makes a folder a run folder."""
+
+SHARDS = "shards"
+
 _LOOKED_AT = 1_000
 """Lines of a results file among which there is a result, unless it is no such file."""
 _NO_PLACE = {"dev", "proc"}
@@ -38,6 +43,14 @@ def default_results(prompts: Path, *, sandbox: bool) -> Path:
         )
     stem = stem_of(prompts.name)
     return prompts.parent / f"{stem}{'.sandbox' if sandbox else ''}.results.jsonl"
+
+
+def run_folder_of(results: Path) -> Path | None:
+    """Return the run folder of which `results` are those of a shard; None for any other run."""
+    results = results.absolute()
+    above = results.parent.parent
+    is_shard = above.name == SHARDS and (above.parent / MANIFEST).exists()
+    return above.parent if is_shard else None
 
 
 def copied_prompts(results: Path) -> Path:

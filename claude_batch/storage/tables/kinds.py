@@ -118,6 +118,11 @@ def stem_of(name: str) -> str:
     return path.stem if path.suffix.lower() in _BY_EXTENSION else path.name
 
 
+def has_known_extension(name: str) -> bool:
+    """Return whether a name ends like that of an input."""
+    return _extension(name) is not None
+
+
 def read_start(path: Path) -> bytes:
     """Return the first bytes of a file; none of what cannot be read."""
     try:

@@ -257,7 +257,7 @@ def _lines(text: io.TextIOWrapper) -> Iterator[Record]:
 def _table(text: io.TextIOWrapper, name: str, form: str, options: InputOptions) -> Records:
     csv.field_size_limit(_LONGEST_RECORD)
     lines = _Lines(text, name)
-    delimiter = options.delimiter or ("\t" if form == TSV else delimiter_of(lines.first()))
+    delimiter = options.delimiter or delimiter_of(lines.first(), form)
     try:
         reader = csv.reader(lines, delimiter=delimiter)
     except (TypeError, ValueError) as error:
@@ -317,8 +317,10 @@ class _Lines:
         self._held = 0
 
 
-def delimiter_of(first: str) -> str:
-    """Return the delimiter of a CSV file: a comma, unless its first line has only others."""
+def delimiter_of(first: str, form: str) -> str:
+    """Return the delimiter of a table: a comma, unless its first line has only others."""
+    if form == TSV:
+        return "\t"
     if "," in first:
         return ","
     return max((";", "\t", "|"), key=first.count) if any(c in first for c in ";\t|") else ","

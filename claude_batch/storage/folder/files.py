@@ -1,0 +1,167 @@
+"""The files of a run folder that several processes write: each is created once, by one of them.
+
+Other places than a file system of this host (object storage, say) have the same few calls.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from claude_batch.errors import CheckpointWriteError
+from claude_batch.storage.files import make_private_folder, open_new, sync_directory, sync_open
+
+
+class Held(Protocol):
+    """A file that this process has created, and holds until it lets go, or ends."""
+
+    def touch(self) -> None:
+        """Show others that this process lives. Raises OSError."""
+
+    def let_go(self) -> None:
+        """Show others that it holds the file no more; they need not wait until it is silent."""
+
+
+class FolderFiles(Protocol):
+    """Files of a folder by their names, as `claims/0017-1`."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Create a file, whole and durably; return False, and change nothing, if there is one.
+
+        Raises CheckpointWriteError.
+        """
+
+    def hold(self, name: str, content: bytes) -> Held | None:
+        """Create a file as `create` does, and hold it; None if there is one."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return what is in a file; None without one. Raises OSError."""
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder. Raises OSError."""
+
+    def silent_s(self, name: str) -> float | None:
+        """Return how long ago a file was touched, by one clock for all; None without one."""
+
+    def is_let_go(self, name: str) -> bool:
+        """Return whether a file is certainly held by nobody; False where that is not known."""
+
+
+class LocalFiles:
+    """A folder that this host, and perhaps others, have mounted (link(2), flock(2))."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._ahead_s = 0.0  # the clock of the file system, against ours
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Create a file exclusively; see FolderFiles."""
+        held = self._create(name, content)
+        if held is not None:
+            os.close(held)
+        return held is not None
+
+    def hold(self, name: str, content: bytes) -> LocalHeld | None:
+        """Create a file exclusively, and hold it; see FolderFiles."""
+        fd = self._create(name, content)
+        return None if fd is None else LocalHeld(self._root / name, fd)
+
+    def _create(self, name: str, content: bytes) -> int | None:
+        """Create a file; return its descriptor, which is locked from the first moment on."""
+        path = self._root / name
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+        try:
+            make_private_folder(path.parent)
+            with open_new(part) as file:
+                file.write(content)
+                sync_open(file)
+                fd = os.dup(file.fileno())
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._ahead_s = os.fstat(fd).st_mtime - time.time()
+                if not _link(part, path):
+                    os.close(fd)
+                    return None
+            except BaseException:
+                with suppress(OSError):
+                    os.close(fd)
+                raise
+            finally:
+                part.unlink(missing_ok=True)
+            sync_directory(path.parent)
+        except OSError as error:
+            raise CheckpointWriteError(
+                f"{path}: cannot be created: {error.strerror}",
+                hint="make room or give write permission, then run the same command again",
+            ) from error
+        return fd
+
+    def read(self, name: str) -> bytes | None:
+        """Return what is in a file; None without one."""
+        try:
+            return (self._root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder."""
+        try:
+            found = os.listdir(self._root / folder)  # noqa: PTH208  # names, not paths
+        except FileNotFoundError:
+            return []
+        return sorted(each for each in found if not each.startswith("."))
+
+    def silent_s(self, name: str) -> float | None:
+        """Return how long ago a file was touched; None without one."""
+        try:
+            touched_at = (self._root / name).stat().st_mtime
+        except FileNotFoundError:
+            return None
+        return max(0.0, time.time() + self._ahead_s - touched_at)
+
+    def is_let_go(self, name: str) -> bool:
+        """Return whether no process of this host, which created it, holds a file."""
+        try:
+            fd = os.open(self._root / name, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+
+class LocalHeld:
+    """A file that this process holds; the system lets go of it when the process ends."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path, self._fd = path, fd
+
+    def touch(self) -> None:
+        """Show others that this process lives."""
+        os.utime(self._fd)
+
+    def let_go(self) -> None:
+        """Show others, on other hosts too, that they need not wait."""
+        with suppress(OSError):
+            os.utime(self._fd, (0, 0))
+        with suppress(OSError):
+            os.close(self._fd)
+
+
+def _link(part: Path, path: Path) -> bool:
+    """Give a file its name; return False if that is taken."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        # NFS may repeat a call whose answer was lost
+        return part.stat().st_nlink > 1
+    return True

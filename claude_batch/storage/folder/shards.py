@@ -1,0 +1,171 @@
+"""The files of a shard: results, journal and the rest of each epoch, and done.json, which counts.
+
+A new holder begins with a copy of what the last one had, under the names of its own epoch. What the
+last one still writes, if it is not dead after all, counts no more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from claude_batch.core.shards.names import shard_name
+from claude_batch.errors import CheckpointError, CheckpointWriteError
+from claude_batch.storage.files import (
+    beside,
+    lock_path,
+    make_private_folder,
+    open_new,
+    sync_directory,
+    sync_open,
+)
+from claude_batch.storage.folder.files import FolderFiles
+from claude_batch.storage.run.journal import journal_path
+from claude_batch.storage.run.paths import SHARDS, copied_prompts, files_of
+
+_JOURNAL = re.compile(r"(\d+)\.results\.jsonl\.journal")
+
+DONE = "done.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a finished shard came to. `results` is the name of the file that counts.
+
+    `cost_usd` is None where no price is known; `most_usd` is what the shard can have cost at most.
+    """
+
+    shard: int
+    epoch: int
+    results: str
+    total: int
+    succeeded: int
+    errored: int
+    canceled: int
+    expired: int
+    left_out: int
+    output_errors: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    most_usd: float
+    finished_at: float
+
+    @property
+    def done(self) -> int:
+        """Results there are."""
+        return self.succeeded + self.errored + self.canceled + self.expired
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether some request has no good answer."""
+        return self.succeeded < self.total or bool(self.left_out or self.output_errors)
+
+
+class ShardFolder:
+    """Where the files of one shard are."""
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        self.shard = shard
+        self.path = folder / SHARDS / shard_name(shard)
+        self._done = f"{SHARDS}/{shard_name(shard)}/{DONE}"
+
+    def results(self, epoch: int) -> Path:
+        """Return where the results of an epoch are."""
+        return self.path / f"{epoch}.results.jsonl"
+
+    def epochs(self) -> list[int]:
+        """Return the epochs in which a run has begun, the latest last."""
+        try:
+            names = os.listdir(self.path)  # noqa: PTH208  # names, not paths
+        except FileNotFoundError:
+            return []
+        return sorted(int(found[1]) for found in map(_JOURNAL.fullmatch, names) if found)
+
+    def current(self, done: Done | None) -> Path | None:
+        """Return the results that count now; None before a run has begun."""
+        if done is not None:
+            return self.path / done.results
+        epochs = self.epochs()
+        return self.results(epochs[-1]) if epochs else None
+
+    def done(self, files: FolderFiles) -> Done | None:
+        """Return what the shard came to; None while it is unfinished. Raises CheckpointError."""
+        content = files.read(self._done)
+        if content is None:
+            return None
+        try:
+            return Done(**orjson.loads(content))
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.path / DONE} cannot be read: {error}",
+                hint="put it back from a copy, or remove it: the shard is looked at again",
+            ) from error
+
+    def finish(self, files: FolderFiles, done: Done) -> bool:
+        """Note that the shard is finished; return False if it was already."""
+        return files.create(self._done, orjson.dumps(asdict(done)) + b"\n")
+
+    def begin(self, epoch: int) -> Path:
+        """Return the results of an epoch, which begins with what the latest one before it has.
+
+        Raises CheckpointWriteError.
+        """
+        make_private_folder(self.path)
+        results = self.results(epoch)
+        earlier = [each for each in self.epochs() if each < epoch]
+        if earlier and not journal_path(results).exists():
+            try:
+                _carry_over(self.results(earlier[-1]), results)
+                for each in earlier[:-1]:
+                    _remove(self.results(each))
+            except OSError as error:
+                raise CheckpointWriteError(
+                    f"{results}: what there is of the shard cannot be copied: {error.strerror}",
+                    hint="make room, then run the same command again",
+                ) from error
+        return results
+
+    def tidy(self, done: Done) -> None:
+        """Remove what a finished shard needs no more: copies of prompts, and earlier epochs."""
+        with suppress(OSError):
+            copied_prompts(self.path / done.results).unlink(missing_ok=True)
+            for epoch in self.epochs():
+                if epoch < done.epoch:
+                    _remove(self.results(epoch))
+
+
+def _carry_over(old: Path, new: Path) -> None:
+    """Copy the files of a run; its journal comes last, for it makes them a run."""
+    for source, target in _renamed(old, new):
+        if source == copied_prompts(old):  # it never changes
+            with suppress(OSError):
+                target.unlink(missing_ok=True)
+                os.link(source, target)
+                continue
+        part = beside(target, ".part")
+        with source.open("rb") as file, open_new(part) as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+            sync_open(copy)
+        part.replace(target)
+    sync_directory(new.parent)
+
+
+def _renamed(old: Path, new: Path) -> Iterator[tuple[Path, Path]]:
+    journal = journal_path(old)
+    for source in sorted(files_of(old), key=lambda path: path == journal):
+        if source.exists():
+            yield source, new.with_name(new.name + source.name.removeprefix(old.name))
+
+
+def _remove(results: Path) -> None:
+    """Remove the files of an earlier epoch; the journal first, so that it is no run any more."""
+    for path in (journal_path(results), *files_of(results), lock_path(results)):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,97 @@
+"""A shard's next holder begins with all that the last one had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.folder.shards import Done, ShardFolder
+
+
+def a_done(epoch: int = 2) -> Done:
+    return Done(
+        shard=3,
+        epoch=epoch,
+        results=f"{epoch}.results.jsonl",
+        total=2,
+        succeeded=2,
+        errored=0,
+        canceled=0,
+        expired=0,
+        left_out=0,
+        output_errors=0,
+        input_tokens=1,
+        output_tokens=1,
+        cost_usd=0.1,
+        most_usd=0.1,
+        finished_at=1.0,
+    )
+
+
+def begun(folder: Path, epoch: int) -> ShardFolder:
+    """Return a shard in which a run has begun."""
+    shard = ShardFolder(folder, 3)
+    results = shard.begin(epoch)
+    results.write_bytes(b"result\n")
+    results.with_name(results.name + ".journal").write_bytes(b"journal\n")
+    results.with_name(results.name + ".prompts").write_bytes(b"prompts\n")
+    return shard
+
+
+def test_a_new_epoch_has_what_the_last_one_had(tmp_path: Path) -> None:
+    shard = begun(tmp_path, 1)
+    results = shard.begin(2)
+    assert results.read_bytes() == b"result\n"
+    assert results.with_name("2.results.jsonl.prompts").read_bytes() == b"prompts\n"
+    assert shard.epochs() == [1, 2]
+    assert shard.current(None) == results
+
+
+def test_what_an_earlier_holder_still_writes_counts_no_more(tmp_path: Path) -> None:
+    shard = begun(tmp_path, 1)
+    results = shard.begin(2)
+    with shard.results(1).open("ab") as file:
+        file.write(b"late\n")
+    assert results.read_bytes() == b"result\n"
+
+
+def test_a_copy_that_was_cut_off_is_no_epoch(tmp_path: Path) -> None:
+    shard = begun(tmp_path, 1)
+    shard.results(2).write_bytes(b"res")
+    assert shard.epochs() == [1]
+    assert shard.begin(3).read_bytes() == b"result\n"
+
+
+def test_only_the_last_two_epochs_take_room(tmp_path: Path) -> None:
+    shard = begun(tmp_path, 1)
+    shard.begin(2)
+    shard.begin(3)
+    assert shard.epochs() == [2, 3]
+
+
+def test_a_shard_is_finished_once(tmp_path: Path) -> None:
+    files, shard = LocalFiles(tmp_path), begun(tmp_path, 2)
+    assert [shard.finish(files, a_done()), shard.finish(files, a_done(5))] == [True, False]
+    assert shard.done(files) == a_done()
+    assert shard.current(a_done()) == shard.results(2)
+
+
+def test_a_finished_shard_keeps_results_and_journal(tmp_path: Path) -> None:
+    shard = begun(tmp_path, 1)
+    shard.begin(2)
+    shard.tidy(a_done())
+    names = sorted(each.name for each in shard.path.iterdir())
+    assert names == ["2.results.jsonl", "2.results.jsonl.journal"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed"), [({}, False), ({"succeeded": 1}, True), ({"left_out": 1}, True)]
+)
+def test_a_shard_has_failures_when_an_answer_is_missing(
+    changes: dict[str, int], *, failed: bool
+) -> None:
+    from dataclasses import replace
+
+    assert replace(a_done(), **changes).has_failures is failed  # type: ignore[arg-type]
