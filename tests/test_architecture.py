@@ -54,7 +54,7 @@ def test_a_prompt_passes_the_six_stops_in_order(
     threading.setprofile(watch)
     try:
         with pytest.raises(typer.Exit) as left:
-            run("p.jsonl", {"sandbox": True, "stdout": False, "quiet": True})
+            run(["p.jsonl"], {"sandbox": True, "stdout": False, "quiet": True})
     finally:
         sys.setprofile(None)
         threading.setprofile(None)

@@ -25,6 +25,14 @@ Given = Mapping[str, Any]
 """The declared options that a command line holds, by name. A command with a parameter `given` takes
 all options that are declared for it."""
 
+ManyPrompts = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PROMPTS...",
+        help="A file of prompts or rows: JSONL, JSON, CSV, TSV, text, Parquet, Excel; - for stdin. "
+        "Several files, folders or quoted globs are a run folder (--out DIR/).",
+    ),
+]
 Prompts = Annotated[
     str,
     typer.Argument(
@@ -46,7 +54,7 @@ class DeclaredOption(TyperOption):
         self._is_repeatable = isinstance(declared.kind, Names)
         off = [each for each in declared.flags if each.startswith("--no-")]
         short = [each for each in declared.flags if each not in off]
-        kind = bool if is_switch else Path if isinstance(declared.kind, File) else str
+        kind = bool if is_switch else Path if type(declared.kind) is File else str
         super().__init__(
             param_decls=[name, *short, "/".join([flag(name), *off])],
             type_descriptor=resolve_type_descriptor(kind, OptionInfo()),

@@ -7,7 +7,7 @@ import typer
 from claude_batch.cli import options as opt
 
 
-def run(prompts: opt.Prompts, given: opt.Given) -> None:
+def run(prompts: opt.ManyPrompts, given: opt.Given) -> None:
     r"""Start or resume a run.
 
     The same command continues an interrupted run. Results are in
@@ -18,7 +18,12 @@ def run(prompts: opt.Prompts, given: opt.Given) -> None:
     Examples:
       claude-batch run prompts.jsonl --model claude-haiku-5-5 --max-cost 5
       claude-batch run prompts.jsonl --mode batch --detach
+      claude-batch run 'in/*.csv' --prompt-column text --out labeled/
     """
-    from claude_batch.commands.run.run import run  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.run.run import is_one_run, run  # noqa: PLC0415  # only when really run
 
-    raise typer.Exit(run(prompts, given))
+    if is_one_run(prompts, given):
+        raise typer.Exit(run(prompts[0], given))
+    from claude_batch.commands.folder.run import run_folder  # noqa: PLC0415  # as above
+
+    raise typer.Exit(run_folder(prompts, given))

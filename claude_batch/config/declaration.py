@@ -170,6 +170,10 @@ class File:
         return Path(value)
 
 
+class Place(File):
+    """A path; the command looks at how it was typed, for one that ends in / is a folder."""
+
+
 class Names:
     """Names, or some of a few words, each given by an option of its own: repeatable."""
 

@@ -21,6 +21,7 @@ from claude_batch.config.declaration import (
     Names,
     Number,
     Owner,
+    Place,
     StoreUrl,
     Switch,
     Text,
@@ -111,9 +112,7 @@ class Options:
         variable=False,
     )
     prompt_column: str | None = prompt_option(
-        Text(empty=False),
-        "Column that is the prompt.",
-        "NAME",
+        Text(empty=False), "Column that is the prompt.", "NAME"
     )
     system: str | None = option(
         Text(),
@@ -172,9 +171,7 @@ class Options:
         shown="by extension, then by content",
     )
     field: str | None = row_option(
-        Text(empty=False),
-        "Key of a JSON object that holds the rows.",
-        "NAME",
+        Text(empty=False), "Key of a JSON object that holds the rows.", "NAME"
     )
     delimiter: str | None = row_option(
         Text(empty=False),
@@ -219,10 +216,7 @@ class Options:
         default=False,
         variable=False,
     )
-    extend: bool = run_switch(
-        "Take up rows that were added at the end of PROMPTS.",
-        group=PROMPTS,
-    )
+    extend: bool = run_switch("Take up rows that were added at the end of PROMPTS.", group=PROMPTS)
     skip_invalid: bool = option(
         Switch(),
         "Send the valid lines of a file that has invalid ones, too.",
@@ -233,14 +227,33 @@ class Options:
         variable=False,
     )
     out: Path | None = option(
-        File(),
-        "Results file; or a table: .csv, .tsv, .parquet, .xlsx.",
+        Place(),
+        "Results file; or a table: .csv, .tsv, .parquet, .xlsx; or a run folder: DIR/.",
         "FILE",
         commands=("run",),
         group=RESULTS,
         owner=Owner.COMMAND,
         shown="PROMPTS.results.jsonl",
         flags=("-o",),
+        variable=False,
+    )
+    shard_size: int | None = option(
+        Number(low=1, whole=True),
+        "Lines per shard of a run folder (256 MB at most).",
+        "N",
+        commands=("run",),
+        group=RESULTS,
+        owner=Owner.COMMAND,
+        shown="50000",
+        variable=False,
+    )
+    shard: int | None = option(
+        Number(low=1, whole=True),
+        "Work on this shard of a run folder only.",
+        "N",
+        commands=("run",),
+        group=RESULTS,
+        owner=Owner.COMMAND,
         variable=False,
     )
     answer_column: str | None = option(
@@ -295,10 +308,7 @@ class Options:
         default="full",
         sample='"full"',
     )
-    new_only: bool = run_switch(
-        "Print only what this command finishes.",
-        group=RESULTS,
-    )
+    new_only: bool = run_switch("Print only what this command finishes.", group=RESULTS)
     fresh: bool = option(
         Switch(),
         "Set an existing run aside and start over.",
@@ -308,13 +318,9 @@ class Options:
         default=False,
         variable=False,
     )
-    retry_errored: bool = run_switch(
-        "Retry requests that did not succeed.",
-        group=RESULTS,
-    )
+    retry_errored: bool = run_switch("Retry requests that did not succeed.", group=RESULTS)
     retry_degraded: bool = run_switch(
-        "Resend requests that a fallback endpoint answered.",
-        group=RESULTS,
+        "Resend requests that a fallback endpoint answered.", group=RESULTS
     )
     retry_stop: tuple[str, ...] = option(
         Names(*sorted(UNFINISHED)),
@@ -387,10 +393,7 @@ class Options:
         default="5s",
         sample='"5s"',
     )
-    detach: bool = run_switch(
-        "Submit batches and exit; resume collects them.",
-        group=MODE,
-    )
+    detach: bool = run_switch("Submit batches and exit; resume collects them.", group=MODE)
     rpm: float | None = option(
         Number(above=0),
         "Maximum requests per minute.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,4 @@ def test_a_finished_shard_keeps_results_and_journal(tmp_path: Path) -> None:
 def test_a_shard_has_failures_when_an_answer_is_missing(
     changes: dict[str, int], *, failed: bool
 ) -> None:
-    from dataclasses import replace
-
     assert replace(a_done(), **changes).has_failures is failed  # type: ignore[arg-type]

@@ -1,0 +1,277 @@
+"""The manifest of a run folder: made from the inputs of a command, or read and compared with it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from claude_batch import __version__
+from claude_batch.commands.check import defaults_of
+from claude_batch.commands.run.messages import counted, shown
+from claude_batch.config.declaration import Owner
+from claude_batch.config.options import owned_by
+from claude_batch.config.reading import read_settings, typed_options
+from claude_batch.config.settings import Settings
+from claude_batch.config.spelling import flag
+from claude_batch.core.catalog.routing import routes_text
+from claude_batch.core.shards.names import names_below
+from claude_batch.errors import UsageError
+from claude_batch.storage.files import make_private_folder
+from claude_batch.storage.folder.cutting import cut_file
+from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.folder.inputs import find_inputs, is_pattern, no_run_folder
+from claude_batch.storage.folder.manifest import (
+    Manifest,
+    Shard,
+    create_manifest,
+    read_manifest,
+    refuse_other,
+)
+from claude_batch.storage.prompts.input import refuse_odd_name
+from claude_batch.storage.prompts.options import input_options
+from claude_batch.storage.run.paths import MANIFEST
+from claude_batch.ui.screen.screen import Screen
+
+SHARD_SIZE = 50_000
+"""Lines per shard: minutes to hours of work, and few enough to be checked in seconds."""
+
+_WHOLE_RUNS = (
+    "limit",
+    "random",
+    "extend",
+    "fresh",
+    "retry_errored",
+    "retry_degraded",
+    "retry_stop",
+)
+"""Options that are for the run of one file."""
+
+_OF_THE_FOLDER = ("out", "shard", "shard_size")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """A run folder as a command takes it up: what was given, and what is in force for all of it."""
+
+    path: Path
+    files: LocalFiles
+    manifest: Manifest
+    given: Mapping[str, Any]
+    settings: Settings
+
+    def settings_of(self, run: Any = None) -> Settings:
+        """Return what is in force for a shard whose journal keeps the settings `run`, if any."""
+        return _settings(self.manifest, self.given, run)
+
+
+def run_folder_at(inputs: Sequence[str], given: Mapping[str, Any]) -> Path | None:
+    """Return the run folder that a command is about: its only input, or where results go."""
+    if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST).exists():
+        return _whole(inputs[0])
+    return None if given.get("out") is None else _whole(str(given["out"]))
+
+
+def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen) -> RunFolder:
+    """Return the run folder that a command means; it is made where there is none.
+
+    Raises UsageError, and CheckpointMismatchError where it is another run's.
+    """
+    _refuse_options(given)
+    path = run_folder_at(inputs, given)
+    if path is None:
+        raise _without_folder(inputs, given)
+    files = LocalFiles(path)
+    manifest = read_manifest(files, path)
+    is_input = len(inputs) == 1 and _whole(inputs[0]) == path
+    if manifest is None:
+        if is_input:
+            raise no_run_folder(path)
+        manifest = _create(path, files, inputs, given, screen)
+    else:
+        _refuse_other(path, manifest, [] if is_input else inputs, given)
+    return RunFolder(
+        path=path,
+        files=files,
+        manifest=manifest,
+        given=given,
+        settings=_settings(manifest, given, None),
+    )
+
+
+def _whole(name: str) -> Path:
+    return Path(os.path.abspath(name))  # noqa: PTH100  # resolve() would follow links
+
+
+def _refuse_options(given: Mapping[str, Any]) -> None:
+    typed = typed_options(given, os.environ)
+    for name in _WHOLE_RUNS:
+        if getattr(typed, name):
+            raise UsageError(
+                f"{flag(name)} is for the run of one file", hint="leave it out for a run folder"
+            )
+
+
+def _without_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> UsageError:
+    """Return the error that inputs of a run folder come without one."""
+    if len(inputs) == 1 and not is_pattern(inputs[0]):
+        if "shard" in given:
+            return UsageError(
+                f"--shard is for run folders, and {inputs[0]} is none",
+                hint="claude-batch run DIR/ --shard N, where DIR/ was given as --out before",
+            )
+        if not Path(inputs[0]).is_dir():
+            return UsageError("--shard-size is for run folders", hint="name one: --out DIR/")
+    named = " ".join(map(shlex.quote, inputs[:3])) + (" ..." if len(inputs) > 3 else "")  # noqa: PLR2004  # a few
+    return UsageError(
+        "several files: where should their results go?",
+        hint=f"name a folder for all of them: claude-batch run {named} --out DIR/",
+    )
+
+
+def _settings(manifest: Manifest, given: Mapping[str, Any], run: Any) -> Settings:
+    """Return what is in force for a run folder, or for a shard with settings of its own."""
+    of_command = {
+        name: value
+        for name, value in given.items()
+        if name not in {*_OF_THE_FOLDER, "prompt_file", "system_file", *owned_by(Owner.RESULTS)}
+    }
+    if manifest.mode != "live":
+        of_command.setdefault("mode", manifest.mode)
+    if manifest.deadline is not None:
+        of_command.setdefault("deadline", _left(manifest))
+    return read_settings(
+        of_command,
+        os.environ,
+        run=run or manifest.settings,
+        fixed={name: getattr(manifest.options, name) for name in owned_by(Owner.RESULTS)},
+    )
+
+
+def _left(manifest: Manifest) -> str:
+    """Return what is left of the time in which the whole run should be finished."""
+    from claude_batch.config.declaration import seconds  # noqa: PLC0415  # rarely used
+
+    assert manifest.deadline is not None  # noqa: S101  # asked for only then
+    until = manifest.created_at + seconds(manifest.deadline)
+    return f"{max(1, round(until - time.time()))}s"
+
+
+def _create(
+    path: Path, files: LocalFiles, inputs: Sequence[str], given: Mapping[str, Any], screen: Screen
+) -> Manifest:
+    """Cut the inputs into shards, and create the manifest."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: is no folder", hint="name another one with --out DIR/")
+    refuse_odd_name(path)
+    manifest = _wanted(inputs, given)
+    shards = tuple(_cut(inputs, path, manifest, screen))
+    if not shards:
+        raise UsageError("there are no prompts in any of the files", hint="name other inputs")
+    manifest = replace(manifest, shards=shards)
+    make_private_folder(path)
+    if not create_manifest(files, manifest):  # another process was quicker
+        there = read_manifest(files, path)
+        assert there is not None  # noqa: S101  # a manifest is never removed
+        refuse_other(path, there, manifest)
+        return there
+    rows = sum(shard.lines or 0 for shard in shards)
+    known = all(shard.lines is not None for shard in shards)
+    about = f"{rows:,} lines" if known else f"{rows:,} lines and more"
+    screen.notice(f"{shown(path)}/: {counted(len(shards), 'shard')}, {about}")
+    return manifest
+
+
+def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
+    """Return the manifest that a command asks for, without shards."""
+    settings = read_settings(
+        {name: value for name, value in given.items() if name not in _OF_THE_FOLDER}, os.environ
+    )
+    defaults_of(settings, ".")  # what the options of rows say is looked at first
+    options = settings.options
+    return Manifest(
+        run_id=uuid.uuid4().hex[:12],
+        version=__version__,
+        created_at=time.time(),
+        inputs=tuple(each if "://" in each else str(_whole(each)) for each in inputs),
+        shard_size=typed_options(given, os.environ).shard_size or SHARD_SIZE,
+        options=options.only(Owner.RESULTS),
+        settings=settings.of_run,
+        routes=routes_text(settings.routes),
+        mode=options.mode,
+        deadline=options.deadline,
+        shards=(),
+    )
+
+
+def _cut(
+    inputs: Sequence[str], folder: Path, manifest: Manifest, screen: Screen
+) -> Iterator[Shard]:
+    paths = find_inputs(inputs, folder)
+    names = names_below([str(path) for path in paths])
+    how, number = input_options(manifest.options), 0
+    try:
+        for path, name in zip(paths, names, strict=True):
+            refuse_odd_name(path)
+            size, before = path.stat().st_size, number
+
+            def progress(done: int, name: str = name, size: int = size) -> None:
+                screen.checking(name, done, size, "reading")
+
+            pieces = cut_file(path, str(path), how, lines=manifest.shard_size, progress=progress)
+            for piece, is_whole in pieces:
+                number += 1
+                yield Shard(
+                    shard=number,
+                    source=str(path),
+                    name=name,
+                    start=piece.start,
+                    end=None if is_whole else piece.end,
+                    first_line=piece.first_line,
+                    lines=piece.lines or None,
+                    size=piece.end - piece.start,
+                    sha256=piece.sha256,
+                )
+            if number == before:
+                screen.notice(f"{name}: there are no rows in it")
+    finally:
+        screen.checked()
+
+
+def _refuse_other(
+    path: Path, manifest: Manifest, inputs: Sequence[str], given: Mapping[str, Any]
+) -> None:
+    """Refuse a command that says other things than the one that made the folder.
+
+    What it does not say is as it was.
+    """
+    shaping = {*owned_by(Owner.RESULTS), "prompt_file", "system_file", "config"}
+    said = {name: value for name, value in given.items() if name in shaping}
+    if not inputs and not said and "shard_size" not in given:
+        return
+    wanted = _wanted(inputs, given)
+    options = wanted.options
+    if not inputs:  # only what it says counts
+        spoken = {name.removesuffix("_file") if name.endswith("_file") else name for name in said}
+        kept = {
+            name: getattr(manifest.options, name)
+            for name in owned_by(Owner.RESULTS)
+            if name not in spoken
+        }
+        options = replace(options, **kept)
+    refuse_other(
+        path,
+        manifest,
+        replace(
+            wanted,
+            options=options,
+            inputs=wanted.inputs if inputs else manifest.inputs,
+            routes=wanted.routes if inputs else manifest.routes,
+            shard_size=wanted.shard_size if "shard_size" in given else manifest.shard_size,
+        ),
+    )

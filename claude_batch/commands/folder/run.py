@@ -1,0 +1,266 @@
+"""`run` and `resume` on a run folder: its shards one after another, or one of them.
+
+Each shard is an ordinary run with its own results; what was learned of limits goes from one to the
+next.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from claude_batch.commands.check import defaults_of
+from claude_batch.commands.folder.manifest import RunFolder, open_folder
+from claude_batch.commands.folder.status import (
+    ShardStatus,
+    done_of,
+    shard_statuses,
+)
+from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.run.run import carry_out
+from claude_batch.commands.run.shard import ShardStage
+from claude_batch.config.reading import typed_options
+from claude_batch.core.catalog.routing import routes_of_text
+from claude_batch.core.model.units import dollars
+from claude_batch.core.scheduling.scheduler import Learned
+from claude_batch.core.shards.claims import Held, decide
+from claude_batch.core.shards.money import slice_usd
+from claude_batch.core.shards.names import id_prefix
+from claude_batch.errors import CheckpointLockedError, Exit, UsageError
+from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_another, take_claim
+from claude_batch.storage.folder.cutting import refuse_changed
+from claude_batch.storage.folder.manifest import Shard
+from claude_batch.storage.folder.shards import Done, ShardFolder
+from claude_batch.storage.run.journal import read_journal
+from claude_batch.storage.run.opening import RunRequest
+from claude_batch.storage.run.results import utc
+from claude_batch.storage.run.status import run_status
+from claude_batch.ui.screen.opening import open_screen
+from claude_batch.ui.screen.screen import Screen
+
+_MARGIN = 1.25
+"""How much more than so far the rest may cost before a bound that is suggested is met again."""
+
+
+def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
+    """Start or resume the run of a folder, or one shard of it; return the exit code."""
+    options = typed_options(given, os.environ)
+    screen = open_screen(options.progress, quiet=options.quiet)
+    try:
+        folder = open_folder(inputs, given, screen)
+        if options.shard is not None and options.shard > len(folder.manifest.shards):
+            raise UsageError(
+                f"there is no shard {options.shard}: {shown(folder.path)}/ has shards 1 to "
+                f"{len(folder.manifest.shards)}",
+                hint="claude-batch status " + shlex.quote(shown(folder.path)),
+            )
+    finally:
+        screen.close(None, None)
+    work = FolderWork(folder=folder, is_alone=options.shard is None)
+    return work.all() if options.shard is None else work.one(options.shard)
+
+
+@dataclass(slots=True, kw_only=True)
+class FolderWork:
+    """Works on shards of a folder. `is_alone`: on one after another, with all that may be spent."""
+
+    folder: RunFolder
+    is_alone: bool
+    _learned: Learned | None = None
+    _may_spend: bool = False
+
+    def all(self) -> int:
+        """Work on all shards that nobody else works on; return the exit code."""
+        held: list[int] = []
+        stopped: int | None = None
+        for shard in self.folder.manifest.shards:
+            try:
+                code = self._work_on(shard)
+            except CheckpointLockedError as error:
+                self._say(error.message)
+                held.append(shard.shard)
+                continue
+            if code == Exit.BOUNDED and self.folder.settings.options.detach:
+                stopped = code
+            elif code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
+                return self._end(code)
+        if stopped is None and held:
+            stopped = Exit.BOUNDED
+        return self._end(stopped)
+
+    def one(self, number: int) -> int:
+        """Work on one shard; return the exit code. Raises CheckpointLockedError."""
+        return self._work_on(self.folder.manifest.shards[number - 1])
+
+    def _work_on(self, shard: Shard) -> int:
+        """Work on a shard until it is finished, or has to stop; return the exit code."""
+        folder = ShardFolder(self.folder.path, shard.shard)
+        done = folder.done(self.folder.files)
+        if done is not None:
+            return self._code_of(done)
+        claim = self._claim(shard)
+        try:
+            self._say(
+                f"shard {shard.shard} of {len(self.folder.manifest.shards)}: {shown_words(shard)}"
+            )
+            results = folder.begin(claim.epoch)
+            stage = ShardStage(claim=claim, learned=self._learned)
+            request = self._request(shard, results, claim.max_cost_usd)
+            code = carry_out(_screen(request), request, stage)
+            claim.refuse_lost()
+            self._learned = stage.learned
+            if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
+                return code
+            self._may_spend = True
+            return self._finish(folder, results, claim)
+        finally:
+            claim.close()
+
+    def _claim(self, shard: Shard) -> HeldClaim:
+        """Claim a shard. Raises CheckpointLockedError where another works on it."""
+        files = self.folder.files
+        while True:
+            match decide(claims_on(files, shard.shard)):
+                case Held(by, free_in_s):
+                    raise held_by_another(shard.shard, by, free_in_s)
+                case free:
+                    claim = take_claim(files, shard.shard, free.epoch, self._slice(shard))
+            if claim is not None:
+                return claim
+
+    def _slice(self, shard: Shard) -> float | None:
+        """Return up to what the shard may cost; None without a bound. Raises UsageError."""
+        bound = self.folder.settings.options.max_cost
+        if bound is None:
+            return None
+        statuses = shard_statuses(self.folder.path, self.folder.files, self.folder.manifest)
+        money = [each.money for each in statuses]
+        usd = slice_usd(bound, shard.shard, money, whole=self.is_alone)
+        own = next(each for each in money if each.shard == shard.shard)
+        if usd <= own.spent_usd:
+            raise UsageError(
+                f"nothing of --max-cost {bound:.10g} is left for shard {shard.shard}: "
+                f"{_money_text(statuses)}",
+                hint=f"{_resume(self.folder.path)} --max-cost {_enough(bound, statuses):.10g}",
+            )
+        return usd
+
+    def _request(self, shard: Shard, results: Path, max_cost: float | None) -> RunRequest:
+        """Return the run of a shard."""
+        manifest, journal = self.folder.manifest, read_journal(results)
+        if journal is None:
+            refuse_changed(Path(shard.source), shard.start, shard.end, shard.sha256)
+        settings = self.folder.settings_of(None if journal is None else journal.settings)
+        options = settings.options
+        rows = sum(each.size for each in manifest.shards)
+        options = replace(
+            options,
+            max_cost=max_cost,
+            stdout=bool(options.stdout),
+            yes=options.yes or self._may_spend,
+            # the first shard is asked about as the part of the whole that it is
+            confirm_above=options.confirm_above * (shard.size / rows if self.is_alone else 1.0),
+        )
+        settings = replace(settings, options=options, routes=routes_of_text(manifest.routes))
+        defaults = defaults_of(settings, shard.source)
+        columns = replace(defaults.columns, id_prefix=id_prefix(shard.name))
+        return RunRequest(
+            prompts=shard.source,
+            results=results,
+            defaults=replace(defaults, columns=columns),
+            settings=settings,
+            started_at=utc(time.time()),
+            part=shard.part,
+        )
+
+    def _finish(self, folder: ShardFolder, results: Path, claim: HeldClaim) -> int:
+        """Note that the shard is finished, if it is; return the exit code."""
+        status = run_status(results)
+        if status is None or status.tally.done < status.identity.total:
+            return Exit.BOUNDED
+        done = done_of(status, folder.shard, claim.epoch)
+        claim.refuse_lost()
+        if not folder.finish(self.folder.files, done):
+            done = folder.done(self.folder.files) or done
+        folder.tidy(done)
+        return self._code_of(done)
+
+    def _code_of(self, done: Done) -> int:
+        return Exit.SOME_FAILED if done.has_failures else Exit.SUCCEEDED
+
+    def _end(self, stopped: int | None) -> int:
+        """Say how far the whole is; return the exit code, that of a shard that has `stopped`."""
+        statuses = shard_statuses(self.folder.path, self.folder.files, self.folder.manifest)
+        finished = [each.done for each in statuses if each.done is not None]
+        text = f"{shown(self.folder.path)}/: {progress_text(statuses)}"
+        if len(finished) == len(statuses):
+            failed = any(each.has_failures for each in finished)
+            self._say(text, f"claude-batch results {shlex.quote(shown(self.folder.path))}/")
+            return Exit.SOME_FAILED if failed else Exit.SUCCEEDED
+        again = _resume(self.folder.path)
+        bound = self.folder.settings.options.max_cost
+        if bound is not None and stopped == Exit.BOUNDED:
+            again += f" --max-cost {_enough(bound, statuses):.10g}"
+        self._say(text, again)
+        return Exit.BOUNDED if stopped is None else stopped
+
+    def _say(self, text: str, hint: str = "") -> None:
+        options = self.folder.settings.options
+        screen = open_screen(options.progress, quiet=options.quiet)
+        screen.notice(text, hint)
+        screen.close(None, None)
+
+
+def _screen(request: RunRequest) -> Screen:
+    return open_screen(request.options.progress, quiet=request.options.quiet)
+
+
+def _resume(path: Path) -> str:
+    return f"claude-batch resume {shlex.quote(shown(path))}/"
+
+
+def shown_words(shard: Shard) -> str:
+    """Return what a shard is about, as the user would name it."""
+    return shard.words.replace(shard.source, shown(Path(shard.source)), 1)
+
+
+def progress_text(statuses: Sequence[ShardStatus]) -> str:
+    """Return how far a run folder is, in words."""
+    finished = sum(each.done is not None for each in statuses)
+    there, total = (
+        sum(each.results_there for each in statuses),
+        sum(each.total for each in statuses),
+    )
+    parts = [
+        f"{finished:,} of {counted(len(statuses), 'shard')} finished",
+        f"{there:,} of {total:,} results",
+    ]
+    if failed := sum(each.failed for each in statuses):
+        parts.append(f"{failed:,} failed")
+    costs = [each.cost_usd for each in statuses if each.cost_usd is not None]
+    if costs:
+        parts.append(dollars(sum(costs)))
+    return ", ".join(parts)
+
+
+def _money_text(statuses: Sequence[ShardStatus]) -> str:
+    spent = sum(each.money.spent_usd for each in statuses)
+    held = [each for each in statuses if each.money.held_usd is not None]
+    text = f"{dollars(spent)} spent"
+    return f"{text}, the rest is for {counted(len(held), 'shard')} at work" if held else text
+
+
+def _enough(bound: float, statuses: Sequence[ShardStatus]) -> float:
+    """Return a --max-cost that will probably do for the rest."""
+    spent = sum(each.money.spent_usd for each in statuses)
+    there, total = (
+        sum(each.results_there for each in statuses),
+        sum(each.total for each in statuses),
+    )
+    usd = spent * (1 + _MARGIN * (total / there - 1)) if there else 0.0
+    return float(f"{max(usd, 1.1 * bound):.2g}") if max(usd, bound) else 2 * bound

@@ -1,0 +1,120 @@
+"""How far a run folder is: the figures of its shards, folded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from claude_batch.core.model.requests import ResultType
+from claude_batch.core.shards.claims import Claim, latest
+from claude_batch.core.shards.money import ShardMoney
+from claude_batch.storage.folder.claims import read_claims
+from claude_batch.storage.folder.files import FolderFiles
+from claude_batch.storage.folder.manifest import Manifest, Shard
+from claude_batch.storage.folder.shards import Done, ShardFolder
+from claude_batch.storage.run.status import RunStatus, run_status
+
+_BYTES_PER_ROW = 500
+"""What is assumed of files whose rows nobody has counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardStatus:
+    """One shard: finished (`done`), begun (`run`), or neither. `claim` is the latest on it."""
+
+    shard: Shard
+    results: Path | None
+    done: Done | None = None
+    run: RunStatus | None = None
+    claim: Claim | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process works on it."""
+        return self.done is None and self.claim is not None and self.claim.is_held
+
+    @property
+    def total(self) -> int:
+        """Its requests; lines, or less than that, as long as nobody has looked at them."""
+        if self.done is not None:
+            return self.done.total
+        if self.run is not None:
+            return self.run.identity.total
+        return self.shard.lines or max(1, self.shard.size // _BYTES_PER_ROW)
+
+    @property
+    def results_there(self) -> int:
+        """Requests that have a result."""
+        if self.done is not None:
+            return self.done.done
+        return 0 if self.run is None else self.run.tally.done
+
+    @property
+    def failed(self) -> int:
+        """Results that are no answers."""
+        if self.done is not None:
+            return self.done.done - self.done.succeeded
+        return 0 if self.run is None else self.run.tally.failed
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What it has cost; None where that is not known."""
+        if self.done is not None:
+            return self.done.cost_usd
+        return None if self.run is None else self.run.tally.cost_usd
+
+    @property
+    def money(self) -> ShardMoney:
+        """What counts for the bound on the cost."""
+        if self.done is not None:
+            return ShardMoney(shard=self.shard.shard, spent_usd=self.done.most_usd, rows_left=0)
+        spent = 0.0 if self.run is None else self.run.tally.most_spent_usd
+        held = self.claim.max_cost_usd if self.is_held and self.claim is not None else None
+        return ShardMoney(
+            shard=self.shard.shard,
+            spent_usd=spent,
+            rows_left=max(0, self.total - self.results_there),
+            held_usd=held,
+        )
+
+
+def shard_statuses(path: Path, files: FolderFiles, manifest: Manifest) -> list[ShardStatus]:
+    """Return the state of every shard. Takes no lock and changes nothing."""
+    claims = read_claims(files)
+    return [
+        shard_status(path, files, shard, claims.get(shard.shard, ())) for shard in manifest.shards
+    ]
+
+
+def shard_status(
+    path: Path, files: FolderFiles, shard: Shard, claims: Iterable[Claim]
+) -> ShardStatus:
+    """Return the state of a shard with these claims on it."""
+    folder = ShardFolder(path, shard.shard)
+    done = folder.done(files)
+    results = folder.current(done)
+    run = run_status(results) if done is None and results is not None else None
+    return ShardStatus(shard=shard, results=results, done=done, run=run, claim=latest(claims))
+
+
+def done_of(status: RunStatus, shard: int, epoch: int) -> Done:
+    """Return what a run came to whose requests all have their results."""
+    tally, identity = status.tally, status.identity
+    return Done(
+        shard=shard,
+        epoch=epoch,
+        results=status.results.name,
+        total=identity.total,
+        succeeded=tally.ended[ResultType.SUCCEEDED],
+        errored=tally.ended[ResultType.ERRORED],
+        canceled=tally.ended[ResultType.CANCELED],
+        expired=tally.ended[ResultType.EXPIRED],
+        left_out=identity.invalid,
+        output_errors=tally.output_errors,
+        input_tokens=tally.input_tokens,
+        output_tokens=tally.output_tokens,
+        cost_usd=tally.cost_usd,
+        most_usd=tally.most_spent_usd,
+        finished_at=status.last_activity_at,
+    )
