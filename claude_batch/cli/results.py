@@ -13,7 +13,9 @@ from claude_batch.core.model.requests import ResultType
 
 def results(
     given: opt.Given,
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="A results file, or a table.")],
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="A results file, a table, or a run folder.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -45,13 +47,17 @@ def results(
     """
     from claude_batch.commands.results import ResultsOrder, show_results  # noqa: PLC0415  # as others
 
-    show_results(
-        ResultsOrder(
-            results=results,
-            out=out,
-            given=given,
-            form=format_,
-            ordered=ordered,
-            only=frozenset(only or ResultType),
-        )
+    order = ResultsOrder(
+        results=results,
+        out=out,
+        given=given,
+        form=format_,
+        ordered=ordered,
+        only=frozenset(only or ResultType),
     )
+    if results.is_dir():
+        from claude_batch.commands.folder.show import show_folder_results  # noqa: PLC0415  # as above
+
+        show_folder_results(order)
+        return
+    show_results(order)

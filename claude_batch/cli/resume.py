@@ -16,8 +16,8 @@ def resume(
         Path | None,
         typer.Argument(
             metavar="RESULTS",
-            help="A results file, or a table; default: the unfinished run in or below this folder "
-            "that was active last.",
+            help="A results file, a table, or a run folder; default: the unfinished run in or "
+            "below this folder that was active last.",
         ),
     ] = None,
 ) -> None:
@@ -35,4 +35,8 @@ def resume(
     """
     from claude_batch.commands.run.run import resume  # noqa: PLC0415  # only when really run
 
+    if results is not None and results.is_dir():
+        from claude_batch.commands.folder.run import run_folder  # noqa: PLC0415  # as above
+
+        raise typer.Exit(run_folder([str(results)], given))
     raise typer.Exit(resume(results, given))

@@ -15,7 +15,8 @@ def status(
     results: Annotated[
         Path | None,
         typer.Argument(
-            metavar="RESULTS", help="A results file, or a table; default: all in or below here."
+            metavar="RESULTS",
+            help="A results file, a table, or a run folder; default: all in or below here.",
         ),
     ] = None,
     history: Annotated[
@@ -41,6 +42,11 @@ def status(
                 "--watch shows a dashboard", hint="leave out --json and --history, or --watch"
             )
         follow(checkpoint_of(results or last_active()))
+        return
+    if results is not None and results.is_dir() and not history:
+        from claude_batch.commands.folder.show import show_folder_status  # noqa: PLC0415  # as above
+
+        show_folder_status(results, as_json=as_json)
         return
     show = show_history if history else show_status
     show(results and checkpoint_of(results), as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -65,14 +65,15 @@ def show_results(order: ResultsOrder) -> None:
         return
     refuse_no_results(results)
     if order.out is not None:
-        _write_lines(order, results, order.out)
+        write_lines(order.out, partial(print_run, order, results))
         return
     stdout = sys.stdout.fileno()
     refuse_as_stdout(stdout, results)
-    _print(order, results, stdout)
+    print_run(order, results, stdout)
 
 
-def _print(order: ResultsOrder, results: Path, fd: int) -> None:
+def print_run(order: ResultsOrder, results: Path, fd: int) -> None:
+    """Write the results of one run that are wanted to `fd`, in the form that is wanted."""
     in_file = as_text if order.form == "text" else as_is
     form = form_of(order.form) if order.out is None else in_file
     wanted = partial(_is_wanted, order.only)
@@ -83,8 +84,8 @@ def _is_wanted(only: frozenset[ResultType], entry: Entry) -> bool:
     return entry.type in only
 
 
-def _write_lines(order: ResultsOrder, results: Path, out: Path) -> None:
-    """Write result lines into a new file."""
+def write_lines(out: Path, write: Callable[[int], None]) -> None:
+    """Have result lines written into a new file. Raises UsageError, CheckpointWriteError."""
     refuse_dash(out, "name a file: -o FILE; without -o, results go to stdout")
     refuse_other_kind_of_table(out)
     if os.path.lexists(out):
@@ -93,7 +94,7 @@ def _write_lines(order: ResultsOrder, results: Path, out: Path) -> None:
         )
     try:
         with open_new(out) as file:
-            _print(order, results, file.fileno())
+            write(file.fileno())
     except OSError as error:
         raise CheckpointWriteError(
             f"{out}: cannot be written: {error.strerror}", hint="make room, or name another file"

@@ -70,6 +70,19 @@ class RunFolder:
         return _settings(self.manifest, self.given, run)
 
 
+def existing_folder(path: Path) -> Manifest:
+    """Return the manifest of a run folder. Raises UsageError where there is none."""
+    manifest = read_manifest(LocalFiles(path), path)
+    if manifest is None:
+        raise no_run_folder(path)
+    return manifest
+
+
+def is_run_folder(path: Path | None) -> bool:
+    """Return whether a path that a command was given is that of a run folder."""
+    return path is not None and (path / MANIFEST).exists()
+
+
 def run_folder_at(inputs: Sequence[str], given: Mapping[str, Any]) -> Path | None:
     """Return the run folder that a command is about: its only input, or where results go."""
     if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST).exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from claude_batch.commands.money import (
 from claude_batch.commands.run.batch import BatchStage
 from claude_batch.commands.run.lease import refuse_lost_lease
 from claude_batch.commands.run.live import LiveStage, finished_snapshot
-from claude_batch.commands.run.messages import tell_left_running, tell_opened
+from claude_batch.commands.run.messages import shown, tell_left_running, tell_opened
 from claude_batch.commands.run.mode import ModeSelector, refuse_detached
 from claude_batch.commands.run.models import accept_models, models_to_ask_about
 from claude_batch.commands.run.options import (
@@ -78,6 +79,7 @@ from claude_batch.storage.run.paths import (
     default_results,
     refuse_as_stdout,
     refuse_own_prompts,
+    run_folder_of,
     set_aside,
 )
 from claude_batch.storage.run.results import utc
@@ -150,6 +152,7 @@ def run_request(prompts: str, given: Mapping[str, Any]) -> RunRequest:
 
 def _resume_request(results: Path, given: Mapping[str, Any]) -> RunRequest:
     """Return what `resume` asks for: what shapes results is as the run was started with."""
+    refuse_shard(results)
     journal = journal_of(results)
     was = journal.identity
     if typed_options({}, os.environ).uses_sandbox and not was.options.sandbox:
@@ -176,6 +179,17 @@ def _resume_request(results: Path, given: Mapping[str, Any]) -> RunRequest:
     settings = replace(settings, routes=routes_of_text(was.routes))
     request = _request(prompts, results, settings, None, overrides)
     return replace(request, defaults=defaults_of(settings, was.prompts))  # it may be a copy
+
+
+def refuse_shard(results: Path) -> None:
+    """Refuse to continue a shard as if it were a run of its own: nobody else would know of it."""
+    folder = run_folder_of(results)
+    if folder is not None:
+        name = shlex.quote(shown(folder))
+        raise UsageError(
+            f"{results} belongs to a shard of {folder}",
+            hint=f"claude-batch run {name}/ --shard {int(results.parent.name)}",
+        )
 
 
 def _request(

@@ -134,9 +134,8 @@ class ShardFolder:
         return results
 
     def tidy(self, done: Done) -> None:
-        """Remove what a finished shard needs no more: copies of prompts, and earlier epochs."""
+        """Remove what a finished shard needs no more: earlier epochs."""
         with suppress(OSError):
-            copied_prompts(self.path / done.results).unlink(missing_ok=True)
             for epoch in self.epochs():
                 if epoch < done.epoch:
                     _remove(self.results(epoch))

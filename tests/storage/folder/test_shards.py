@@ -79,12 +79,12 @@ def test_a_shard_is_finished_once(tmp_path: Path) -> None:
     assert shard.current(a_done()) == shard.results(2)
 
 
-def test_a_finished_shard_keeps_results_and_journal(tmp_path: Path) -> None:
+def test_a_finished_shard_keeps_only_what_counts(tmp_path: Path) -> None:
     shard = begun(tmp_path, 1)
     shard.begin(2)
     shard.tidy(a_done())
     names = sorted(each.name for each in shard.path.iterdir())
-    assert names == ["2.results.jsonl", "2.results.jsonl.journal"]
+    assert names == [f"2.results.jsonl{each}" for each in ("", ".journal", ".prompts")]
 
 
 @pytest.mark.parametrize(
