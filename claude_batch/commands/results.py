@@ -28,10 +28,11 @@ from claude_batch.storage.run.checkpoint import Entry
 from claude_batch.storage.run.journal import Journal, read_journal
 from claude_batch.storage.run.opening import invalid_rows
 from claude_batch.storage.run.output import as_is, as_text, print_results
-from claude_batch.storage.run.paths import refuse_as_stdout, refuse_no_results
+from claude_batch.storage.run.paths import copied_prompts, refuse_as_stdout, refuse_no_results
 from claude_batch.storage.run.table import (
     InputRows,
     KeptTable,
+    RunRows,
     RunTable,
     columns_of,
     kept_table,
@@ -113,16 +114,15 @@ def _write_table(order: ResultsOrder, results: Path, out: Path) -> None:
     of_run = {} if journal is None else journal.settings.flags
     schema = None if journal is None else journal.identity.options.schema
     request = table_request(out, typed_options(order.given, os.environ), schema, of_run)
-    rows = _rows(journal)
-    names = columns_of(rows)
+    run = rows_of(results, journal)
+    names = columns_of(run.rows)
     check_format(out, len(names))
     refuse_own_columns(names, request, typed_command())
     everything = order.only == frozenset(ResultType)
     table = RunTable(
         request=request,
-        rows=rows,
-        results=results,
-        left_out=invalid_rows(results) if journal is not None else {},
+        runs=(run,),
+        named=results,
         style=replace(_style(kept, journal), raw=request.raw),
         wanted=lambda status: everything or status in order.only,
     )
@@ -140,12 +140,18 @@ def _style(kept: KeptTable, journal: Journal | None) -> Style:
     return style_of(Path(journal.identity.prompts), journal.identity.options.delimiter)
 
 
-def _rows(journal: Journal | None) -> InputRows:
-    """Return the rows of the run's input; none where it has changed, or is gone."""
+def rows_of(results: Path, journal: Journal | None) -> RunRows:
+    """Return the rows of a run, with the results it has and why some were left out."""
     if journal is None:
-        return InputRows(path=None)
-    identity = journal.identity
-    path = Path(identity.prompts_path)
+        return RunRows(rows=InputRows(path=None), results=results)
+    rows = replace(_rows(results, journal), id_prefix=journal.identity.id_prefix)
+    return RunRows(rows=rows, results=results, left_out=invalid_rows(results))
+
+
+def _rows(results: Path, journal: Journal) -> InputRows:
+    """Return the rows of the run's input; none where it has changed, or is gone."""
+    identity, copy = journal.identity, copied_prompts(results)
+    path = copy if identity.source_sha256 and copy.exists() else Path(identity.prompts_path)
     try:
         same = fingerprint(path) == (identity.size, identity.sha256)
     except UsageError:

@@ -27,6 +27,7 @@ from claude_batch.commands.run.shard import ShardStage
 from claude_batch.config.reading import typed_options
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.units import dollars
+from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.core.shards.claims import Held, decide
 from claude_batch.core.shards.money import slice_usd
@@ -42,6 +43,9 @@ from claude_batch.storage.run.results import utc
 from claude_batch.storage.run.status import run_status
 from claude_batch.ui.screen.opening import open_screen
 from claude_batch.ui.screen.screen import Screen
+
+_ROUNDING = 1e-6
+"""Bounds that differ by less are the same."""
 
 _MARGIN = 1.25
 """How much more than so far the rest may cost before a bound that is suggested is met again."""
@@ -141,10 +145,10 @@ class FolderWork:
         statuses = shard_statuses(self.folder.path, self.folder.files, self.folder.manifest)
         money = [each.money for each in statuses]
         usd = slice_usd(bound, shard.shard, money, whole=self.is_alone)
-        own = next(each for each in money if each.shard == shard.shard)
-        if usd <= own.spent_usd:
+        own = statuses[shard.shard - 1]
+        if usd <= max(own.money.spent_usd, _met_bound(own) * (1 + _ROUNDING)):
             raise UsageError(
-                f"nothing of --max-cost {bound:.10g} is left for shard {shard.shard}: "
+                f"too little of --max-cost {bound:.10g} is left for shard {shard.shard}: "
                 f"{_money_text(statuses)}",
                 hint=f"{_resume(self.folder.path)} --max-cost {_enough(bound, statuses):.10g}",
             )
@@ -166,7 +170,12 @@ class FolderWork:
             # the first shard is asked about as the part of the whole that it is
             confirm_above=options.confirm_above * (shard.size / rows if self.is_alone else 1.0),
         )
-        settings = replace(settings, options=options, routes=routes_of_text(manifest.routes))
+        settings = replace(
+            settings,
+            options=options,
+            routes=routes_of_text(manifest.routes),
+            resumed=tuple(name for name in settings.resumed if name != "max_cost"),
+        )
         defaults = defaults_of(settings, shard.source)
         columns = replace(defaults.columns, id_prefix=id_prefix(shard.name))
         return RunRequest(
@@ -203,6 +212,8 @@ class FolderWork:
             self._say(text, f"claude-batch results {shlex.quote(shown(self.folder.path))}/")
             return Exit.SOME_FAILED if failed else Exit.SUCCEEDED
         again = _resume(self.folder.path)
+        if any(each.is_held for each in statuses):
+            again = f"claude-batch status {shlex.quote(shown(self.folder.path))}/"
         bound = self.folder.settings.options.max_cost
         if bound is not None and stopped == Exit.BOUNDED:
             again += f" --max-cost {_enough(bound, statuses):.10g}"
@@ -246,6 +257,14 @@ def progress_text(statuses: Sequence[ShardStatus]) -> str:
     if costs:
         parts.append(dollars(sum(costs)))
     return ", ".join(parts)
+
+
+def _met_bound(status: ShardStatus) -> float:
+    """Return the bound on the cost that has stopped a shard; 0 where none has."""
+    closed = None if status.run is None else status.run.closed
+    if closed is None or closed.kind != StopKind.COST:
+        return 0.0
+    return closed.max_cost_usd or 0.0
 
 
 def _money_text(statuses: Sequence[ShardStatus]) -> str:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from claude_batch.commands.folder.manifest import existing_folder
 from claude_batch.commands.folder.status import ShardStatus, shard_statuses
+from claude_batch.commands.folder.table import write_folder_table
 from claude_batch.commands.results import ResultsOrder, print_run, write_lines
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.terminal import print_json
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import Manifest
 from claude_batch.storage.run.paths import refuse_as_stdout
+from claude_batch.storage.tables.writing import is_table
 from claude_batch.ui.tables.status import StatusRow, status_table
 from claude_batch.ui.tables.tables import print_table
 
@@ -199,6 +201,9 @@ def show_folder_results(order: ResultsOrder) -> None:
     statuses = shard_statuses(path, LocalFiles(path), manifest)
     there = [each.results for each in statuses if each.results is not None]
     results = [each for each in there if each.exists()]
+    if order.out is not None and is_table(order.out):
+        write_folder_table(order, path, manifest, statuses)
+        return
     if order.out is not None:
         write_lines(order.out, partial(_print, order, results))
         return

@@ -50,7 +50,8 @@ def tell_opened(screen: Screen, request: RunRequest, opened: OpenRun) -> None:
         )
     else:
         later = f"for a table then: claude-batch results {shlex.quote(results)} -o answers.csv"
-        hint = later if is_table(Path(request.prompts)) else ""
+        is_shard = run_folder_of(request.results) is not None
+        hint = later if is_table(Path(request.prompts)) and not is_shard else ""
         screen.notice(f"{counted(total, 'prompt')}; results go to {results}", hint)
     if opened.limited is not None and opened.limited.rows < total:
         screen.notice(f"--limit: {counted(opened.limited.rows, 'row')} of {total:,} for now")

@@ -12,6 +12,7 @@ from claude_batch.errors import UsageError
 from claude_batch.storage.prompts.input import is_regular
 from claude_batch.storage.run.opening import OpenRun, RunRequest, invalid_rows
 from claude_batch.storage.run.table import (
+    RunRows,
     RunTable,
     TableFile,
     TableRequest,
@@ -99,9 +100,14 @@ class TableStage:
         total = opened.identity.total
         table = RunTable(
             request=self._asked,
-            rows=input_rows(opened.prompts, self.request.options),
-            results=results,
-            left_out=invalid_rows(results) if opened.identity.invalid else {},
+            runs=(
+                RunRows(
+                    rows=input_rows(opened.prompts, self.request.options),
+                    results=results,
+                    left_out=invalid_rows(results) if opened.identity.invalid else {},
+                ),
+            ),
+            named=results,
             style=replace(kept.style, raw=self._asked.raw),
             progress=lambda rows: self.screen.checking(self.shown, rows, total, "writing"),
         )

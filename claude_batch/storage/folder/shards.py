@@ -20,7 +20,6 @@ from claude_batch.core.shards.names import shard_name
 from claude_batch.errors import CheckpointError, CheckpointWriteError
 from claude_batch.storage.files import (
     beside,
-    lock_path,
     make_private_folder,
     open_new,
     sync_directory,
@@ -166,5 +165,6 @@ def _renamed(old: Path, new: Path) -> Iterator[tuple[Path, Path]]:
 
 def _remove(results: Path) -> None:
     """Remove the files of an earlier epoch; the journal first, so that it is no run any more."""
-    for path in (journal_path(results), *files_of(results), lock_path(results)):
+    journal_path(results).unlink(missing_ok=True)
+    for path in results.parent.glob(f"{results.name}*"):
         path.unlink(missing_ok=True)

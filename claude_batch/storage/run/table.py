@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import mmap
 import os
 import re
 import shlex
@@ -29,11 +28,9 @@ from claude_batch.core.model.answers import (
     inner,
 )
 from claude_batch.errors import CheckpointWriteError, UsageError
-from claude_batch.storage.by_line import ByLine
 from claude_batch.storage.files import (
     beside,
     open_new,
-    open_to_read,
     read_blocks,
     refuse_link,
     sync_directory,
@@ -43,8 +40,8 @@ from claude_batch.storage.prompts.columns import ID_PREFIX
 from claude_batch.storage.prompts.lines import PromptLines, Wrapping, wrapping_of
 from claude_batch.storage.prompts.params import PARAMS
 from claude_batch.storage.prompts.parse import generated_id
-from claude_batch.storage.run.checkpoint import parse_entry, read_lines
 from claude_batch.storage.run.journal import JournalFile, journal_path, parse_record, read_records
+from claude_batch.storage.run.results_by_line import MisreadError, ResultsByLine
 from claude_batch.storage.tables.reading import delimiter_of
 from claude_batch.storage.tables.writing import (
     CSV,
@@ -74,8 +71,6 @@ _REQUESTS = frozenset({"params", "messages", "body", "modelInput"})
 _OURS = PARAMS | {"custom_id", "meta"}
 """Keys of Messages params on a line of their own; others beside them are data."""
 
-_LINE = b'"meta":{"line":'
-_START = b'{"custom_id":'
 _WHOLE_LEAST, _WHOLE_BEYOND = -(2**63), 2**63
 _FACTS = (
     Holds.TEXT,
@@ -228,127 +223,46 @@ def refuse_own_columns(names: Sequence[str], request: TableRequest, command: str
     )
 
 
-# where results are
-
-
-_MAPPED_BYTES = 32_000_000
-"""After so many bytes read, the pages of the results file are given back: memory stays flat."""
-
-_SIZE_BITS = 26
-_SIZE = (1 << _SIZE_BITS) - 1
-"""Room for lines of 64 MB in files of 128 GB, in one number."""
-
-
-class _Results:
-    """The results of a run by line. A look-up reads the line again."""
-
-    def __init__(self, path: Path, *, quick: bool) -> None:
-        self._places = ByLine()  # 37 bits for where a line begins, 26 for its length
-        self._by_id: dict[str, tuple[int, int]] = {}
-        self.lines: list[int] | None = None
-        self.file = open_to_read(path) if path.exists() else None
-        self._mapped: mmap.mmap | None = None
-        self._read_bytes = 0
-        at = 0
-        if self.file is None:
-            return
-        for raw, line, custom_id in _quick_lines(self.file) if quick else _slow_lines(path):
-            size = len(raw)
-            if line is not None and not self._places[line]:
-                self._places[line] = at << _SIZE_BITS | size
-            elif custom_id is not None:
-                self._by_id.setdefault(custom_id, (at, size))
-            at += size
-        if at:  # a system call per result would take longer than all else
-            self._mapped = mmap.mmap(self.file.fileno(), at, access=mmap.ACCESS_READ)
-
-    @property
-    def has_ids(self) -> bool:
-        """Whether some results are known by their id only."""
-        return bool(self._by_id)
-
-    def get(self, line: int, custom_id: str | None) -> dict[str, Any] | None:
-        """Return the parsed result of a row. Raises _MisreadError if its place was misread."""
-        place = self._places[line]
-        if place:
-            value = self._read(place >> _SIZE_BITS, place & _SIZE)
-            try:
-                is_misread = value["meta"]["line"] != line
-            except (KeyError, TypeError):
-                is_misread = True
-            if is_misread:
-                raise _MisreadError
-            if custom_id is None or value["custom_id"] == custom_id:
-                return value
-        by_id = self._by_id.get(custom_id) if custom_id is not None else None
-        return None if by_id is None else self._read(*by_id)
-
-    def _read(self, start: int, size: int) -> dict[str, Any]:
-        assert self._mapped is not None  # noqa: S101  # what has a place was read from it
-        self._read_bytes += size
-        if self._read_bytes >= _MAPPED_BYTES:
-            self._read_bytes = 0
-            self._mapped.madvise(mmap.MADV_DONTNEED)  # they stay in the system's cache
-        value: dict[str, Any] = orjson.loads(self._mapped[start : start + size])
-        return value
-
-    def all(self) -> Iterator[dict[str, Any]]:
-        """Yield all results: in the order of their lines, then those without one."""
-        for place in self._places:
-            yield self._read(place >> _SIZE_BITS, place & _SIZE)
-        for by_id in self._by_id.values():
-            yield self._read(*by_id)
-
-    def close(self) -> None:
-        """Close the results file."""
-        if self._mapped is not None:
-            self._mapped.close()
-        if self.file is not None:
-            self.file.close()
-
-
-class _MisreadError(Exception):
-    """A result is not where a quick look at its line had put it."""
-
-
-def _quick_lines(file: BinaryIO) -> Iterator[tuple[bytes, int | None, str | None]]:
-    """Yield raw lines with the line number that our own results carry, found without parsing.
-
-    What an answer says may look alike: `get` compares.
-    """
-    size = len(_LINE)
-    for raw in file:
-        at = raw.find(_LINE)
-        if at > 0 and raw.rfind(_LINE) == at and raw.startswith(_START) and raw.endswith(b"}\n"):
-            digits = raw[at + size : raw.find(b",", at)]
-            if digits.isdigit():
-                yield raw, int(digits) or None, None
-                continue
-        entry = parse_entry(raw)
-        if entry is None:
-            raise _MisreadError
-        yield raw, entry.line, entry.custom_id
-
-
-def _slow_lines(path: Path) -> Iterator[tuple[bytes, int | None, str | None]]:
-    for raw, entry in read_lines(path):
-        if entry is None:
-            yield raw, None, None
-        else:
-            yield raw, entry.line, entry.custom_id
-
-
 # the table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunTable:
-    """One run as a table: its rows, its results, and why rows were left out, by line."""
+class RunRows:
+    """The rows of one run, its results, and why rows were left out, by line."""
 
-    request: TableRequest
     rows: InputRows
     results: Path
     left_out: Mapping[int, str] = field(default_factory=dict)
+
+
+class _Opened:
+    """Runs with their results found, one at a time: those of the last one stay open."""
+
+    def __init__(self, runs: Sequence[RunRows], *, quick: bool) -> None:
+        self._runs, self._quick = runs, quick
+        self._run: RunRows | None = None
+        self._results: ResultsByLine | None = None
+
+    def __iter__(self) -> Iterator[tuple[RunRows, ResultsByLine]]:
+        for run in self._runs:
+            if self._results is None or run is not self._run:
+                self.close()
+                self._run, self._results = run, ResultsByLine(run.results, quick=self._quick)
+            yield run, self._results
+
+    def close(self) -> None:
+        """Close the results file that is open."""
+        if self._results is not None:
+            self._results.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTable:
+    """Runs as one table: all rows of the first, then those of the next. `named`: as users do."""
+
+    request: TableRequest
+    runs: tuple[RunRows, ...]
+    named: Path
     style: Style = field(default_factory=Style)
     wanted: Wanted = lambda _status: True
     progress: Callable[[int], None] = lambda _rows: None
@@ -356,7 +270,9 @@ class RunTable:
     @property
     def made_from(self) -> str:
         """What the table depends on, besides the input: results and options."""
-        request, size = self.request, self.results.stat().st_size if self.results.exists() else 0
+        request = self.request
+        sizes = [run.results.stat().st_size for run in self.runs if run.results.exists()]
+        size = sum(sizes)
         names = ",".join(request.properties)
         return f"{size} {request.prefix} {request.expand:d}{request.raw:d} {names}"
 
@@ -367,7 +283,7 @@ class RunTable:
         while True:
             try:
                 return self._write(file, untyped, quick=quick)
-            except _MisreadError:
+            except MisreadError:
                 quick = False
             except CannotKeepTypeError as error:
                 untyped.add(error.column)
@@ -375,10 +291,10 @@ class RunTable:
             file.truncate()
 
     def _write(self, file: BinaryIO, untyped: Container[str], *, quick: bool) -> int:
-        results = _Results(self.results, quick=quick)
+        opened = _Opened(self.runs, quick=quick)
         try:
-            types = self._types(results)
-            properties = self._properties(results)
+            types = self._types(opened)
+            properties = self._properties(opened)
             ours = AnswerColumns(prefix=self.request.prefix, properties=tuple(properties))
             holds = (*_FACTS, *properties.values())
             columns = [
@@ -389,47 +305,45 @@ class RunTable:
                 for name, kind in zip(ours.names, holds, strict=True)
             ]
             with table_writer(self.request.path, file, columns, self.style) as writer:
-                return self._write_rows(writer, results, [name for name, _ in types], properties)
+                return self._write_rows(writer, opened, [name for name, _ in types], properties)
         finally:
-            results.close()
+            opened.close()
 
-    def _types(self, results: _Results) -> Iterable[tuple[str, Holds]]:
+    def _types(self, opened: _Opened) -> Iterable[tuple[str, Holds]]:
         is_typed = self.request.path.suffix.lower() == PARQUET and self.style.arrow is None
-        if not is_typed and self.rows.are_uniform:
-            return [(name, Holds.JSON) for name in columns_of(self.rows)]
+        if not is_typed and all(run.rows.are_uniform for run in self.runs):
+            names = (name for run in self.runs for name in columns_of(run.rows))
+            return [(name, Holds.JSON) for name in dict.fromkeys(names)]
         types = Types()
-        for cells in self._cells(results):
-            types.add(cells)
+        for run, results in opened:
+            for cells in _row_cells(run.rows, results):
+                types.add(cells)
         return list(types.items())
 
-    def _cells(self, results: _Results) -> Iterator[Mapping[str, Any]]:
-        if self.rows.path is None:
-            yield from (_kept_cells(value) for value in results.all())
-        else:
-            yield from (cells for _, cells in self.rows)
-
-    def _properties(self, results: _Results) -> Mapping[str, Holds]:
+    def _properties(self, opened: _Opened) -> Mapping[str, Holds]:
         """Return the columns that JSON answers become: as the schema says, or as they are."""
         if not self.request.expand:
             return {}
         if self.request.properties:
             return self.request.properties
         types = Types()
-        for value in results.all():
-            types.add(_object(answer_of(value).text))
+        for _, results in opened:
+            for value in results.all():
+                types.add(_object(answer_of(value).text))
         return dict(types.items())
 
     def _write_rows(
         self,
         writer: TableWriter,
-        results: _Results,
+        opened: _Opened,
         names: list[str],
         properties: Mapping[str, Holds],
     ) -> int:
         rows: list[list[Any]] = []
         count = 0
         is_sheet = self.request.path.suffix.lower() == XLSX
-        for cells, answer in self._answered(results):
+        answered = (each for run, results in opened for each in _answered(run, results))
+        for cells, answer in answered:
             if not self.wanted(answer.status):
                 continue
             row = [*cells.values()] if [*cells] == names else [cells.get(name) for name in names]
@@ -448,23 +362,30 @@ class RunTable:
         writer.write(rows)
         return count + len(rows)
 
-    def _answered(self, results: _Results) -> Iterator[tuple[Mapping[str, Any], Answer]]:
-        if self.rows.path is None:
-            for each in results.all():
-                yield _kept_cells(each), answer_of(each)
-            return
-        left_out, has_ids, prefix = self.left_out, results.has_ids, self.rows.id_prefix
-        for line, cells in self.rows:
-            custom_id = (
-                str(cells.get("custom_id") or generated_id(line, prefix)) if has_ids else None
-            )
-            value = results.get(line, custom_id)
-            if value is not None:
-                yield cells, answer_of(value)
-            elif line in left_out:
-                yield cells, Answer(status=INVALID, error=left_out[line])
-            else:
-                yield cells, NO_ANSWER
+
+def _row_cells(rows: InputRows, results: ResultsByLine) -> Iterator[Mapping[str, Any]]:
+    if rows.path is None:
+        yield from (_kept_cells(value) for value in results.all())
+    else:
+        yield from (cells for _, cells in rows)
+
+
+def _answered(run: RunRows, results: ResultsByLine) -> Iterator[tuple[Mapping[str, Any], Answer]]:
+    """Yield the rows of a run with their answers."""
+    if run.rows.path is None:
+        for each in results.all():
+            yield _kept_cells(each), answer_of(each)
+        return
+    left_out, has_ids, prefix = run.left_out, results.has_ids, run.rows.id_prefix
+    for line, cells in run.rows:
+        custom_id = str(cells.get("custom_id") or generated_id(line, prefix)) if has_ids else None
+        value = results.get(line, custom_id)
+        if value is not None:
+            yield cells, answer_of(value)
+        elif line in left_out:
+            yield cells, Answer(status=INVALID, error=left_out[line])
+        else:
+            yield cells, NO_ANSWER
 
 
 def _kept_cells(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -532,7 +453,7 @@ def write_table(table: RunTable, *, before_rename: Callable[[TableFile], None]) 
     except OSError as error:
         raise CheckpointWriteError(
             f"{path}: the table cannot be written: {error.strerror or error}",
-            hint=f"make room, then write it again: claude-batch results {table.results} -o {path}",
+            hint=f"make room, then write it again: claude-batch results {table.named} -o {path}",
         ) from error
     return written
 
@@ -647,7 +568,7 @@ def style_of(path: Path, delimiter: str | None = None) -> Style:
     if b"\0" in start:  # a workbook, or compressed
         return Style()
     if delimiter is None and path.suffix.lower() == CSV:
-        delimiter = delimiter_of(start.partition(b"\n")[0].decode("latin-1"))
+        delimiter = delimiter_of(start.partition(b"\n")[0].decode("latin-1"), CSV)
     crlf = at > 0 and start[at - 1 : at] == b"\r"
     return Style(bom=start.startswith(_BOM), crlf=crlf, delimiter=delimiter)
 

@@ -17,6 +17,7 @@ from claude_batch.errors import CheckpointWriteError, UsageError
 from claude_batch.storage.run.results import encode_result
 from claude_batch.storage.run.table import (
     InputRows,
+    RunRows,
     RunTable,
     TableRequest,
     refuse_own_columns,
@@ -58,8 +59,8 @@ def table(folder: Path, rows: list[Any], results: list[bytes], **request: Any) -
     (folder / "r.jsonl").write_bytes(b"".join(results))
     return RunTable(
         request=TableRequest(path=folder / "t.csv", **request),
-        rows=InputRows(path=folder / "in.jsonl"),
-        results=folder / "r.jsonl",
+        runs=(RunRows(rows=InputRows(path=folder / "in.jsonl"), results=folder / "r.jsonl"),),
+        named=folder / "r.jsonl",
     )
 
 
@@ -95,7 +96,7 @@ def test_rows_without_an_answer_say_why(folder: Path) -> None:
         [{"prompt": "a"}, {"prompt": "b"}, {"prompt": ""}, {"prompt": "d"}],
         [encode_result(failed), encode_result(expired)],
     )
-    read = cells(replace(of, left_out={3: "the prompt is empty"}))
+    read = cells(replace(of, runs=(replace(of.runs[0], left_out={3: "the prompt is empty"}),)))
     assert [(row["answer_status"], row["answer_error"]) for row in read] == [
         ("errored", "invalid_request_error: no"),
         ("expired", ""),
@@ -156,7 +157,8 @@ def test_a_sheet_says_what_it_had_to_cut(folder: Path) -> None:
 
 
 def test_without_prompts_the_table_shows_what_results_keep(folder: Path) -> None:
-    of = replace(table(folder, [], [a_line(2, "b"), a_line(1, "a")]), rows=InputRows(path=None))
+    of = table(folder, [], [a_line(2, "b"), a_line(1, "a")])
+    of = replace(of, runs=(replace(of.runs[0], rows=InputRows(path=None)),))
     assert [(row["custom_id"], row["topic"], row["answer"]) for row in cells(of)] == [
         ("line-1", "x", "a"),
         ("line-2", "x", "b"),

@@ -1,0 +1,100 @@
+"""One table of all shards of a run folder, in the order of its inputs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from claude_batch.commands.folder.status import ShardStatus
+from claude_batch.commands.results import ResultsOrder, rows_of
+from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.table import (
+    refuse_other_kind_of_table,
+    table_request,
+    typed_command,
+)
+from claude_batch.config.reading import typed_options
+from claude_batch.core.model.requests import ResultType
+from claude_batch.errors import UsageError
+from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.folder.manifest import Manifest
+from claude_batch.storage.run.journal import journal_path, read_journal
+from claude_batch.storage.run.table import (
+    RunRows,
+    RunTable,
+    columns_of,
+    note_written,
+    refuse_foreign_table,
+    refuse_own_columns,
+    style_of,
+    write_table,
+)
+from claude_batch.storage.tables.writing import CSV, check_format, most_rows
+from claude_batch.ui.messages import notice_text
+
+_TABLES = "tables"
+"""In a run folder, what stands for the results of a run in the journal of its tables."""
+
+
+def write_folder_table(
+    order: ResultsOrder, path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]
+) -> None:
+    """Write the table. Raises UsageError, CheckpointError."""
+    assert order.out is not None  # noqa: S101  # asked for only then
+    out = order.out.absolute()
+    refuse_other_kind_of_table(out)
+    check_format(out)
+    sources = [Path(each) for each in dict.fromkeys(shard.source for shard in manifest.shards)]
+    refuse_foreign_table(out, path / _TABLES, sources)
+    runs = tuple(_rows(each) for each in statuses if each.run or each.done)
+    if not runs:
+        raise UsageError(
+            f"{path}: no shard was begun yet",
+            hint=f"claude-batch resume {shlex.quote(shown(path))}/",
+        )
+    _refuse_unfit(out, sum(each.total for each in statuses))
+    request = table_request(
+        out,
+        typed_options(order.given, os.environ),
+        manifest.options.schema,
+        manifest.settings.flags,
+    )
+    names = [*dict.fromkeys(name for run in runs for name in columns_of(run.rows))]
+    check_format(out, len(names))
+    refuse_own_columns(names, request, typed_command())
+    everything = order.only == frozenset(ResultType)
+    table = RunTable(
+        request=request,
+        runs=runs,
+        named=path,
+        style=replace(style_of(sources[0]), raw=request.raw),
+        wanted=lambda status: everything or status in order.only,
+    )
+    LocalFiles(path).create(journal_path(Path(_TABLES)).name, b"")
+    written = write_table(table, before_rename=lambda each: note_written(path / _TABLES, each))
+    sys.stderr.write(notice_text(f"{counted(written.rows, 'row')} in {shown(out)}"))
+    missing = len(statuses) - len(runs)
+    if missing:
+        sys.stderr.write(
+            notice_text(
+                f"the rows of {counted(missing, 'shard')} that were not begun yet are not in it"
+            )
+        )
+
+
+def _rows(status: ShardStatus) -> RunRows:
+    assert status.results is not None  # noqa: S101  # it was begun
+    return rows_of(status.results, read_journal(status.results))
+
+
+def _refuse_unfit(out: Path, rows: int) -> None:
+    most = most_rows(out)
+    if most is not None and rows > most:
+        raise UsageError(
+            f"{shown(out)}: a sheet holds {most:,} rows, and there are {rows:,}",
+            hint=f"write CSV instead: -o {shlex.quote(shown(out.with_suffix(CSV)))}",
+        )
