@@ -36,7 +36,7 @@ def resume(
     from claude_batch.commands.run.run import resume  # noqa: PLC0415  # only when really run
 
     if results is not None and results.is_dir():
-        from claude_batch.commands.folder.run import run_folder  # noqa: PLC0415  # as above
+        from claude_batch.commands.folder.run import resume_folder  # noqa: PLC0415  # as above
 
-        raise typer.Exit(run_folder([str(results)], given))
+        raise typer.Exit(resume_folder(results, given))
     raise typer.Exit(resume(results, given))

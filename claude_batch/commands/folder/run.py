@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from claude_batch.commands.check import defaults_of
-from claude_batch.commands.folder.manifest import RunFolder, open_folder
+from claude_batch.commands.folder.manifest import RunFolder, existing_folder, open_folder
 from claude_batch.commands.folder.status import (
     ShardStatus,
     done_of,
@@ -69,6 +69,12 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
     return work.all() if options.shard is None else work.one(options.shard)
 
 
+def resume_folder(path: Path, given: Mapping[str, Any]) -> int:
+    """Resume the run of a folder; return the exit code. Raises UsageError where there is none."""
+    existing_folder(path.absolute())
+    return run_folder([str(path)], given)
+
+
 @dataclass(slots=True, kw_only=True)
 class FolderWork:
     """Works on shards of a folder. `is_alone`: on one after another, with all that may be spent."""
@@ -115,8 +121,10 @@ class FolderWork:
             results = folder.begin(claim.epoch)
             stage = ShardStage(claim=claim, learned=self._learned)
             request = self._request(shard, results, claim.max_cost_usd)
-            code = carry_out(_screen(request), request, stage)
-            claim.refuse_lost()
+            try:
+                code = carry_out(_screen(request), request, stage)
+            finally:  # its files may be gone: that says more than the error does
+                claim.refuse_lost()
             self._learned = stage.learned
             if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
                 return code

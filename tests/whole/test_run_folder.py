@@ -1,0 +1,201 @@
+"""A run over many files: every id once, whatever happens, and however many processes work on it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_batch.core.shards.claims import SILENT_S
+from tests.support.killing import QUICK
+from tests.support.program import Program, served, wait_for
+
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+
+STEADY = QUICK.replace("base_s = 0.2", "base_s = 0.05")
+
+
+def write(folder: Path, name: str, lines: int) -> None:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f'"{name}, question {line}?"\n' for line in range(1, lines + 1)))
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with served(tmp_path_factory.mktemp("api"), STEADY) as sandbox:
+        yield sandbox.variables
+
+
+@pytest.fixture
+def program(tmp_path: Path, api: dict[str, str]) -> Program:
+    for name in ("a", "b"):
+        write(tmp_path, f"in/{name}.jsonl", 60)
+    return Program(folder=tmp_path, variables=api)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, api: dict[str, str]) -> Program:
+    """Return the program beside a run folder that is finished; commands are to be refused."""
+    folder = tmp_path_factory.mktemp("made")
+    for name in ("a", "b"):
+        write(folder, f"in/{name}.jsonl", 2)
+    program = Program(folder=folder, variables=api)
+    assert program.run("run", "in", "--out", "out/").returncode == 0
+    return program
+
+
+def ids(program: Program, *arguments: str) -> list[str]:
+    """Return the ids of the results, as they are printed."""
+    printed = program.run("results", "out/", "--ordered", *arguments)
+    assert printed.returncode == 0
+    return [json.loads(line)["custom_id"] for line in printed.stdout.splitlines()]
+
+
+def status(program: Program) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(program.run("status", "out/", "--json").stdout)
+    return found
+
+
+ALL = [f"{name}.jsonl:{line}" for name in "ab" for line in range(1, 61)]
+
+
+def test_several_files_have_their_results_in_one_folder(program: Program) -> None:
+    run = program.run("run", "in/a.jsonl", "in/b.jsonl", "--out", "out/", "--shard-size", "25")
+    assert (run.returncode, run.stdout) == (0, b"")
+    assert ids(program) == ALL
+    found = status(program)
+    assert (found["state"], found["shards_finished"], found["done"]) == ("finished", 6, 120)
+    again = program.run("run", "in/a.jsonl", "in/b.jsonl", "--out", "out/", "--shard-size", "25")
+    assert (again.returncode, len(ids(program))) == (0, 120)
+    assert "6 of 6 shards finished" in again.stderr.decode()
+
+
+@pytest.mark.parametrize("again", [("run", "in/*.jsonl", "--out", "out/"), ("resume", "out/")])
+def test_after_a_kill_the_same_command_and_resume_do_the_rest(
+    program: Program, again: tuple[str, ...]
+) -> None:
+    slow = ("--concurrency", "2")
+    process = program.start("run", "in/*.jsonl", "--out", "out/", "--shard-size", "50", *slow)
+    first = program.folder / "out/shards/0001/1.results.jsonl"
+    wait_for(lambda: first.exists() and first.read_bytes().count(b"\n") > 10)
+    process.kill()
+    process.communicate()
+    before = len(ids(program))
+    size = ("--shard-size", "50") if again[0] == "run" else ()
+    assert before < 120
+    assert program.run(*again, *size, "--concurrency", "none").returncode == 0
+    assert ids(program) == ALL
+
+
+def test_processes_at_once_do_each_shard_once(program: Program) -> None:
+    command = ("run", "in/", "--out", "out/", "--shard-size", "20", "--concurrency", "4")
+    processes = [program.start(*command) for _ in range(3)]
+    ends = [(each.communicate(), each.returncode) for each in processes]
+    assert {code for _, code in ends} <= {0, 6}, ends
+    assert program.run("resume", "out/").returncode == 0
+    assert ids(program) == ALL
+
+
+def test_shards_are_worked_off_one_by_one(program: Program) -> None:
+    made = program.run("run", "in", "--out", "out/", "--shard-size", "50", "--shard", "1")
+    assert made.returncode == 0
+    assert status(program)["shards_finished"] == 1
+    for shard in "432":
+        assert program.run("run", "out/", "--shard", shard).returncode == 0
+    assert ids(program) == ALL
+
+
+def test_a_zombie_changes_nothing(program: Program) -> None:
+    process = program.start("run", "in", "--out", "out/", "--shard-size", "60", "--rpm", "300")
+    first = program.folder / "out/shards/0001/1.results.jsonl"
+    wait_for(lambda: first.exists() and first.read_bytes().count(b"\n") > 3)
+    process.send_signal(signal.SIGSTOP)
+    held = program.run("run", "out/", "--shard", "1")
+    assert (held.returncode, b"is being worked on" in held.stderr) == (5, True)
+    claim, long_ago = program.folder / "out/claims/0001-1", time.time() - SILENT_S - 1
+    os.utime(claim, (long_ago, long_ago))  # as if it had been stopped for so long
+    assert program.run("run", "out/", "--shard", "1", "--rpm", "none").returncode == 0
+    process.send_signal(signal.SIGCONT)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert program.run("resume", "out/", "--rpm", "none").returncode == 0
+    assert ids(program) == ALL
+
+
+def test_the_bound_on_the_cost_is_that_of_all_shards(program: Program) -> None:
+    bounded = ("--max-tokens", "60", "--max-cost", "0.003")
+    run = program.run("run", "in", "--out", "out/", "--shard-size", "20", *bounded)
+    found = status(program)
+    assert run.returncode == 6
+    assert 0.002 < found["cost_usd"] <= 0.003
+    assert program.run("resume", "out/").returncode == 2  # it would meet the same bound
+    command = run.stderr.decode().rpartition("claude-batch ")[2].split()
+    assert program.run(*command).returncode == 0
+    assert ids(program) == ALL
+
+
+def test_rows_of_tables_become_one_table(program: Program) -> None:
+    folder = program.folder / "rows"
+    folder.mkdir()
+    (folder / "x.csv").write_text("id,text\n" + "".join(f"{n},row {n}\n" for n in range(30)))
+    (folder / "y.csv").write_text('id,text\n30,"two\nlines"\n31,last\n')
+    prompt = ("--prompt", "Classify: {{text}}", "--shard-size", "10")
+    assert program.run("run", "rows/*.csv", "--out", "out/", *prompt).returncode == 0
+    assert program.run("results", "out/", "-o", "all.csv").returncode == 0
+    with (program.folder / "all.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [str(number) for number in range(32)]
+    assert Counter(row["answer_status"] for row in rows) == {"succeeded": 32}
+    assert rows[30]["text"] == "two\nlines"
+    assert ids(program)[-2:] == ["y.csv:2", "y.csv:4"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (("run", "in/a.jsonl", "in/b.jsonl"), 2, "--out DIR/"),
+        (("run", "in"), 2, "--out DIR/"),
+        (("run", "in/a.jsonl", "--shard", "1"), 2, "--shard is for run folders"),
+        (("run", "out/", "--shard", "9"), 2, "has shards 1 to 2"),
+        (("run", "out/", "--model", "other"), 5, "was started with no --model"),
+        (("run", "in/a.jsonl", "--out", "out/"), 5, "other inputs"),
+        (("run", "out/", "--limit", "3"), 2, "--limit is for the run of one file"),
+        (("run", "s3://bucket/*.jsonl", "--out", "new/"), 2, "are files"),
+        (("resume", "out/shards/0001/1.results.jsonl"), 2, "--shard 1"),
+        (("resume", "in"), 2, "is no run folder"),
+        (("status", "in"), 2, "is no run folder"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    made: Program, command: tuple[str, ...], code: int, said: str
+) -> None:
+    refused = made.run(*command)
+    assert refused.returncode == code
+    assert said in " ".join(refused.stderr.decode().split())
+
+
+def test_a_shard_with_bad_lines_sends_nothing(program: Program) -> None:
+    (program.folder / "in/b.jsonl").write_text('"good"\n{"prompt":\n')
+    run = program.run("run", "in", "--out", "out/")
+    assert run.returncode == 2
+    assert "in/b.jsonl:2" in run.stderr.decode()
+    assert ids(program) == ALL[:60]
+
+
+def test_a_file_that_has_changed_since_is_refused(program: Program) -> None:
+    made = program.run("run", "in", "--out", "out/", "--shard-size", "50", "--shard", "1")
+    assert made.returncode == 0
+    path = program.folder / "in/b.jsonl"
+    path.write_text(path.read_text().replace("question 7?", "question 8?"))
+    assert program.run("run", "out/", "--shard", "2").returncode == 0
+    refused = program.run("run", "out/", "--shard", "3")
+    assert (refused.returncode, b"has changed" in refused.stderr) == (2, True)
