@@ -28,7 +28,7 @@ all options that are declared for it."""
 ManyPrompts = Annotated[
     list[str],
     typer.Argument(
-        metavar="PROMPTS...",
+        metavar="PROMPTS",
         help="A file of prompts or rows: JSONL, JSON, CSV, TSV, text, Parquet, Excel; - for stdin. "
         "Several files, folders or quoted globs are a run folder (--out DIR/).",
     ),
