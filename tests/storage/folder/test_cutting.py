@@ -12,10 +12,12 @@ from claude_batch.storage.folder.cutting import cut_file, refuse_changed
 from claude_batch.storage.tables.kinds import InputOptions
 
 
-def cut(path: Path, content: bytes, lines: int = 2, **options: str) -> list[tuple[int, int, bool]]:
+def cut(
+    path: Path, content: bytes, lines: int = 2, encoding: str | None = None
+) -> list[tuple[int, int, bool]]:
     path.write_bytes(content)
     pieces = cut_file(
-        path, path.name, InputOptions(**options), lines=lines, progress=lambda _: None
+        path, path.name, InputOptions(encoding=encoding), lines=lines, progress=lambda _: None
     )
     return [(piece.first_line, piece.lines, whole) for piece, whole in pieces]
 
