@@ -35,7 +35,7 @@ from claude_batch.storage.folder.manifest import (
 )
 from claude_batch.storage.prompts.input import refuse_odd_name
 from claude_batch.storage.prompts.options import input_options
-from claude_batch.storage.run.paths import MANIFEST
+from claude_batch.storage.run.paths import has_manifest
 from claude_batch.ui.screen.screen import Screen
 
 SHARD_SIZE = 50_000
@@ -78,14 +78,9 @@ def existing_folder(path: Path) -> Manifest:
     return manifest
 
 
-def is_run_folder(path: Path | None) -> bool:
-    """Return whether a path that a command was given is that of a run folder."""
-    return path is not None and (path / MANIFEST).exists()
-
-
 def run_folder_at(inputs: Sequence[str], given: Mapping[str, Any]) -> Path | None:
     """Return the run folder that a command is about: its only input, or where results go."""
-    if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST).exists():
+    if len(inputs) == 1 and has_manifest(Path(inputs[0])):
         return _whole(inputs[0])
     return None if given.get("out") is None else _whole(str(given["out"]))
 
@@ -108,6 +103,7 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
         manifest = _create(path, files, inputs, given, screen)
     else:
         _refuse_other(path, manifest, [] if is_input else inputs, given)
+    files.learn_clock()
     return RunFolder(
         path=path,
         files=files,

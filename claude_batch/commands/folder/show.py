@@ -80,6 +80,12 @@ def show_folder_status(path: Path, *, as_json: bool) -> None:
     print_table(status_table(rows, time.time()), to_stdout=True)
 
 
+def row_of(path: Path) -> StatusRow:
+    """Return the run folder at `path` as a row of the table. Raises CheckpointError."""
+    manifest = existing_folder(path)
+    return folder_row(path, manifest, shard_statuses(path, LocalFiles(path), manifest))
+
+
 def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> StatusRow:
     """Return a run folder as a row of the table."""
     state = _folder_state(statuses)

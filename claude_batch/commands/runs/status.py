@@ -16,6 +16,7 @@ from claude_batch.core.model.requests import ResultType
 from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.errors import ClaudeBatchError
 from claude_batch.storage.run.batch_journal import read_batches
+from claude_batch.storage.run.paths import has_manifest
 from claude_batch.storage.run.results import utc
 from claude_batch.storage.run.status import RunState, RunStatus, run_status, runs_below, wall_time
 from claude_batch.ui.batch_words import age_s, chunks_text
@@ -88,11 +89,12 @@ def show_status(results: Path | None, *, as_json: bool) -> None:
         reports = [_report(run, time.time()) for run in runs]
         print_json(reports if results is None else reports[0])
         return
-    if not runs:
+    folders = _run_folders() if results is None else []
+    if not runs and not folders:
         sys.stderr.write("there is no run in or below this folder\n")
         return
     now = time.time()
-    print_table(status_table([_row(run, now) for run in runs], now), to_stdout=True)
+    print_table(status_table([*(_row(run, now) for run in runs), *folders], now), to_stdout=True)
     if results is not None and runs[0].batches:
         print_table(run_batches_table(runs[0].batches, time.time()), to_stdout=True)
     if results is not None and len(runs[0].status.endpoints) > 1:
@@ -108,6 +110,23 @@ def _all_runs() -> Iterator[ShownRun]:
                 yield ShownRun(status)
         except (OSError, ClaudeBatchError) as error:
             sys.stderr.write(notice_text(f"{shown(path)} cannot be read: {error}"))
+
+
+def _run_folders() -> list[StatusRow]:
+    """Return the run folders here, and this one if it is one; what cannot be read is left out."""
+    here = Path.cwd()
+    found = [path for path in (here, *sorted(here.iterdir())) if has_manifest(path)]
+    if not found:
+        return []
+    from claude_batch.commands.folder.show import row_of  # noqa: PLC0415  # rarely needed
+
+    rows = []
+    for path in found:
+        try:
+            rows.append(row_of(path))
+        except (OSError, ClaudeBatchError) as error:
+            sys.stderr.write(notice_text(f"{shown(path)} cannot be read: {error}"))
+    return rows
 
 
 class ShownRun:

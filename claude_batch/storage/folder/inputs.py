@@ -12,7 +12,7 @@ from claude_batch.core.model.typos import nearest
 from claude_batch.errors import UsageError
 from claude_batch.storage.prompts.input import STDIN, is_regular, refuse_unreadable
 from claude_batch.storage.run.journal import journal_path
-from claude_batch.storage.run.paths import MANIFEST
+from claude_batch.storage.run.paths import MANIFEST, has_manifest
 from claude_batch.storage.tables.kinds import has_known_extension
 
 _RESULTS = ".results.jsonl"
@@ -69,13 +69,11 @@ def _below(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         here = Path(place)
         folders[:] = sorted(
-            each
-            for each in folders
-            if not each.startswith(".") and not (here / each / MANIFEST).exists()
+            each for each in folders if not each.startswith(".") and not has_manifest(here / each)
         )
         for name in sorted(names):
             path = here / name
-            is_ours = name.endswith(_RESULTS) or journal_path(path).exists() or name == MANIFEST
+            is_ours = name.endswith(_RESULTS) or journal_path(path).exists()
             if not (name.startswith(".") or is_ours) and has_known_extension(name):
                 yield path
 
@@ -86,7 +84,7 @@ def _absolute(name: str) -> Path:
 
 def no_run_folder(folder: Path) -> UsageError:
     """Return the error that a folder is no run folder."""
-    names = [each.parent.name for each in folder.parent.glob(f"*/{MANIFEST}")]
+    names = [each.name for each in folder.parent.glob("*") if has_manifest(each)]
     near = nearest(folder.name, names, most=1)
     make = f"to make one: claude-batch run {shlex.quote(str(folder))} --out DIR/"
     hint = f"did you mean {folder.with_name(near[0])}?" if near else make

@@ -14,7 +14,7 @@ from claude_batch.config.spelling import as_typed, spelled
 from claude_batch.core.catalog.routing import are_alike
 from claude_batch.errors import CheckpointMismatchError, UsageError
 from claude_batch.storage.batch.bodies import remove_leftovers
-from claude_batch.storage.files import beside, sync_directory
+from claude_batch.storage.files import beside, read_blocks, sync_directory
 from claude_batch.storage.prompts.input import is_regular, name_nearest
 from claude_batch.storage.run.checkpoint import read_lines
 from claude_batch.storage.run.journal import RunIdentity, journal_path
@@ -24,6 +24,8 @@ MANIFEST = "manifest.json"
 """What makes a folder a run folder."""
 
 SHARDS = "shards"
+_BEGINS = b'{"format":'
+"""What a manifest of ours begins with."""
 
 _LOOKED_AT = 1_000
 """Lines of a results file among which there is a result, unless it is no such file."""
@@ -45,11 +47,19 @@ def default_results(prompts: Path, *, sandbox: bool) -> Path:
     return prompts.parent / f"{stem}{'.sandbox' if sandbox else ''}.results.jsonl"
 
 
+def has_manifest(folder: Path) -> bool:
+    """Return whether a folder is a run folder: other programs have a manifest.json, too."""
+    try:
+        return next(read_blocks(folder / MANIFEST, 0, len(_BEGINS))) == _BEGINS
+    except (OSError, StopIteration):
+        return False
+
+
 def run_folder_of(results: Path) -> Path | None:
     """Return the run folder of which `results` are those of a shard; None for any other run."""
     results = results.absolute()
     above = results.parent.parent
-    is_shard = above.name == SHARDS and (above.parent / MANIFEST).exists()
+    is_shard = above.name == SHARDS and has_manifest(above.parent)
     return above.parent if is_shard else None
 
 

@@ -23,7 +23,8 @@ def a_tree(root: Path) -> Path:
     ):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+        path.write_bytes(b'{"format":1}' if "run/" in name else b"x")
+    (root / "in/sub/manifest.json").write_bytes(b'{"of":"another program"}')
     return root / "in"
 
 
@@ -33,7 +34,12 @@ def found(root: Path, *names: str) -> list[str]:
 
 def test_a_folder_stands_for_the_inputs_below_it(tmp_path: Path) -> None:
     folder = a_tree(tmp_path)
-    assert found(tmp_path, str(folder)) == ["in/a.csv.gz", "in/b.jsonl", "in/sub/c.parquet"]
+    assert found(tmp_path, str(folder)) == [
+        "in/a.csv.gz",
+        "in/b.jsonl",
+        "in/sub/c.parquet",
+        "in/sub/manifest.json",
+    ]
 
 
 def test_a_glob_stands_for_what_it_matches(tmp_path: Path) -> None:
@@ -44,7 +50,12 @@ def test_a_glob_stands_for_what_it_matches(tmp_path: Path) -> None:
 def test_each_file_is_there_once(tmp_path: Path) -> None:
     folder = a_tree(tmp_path)
     names = found(tmp_path, str(folder / "b.jsonl"), str(folder))
-    assert names == ["in/b.jsonl", "in/a.csv.gz", "in/sub/c.parquet"]
+    assert names == [
+        "in/b.jsonl",
+        "in/a.csv.gz",
+        "in/sub/c.parquet",
+        "in/sub/manifest.json",
+    ]
 
 
 def test_where_results_go_is_no_input(tmp_path: Path) -> None:
