@@ -65,7 +65,7 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
             )
     finally:
         screen.close(None, None)
-    work = FolderWork(folder=folder, is_alone=options.shard is None)
+    work = FolderWork(folder=folder, one_after_another=options.shard is None)
     return work.all() if options.shard is None else work.one(options.shard)
 
 
@@ -77,10 +77,10 @@ def resume_folder(path: Path, given: Mapping[str, Any]) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class FolderWork:
-    """Works on shards of a folder. `is_alone`: on one after another, with all that may be spent."""
+    """Works on shards of a folder. `one_after_another`: on all, with all that may be spent."""
 
     folder: RunFolder
-    is_alone: bool
+    one_after_another: bool
     _learned: Learned | None = None
     _may_spend: bool = False
 
@@ -119,7 +119,12 @@ class FolderWork:
                 f"shard {shard.shard} of {len(self.folder.manifest.shards)}: {shown_words(shard)}"
             )
             results = folder.begin(claim.epoch)
-            stage = ShardStage(claim=claim, learned=self._learned)
+            stage = ShardStage(
+                claim=claim,
+                learned=self._learned,
+                is_first=not self._may_spend,
+                is_alone=not self.one_after_another,
+            )
             request = self._request(shard, results, claim.max_cost_usd)
             try:
                 code = carry_out(_screen(request), request, stage)
@@ -152,7 +157,7 @@ class FolderWork:
             return None
         statuses = shard_statuses(self.folder.path, self.folder.files, self.folder.manifest)
         money = [each.money for each in statuses]
-        usd = slice_usd(bound, shard.shard, money, whole=self.is_alone)
+        usd = slice_usd(bound, shard.shard, money, whole=self.one_after_another)
         own = statuses[shard.shard - 1]
         if usd <= max(own.money.spent_usd, _met_bound(own) * (1 + _ROUNDING)):
             raise UsageError(
@@ -176,7 +181,8 @@ class FolderWork:
             stdout=bool(options.stdout),
             yes=options.yes or self._may_spend,
             # the first shard is asked about as the part of the whole that it is
-            confirm_above=options.confirm_above * (shard.size / rows if self.is_alone else 1.0),
+            confirm_above=options.confirm_above
+            * (shard.size / rows if self.one_after_another else 1.0),
         )
         settings = replace(
             settings,
@@ -205,6 +211,8 @@ class FolderWork:
         if not folder.finish(self.folder.files, done):
             done = folder.done(self.folder.files) or done
         folder.tidy(done)
+        if self.one_after_another:
+            self._say(_finished_text(done))
         return self._code_of(done)
 
     def _code_of(self, done: Done) -> int:
@@ -241,6 +249,15 @@ def _screen(request: RunRequest) -> Screen:
 
 def _resume(path: Path) -> str:
     return f"claude-batch resume {shlex.quote(shown(path))}/"
+
+
+def _finished_text(done: Done) -> str:
+    """Return what a finished shard came to, in words."""
+    cost = "" if done.cost_usd is None else f", {dollars(done.cost_usd)}"
+    return (
+        f"shard {done.shard} is finished: {done.succeeded:,} of {counted(done.total, 'request')} "
+        f"succeeded{cost}"
+    )
 
 
 def shown_words(shard: Shard) -> str:

@@ -30,8 +30,13 @@ from claude_batch.ui.figures import moment, stops_text
 from claude_batch.ui.screen.screen import RunSummary, Screen
 
 
-def tell_opened(screen: Screen, request: RunRequest, opened: OpenRun) -> None:
-    """Say what kind of run this is: new, resumed or done; and what was repaired or left out."""
+def tell_opened(
+    screen: Screen, request: RunRequest, opened: OpenRun, *, is_first: bool = True
+) -> None:
+    """Say what kind of run this is: new, resumed or done; and what was repaired or left out.
+
+    What is true of other shards, too, is said of the first.
+    """
     identity, checkpoint = opened.identity, opened.checkpoint
     done, total = checkpoint.tally.done, identity.total
     results = shown(request.results)
@@ -48,14 +53,14 @@ def tell_opened(screen: Screen, request: RunRequest, opened: OpenRun) -> None:
         screen.notice(
             f"{counted(total, 'prompt')}; the table will be {table}, results are {results}"
         )
-    else:
+    elif run_folder_of(request.results) is None:
         later = f"for a table then: claude-batch results {shlex.quote(results)} -o answers.csv"
-        is_shard = run_folder_of(request.results) is not None
-        hint = later if is_table(Path(request.prompts)) and not is_shard else ""
+        hint = later if is_table(Path(request.prompts)) else ""
         screen.notice(f"{counted(total, 'prompt')}; results go to {results}", hint)
     if opened.limited is not None and opened.limited.rows < total:
         screen.notice(f"--limit: {counted(opened.limited.rows, 'row')} of {total:,} for now")
-    _tell_checked(screen, request, opened)
+    if is_first:
+        _tell_checked(screen, request, opened)
     _tell_repaired(screen, request, opened)
     if opened.restored and not opened.retaken:
         screen.notice(retried_text(Retried(put_back=opened.restored), request.results))

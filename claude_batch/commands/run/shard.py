@@ -10,7 +10,13 @@ from claude_batch.storage.folder.claims import HeldClaim
 
 @dataclass(slots=True, kw_only=True)
 class ShardStage:
-    """What a run has from the shards around it. `learned` is replaced by what the run learns."""
+    """What a run has from the shards around it. `learned` is replaced by what the run learns.
+
+    `is_first` of those that this process works on; `is_alone`: there are no others. What is said of
+    each run is said of the first one only, and a good end not at all, where there are more.
+    """
 
     claim: HeldClaim
+    is_first: bool = True
+    is_alone: bool = False
     learned: Learned | None = None
