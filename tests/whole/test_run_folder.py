@@ -77,6 +77,11 @@ def test_several_files_have_their_results_in_one_folder(program: Program) -> Non
     again = program.run("run", "in/a.jsonl", "in/b.jsonl", "--out", "out/", "--shard-size", "25")
     assert (again.returncode, len(ids(program))) == (0, 120)
     assert "6 of 6 shards finished" in again.stderr.decode()
+    assert program.run("report", "out/").returncode == 0
+    page = (program.folder / "out.report.html").read_text()
+    assert "out/ (6 shards)" in page
+    assert "b.jsonl, question 60?" in page
+    assert "out/" in program.run("status").stdout.decode()
 
 
 @pytest.mark.parametrize("again", [("run", "in/*.jsonl", "--out", "out/"), ("resume", "out/")])

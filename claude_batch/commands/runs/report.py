@@ -30,11 +30,12 @@ from claude_batch.errors import CheckpointWriteError, ClaudeBatchError, UsageErr
 from claude_batch.report.data import ReportData
 from claude_batch.report.page import page_html
 from claude_batch.storage.files import refuse_dash, replace_file
+from claude_batch.storage.prompts.columns import Columns
 from claude_batch.storage.prompts.reading import read_requests
 from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.run.history import read_history
-from claude_batch.storage.run.journal import Journal
-from claude_batch.storage.run.paths import files_of
+from claude_batch.storage.run.journal import Journal, RunIdentity
+from claude_batch.storage.run.paths import copied_prompts, files_of
 from claude_batch.storage.run.sample import read_results, shorten
 from claude_batch.storage.run.status import status_from
 from claude_batch.ui.messages import notice_text
@@ -51,8 +52,13 @@ def write_report(results: Path, out: Path | None) -> None:
     """Write the report of a run. Raises UsageError, CheckpointError, CheckpointWriteError."""
     named, results = results, checkpoint_of(results).absolute()
     page = out or page_path(named)
-    _refuse_foreign(page, results)
-    html = page_html(report_data(results))
+    refuse_foreign(page, files_of(results))
+    write_page(page, report_data(results))
+
+
+def write_page(page: Path, data: ReportData) -> None:
+    """Write a report. Raises CheckpointWriteError."""
+    html = page_html(data)
     try:
         replace_file(page.absolute(), [html.encode("utf-8", "replace")])
     except OSError as error:
@@ -70,10 +76,10 @@ def page_path(results: Path) -> Path:
     return results.parent / f"{stem or results.name}{PAGE}"
 
 
-def _refuse_foreign(page: Path, results: Path) -> None:
+def refuse_foreign(page: Path, files: Sequence[Path]) -> None:
     """Refuse to replace what is no report of ours, or a file of the run."""
     refuse_dash(page, "name another file: -o report.html")
-    if page.absolute() in files_of(results):
+    if page.absolute() in files:
         raise UsageError(f"{page} is a file of the run", hint="name another file: -o report.html")
     try:
         with page.open("rb") as file:
@@ -98,7 +104,7 @@ def report_data(results: Path) -> ReportData:
     read = read_results(results)
     status = status_from(results, journal, read.figures.tally, read.figures.endpoints)
     run, now = ShownRun(status), time.time()
-    catalog, note = _catalog_and_prompts(journal, read.sample)
+    catalog, note = catalog_and_prompts(results, journal, read.sample)
     return ReportData(
         at=now,
         version=__version__,
@@ -116,14 +122,14 @@ def report_data(results: Path) -> ReportData:
         figures=read.figures,
         history=history,
         expenses=status.tally.expenses,
-        batch_saving_usd=_batch_saving_usd(history, catalog),
+        batch_saving_usd=batch_saving_usd(history, catalog),
         tier_gains=tier_gains(history.minutes, catalog),
         sample=read.sample,
         prompts_note=note,
     )
 
 
-def _batch_saving_usd(history: RunHistory, catalog: Catalog) -> float | None:
+def batch_saving_usd(history: RunHistory, catalog: Catalog) -> float | None:
     """Return what live requests to models of Claude would have cost less in batches."""
     costs = [
         traffic.cost_usd
@@ -137,15 +143,18 @@ def _batch_saving_usd(history: RunHistory, catalog: Catalog) -> float | None:
 # prompts
 
 
-def _catalog_and_prompts(journal: Journal, sample: Sequence[Sampled]) -> tuple[Catalog, str]:
+def catalog_and_prompts(
+    results: Path, journal: Journal, sample: Sequence[Sampled]
+) -> tuple[Catalog, str]:
     """Put the prompts into the sample; return the run's catalog, and why prompts are missing."""
     identity = journal.identity
     settings = read_settings({}, os.environ, run=journal.settings)
     shaping = {name: getattr(identity.options, name) for name in owned_by(Owner.RESULTS)}
     settings = replace(settings, options=replace(settings.options, **shaping))
     defaults = defaults_of(settings, identity.prompts)
-    defaults = replace(defaults, columns=replace(defaults.columns, ids=identity.ids))
-    path = Path(identity.prompts_path)
+    defaults = replace(defaults, columns=_identified(defaults.columns, identity))
+    copy = copied_prompts(results)
+    path = copy if identity.source_sha256 and copy.exists() else Path(identity.prompts_path)
     wanted = {each.line: each for each in sample if each.line is not None}
     try:
         if path.stat().st_size != identity.size:
@@ -156,6 +165,10 @@ def _catalog_and_prompts(journal: Journal, sample: Sequence[Sampled]) -> tuple[C
     except (OSError, ClaudeBatchError) as error:
         return defaults.catalog, f"Prompts are missing: {error}"
     return defaults.catalog, ""
+
+
+def _identified(columns: Columns, identity: RunIdentity) -> Columns:
+    return replace(columns, ids=identity.ids, id_prefix=identity.id_prefix)
 
 
 def _add_prompts(path: Path, defaults: Defaults, wanted: Mapping[int, Sampled]) -> None:

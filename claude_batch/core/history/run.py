@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from claude_batch.core.history.minutes import merged
 from claude_batch.core.model.events import Switched, Waited
@@ -11,6 +12,8 @@ from claude_batch.core.model.minutes import Minute
 
 _WHOLE_S = 59.0
 """Figures of as many seconds are a whole minute."""
+
+_MINUTE_S = 60.0
 
 _GAP_S = 2.0
 """Between figures that follow each other there is less than this, in seconds."""
@@ -104,3 +107,53 @@ class RunHistory:
     def active_s(self) -> float:
         """Seconds in which a process worked on the run."""
         return sum(session.end - session.begin for session in self.sessions)
+
+
+def joined(histories: Iterable[RunHistory]) -> RunHistory:
+    """Return what happened in several runs together, in the order of time.
+
+    Where processes worked at the same time, their figures are added up, minute by minute.
+    """
+    all_of = [*histories]
+    sessions = sorted(
+        (each for run in all_of for each in run.sessions), key=lambda each: each.begin
+    )
+    ends_at = -math.inf
+    for each in sessions:
+        if each.begin < ends_at - _GAP_S:
+            sessions = [_together(sessions)]
+            break
+        ends_at = each.end
+    return RunHistory(
+        sessions=tuple(sessions),
+        pauses=tuple(sorted((each for run in all_of for each in run.pauses), key=_at)),
+        switches=tuple(sorted((each for run in all_of for each in run.switches), key=_at)),
+        adjustments=tuple(sorted((each for run in all_of for each in run.adjustments), key=_at)),
+        batches=tuple(each for run in all_of for each in run.batches),
+    )
+
+
+def _at(event: Waited | Switched | Adjustment) -> float:
+    return event.at
+
+
+def _together(sessions: Sequence[Session]) -> Session:
+    """Return several processes as if they were one; `sessions` are in the order of their begin."""
+    begin = sessions[0].begin
+    buckets: dict[int, list[Minute]] = {}
+    for minute in (minute for each in sessions for minute in each.minutes):
+        middle = minute.at - minute.seconds / 2
+        buckets.setdefault(int((middle - begin) // _MINUTE_S), []).append(minute)
+    minutes = []
+    for _, pieces in sorted(buckets.items()):
+        last = max(each.at for each in pieces)
+        span = last - min(each.at - each.seconds for each in pieces)
+        minutes.append(replace(merged(pieces), at=last, seconds=min(span, _MINUTE_S)))
+    final = max(sessions, key=lambda each: each.end)
+    return Session(
+        opened_at=begin,
+        closed_at=final.closed_at,
+        state=final.state,
+        why=final.why,
+        minutes=tuple(minutes),
+    )

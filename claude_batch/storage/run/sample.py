@@ -33,28 +33,54 @@ class ResultsRead:
     sample: tuple[Sampled, ...] = field(default=())
 
 
-def read_results(results: Path) -> ResultsRead:
-    """Read a results file, which may be written to meanwhile; one result of each id counts."""
-    done = Done()
-    read = _read(results, done, frozenset())
-    repeated_ids = done.repeated()
-    return _read(results, Done(), repeated_ids) if repeated_ids else read
+def read_results(*files: Path) -> ResultsRead:
+    """Read results files, which may be written to meanwhile; one result of each id counts in each.
+
+    A file that holds an id under several lines is read twice.
+    """
+    repeated_ids: dict[Path, frozenset[int]] = {}
+    while True:
+        reader = _Reader(repeated_ids=repeated_ids)
+        for file in files:
+            reader.read(file)
+        if reader.is_right:
+            sample = tuple(sorted(reader.sample, key=_order))
+            return ResultsRead(figures=reader.figures, sample=sample)
 
 
-def _read(results: Path, done: Done, repeated_ids: frozenset[int]) -> ResultsRead:
-    """Read a results file, counting only the first result of each of `repeated_ids`."""
-    figures, seen = ResultFigures(), set[int]()
-    sample = Sample(most=MOST_SAMPLED, shorten=_shortened, draw=random.Random(0).random)  # noqa: S311  # no secret
-    for result in _lines(results):
-        if not done.add(result.custom_id, result.line):
-            continue
-        if repeated_ids and (digest := id_digest(result.custom_id)) in repeated_ids:
-            if digest in seen:
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """One pass over results files; of each of `repeated_ids` only the first result counts."""
+
+    repeated_ids: dict[Path, frozenset[int]]
+    figures: ResultFigures = field(default_factory=ResultFigures)
+    sample: Sample = field(init=False)
+    is_right: bool = True
+    _file: Path | None = None
+
+    def __post_init__(self) -> None:
+        draw = random.Random(0).random  # noqa: S311  # no secret
+        self.sample = Sample(most=MOST_SAMPLED, shorten=self._shortened, draw=draw)
+
+    def _shortened(self, result: ResultLine) -> Sampled:
+        return _shortened(result, self._file)
+
+    def read(self, file: Path) -> None:
+        """Read one file."""
+        done, seen, self._file = Done(), set[int](), file
+        repeated_ids = self.repeated_ids.get(file, frozenset())
+        for result in _lines(file):
+            if not done.add(result.custom_id, result.line):
                 continue
-            seen.add(digest)
-        figures.add(result)
-        sample.add(result)
-    return ResultsRead(figures=figures, sample=tuple(sorted(sample, key=_order)))
+            if repeated_ids and (digest := id_digest(result.custom_id)) in repeated_ids:
+                if digest in seen:
+                    continue
+                seen.add(digest)
+            self.figures.add(result)
+            self.sample.add(result)
+        if file not in self.repeated_ids:
+            self.repeated_ids[file] = done.repeated()
+            self.is_right = self.is_right and not self.repeated_ids[file]
 
 
 def _order(each: Sampled) -> tuple[bool, bool, int]:
@@ -88,7 +114,7 @@ def _result_line(raw: bytes) -> ResultLine | None:
         return None
 
 
-def _shortened(result: ResultLine) -> Sampled:
+def _shortened(result: ResultLine, results: Path | None) -> Sampled:
     """Return what is shown of a result."""
     answer, meta = answer_of(result.value), result.meta
     return Sampled(
@@ -108,6 +134,7 @@ def _shortened(result: ResultLine) -> Sampled:
         is_cut=result.is_cut,
         cached=meta.get("cached") is True,
         degraded=meta.get("degraded") is True,
+        results=results,
     )
 
 

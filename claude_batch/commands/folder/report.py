@@ -1,0 +1,103 @@
+"""`report` of a run folder: one page about all its shards."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from claude_batch import __version__
+from claude_batch.commands.folder.manifest import existing_folder
+from claude_batch.commands.folder.show import folder_row
+from claude_batch.commands.folder.status import ShardStatus, shard_statuses
+from claude_batch.commands.money import catalog_for
+from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.runs.report import (
+    PAGE,
+    batch_saving_usd,
+    catalog_and_prompts,
+    refuse_foreign,
+    write_page,
+)
+from claude_batch.config.reading import read_settings
+from claude_batch.core.history.results import Sampled
+from claude_batch.core.history.run import joined
+from claude_batch.core.history.tiers import tier_gains
+from claude_batch.core.model.events import NO_EXPENSE
+from claude_batch.errors import UsageError
+from claude_batch.report.data import ReportData
+from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.folder.manifest import Manifest
+from claude_batch.storage.run.history import read_history
+from claude_batch.storage.run.journal import read_journal
+from claude_batch.storage.run.sample import read_results
+
+
+def write_folder_report(path: Path, out: Path | None) -> None:
+    """Write the report of a run folder. Raises UsageError, CheckpointError."""
+    path = path.absolute()
+    manifest = existing_folder(path)
+    page = out or path.with_name(f"{path.name}{PAGE}")
+    refuse_foreign(page, [])
+    statuses = shard_statuses(path, LocalFiles(path), manifest)
+    write_page(page, _data(path, manifest, statuses))
+
+
+def _data(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> ReportData:
+    begun = [each.results for each in statuses if each.results is not None]
+    if not begun:
+        raise UsageError(
+            f"{path}: no shard was begun yet",
+            hint=f"claude-batch resume {shlex.quote(shown(path))}/",
+        )
+    read, row = read_results(*begun), folder_row(path, manifest, statuses)
+    history = joined(read_history(each) for each in begun)
+    catalog = catalog_for(read_settings({}, os.environ, run=manifest.settings).options)
+    expenses = NO_EXPENSE
+    for each in begun:
+        journal = read_journal(each)
+        expenses = expenses if journal is None else expenses.plus(journal.expenses)
+    inputs = ", ".join(manifest.inputs[:3])
+    more = f" and {len(manifest.inputs) - 3:,} more" if len(manifest.inputs) > 3 else ""  # noqa: PLR2004  # as above
+    return ReportData(
+        at=time.time(),
+        version=__version__,
+        name=f"{path.name}/ ({counted(len(statuses), 'shard')})",
+        prompts=f"{inputs}{more}",
+        results=f"{path}/",
+        run_id=manifest.run_id,
+        mode=row.mode,
+        sandbox=row.sandbox,
+        state=row.state,
+        sentence=row.sentence,
+        next_command=row.next_command,
+        total=row.total,
+        left_out=sum(_left_out(each) for each in statuses),
+        figures=read.figures,
+        history=history,
+        expenses=expenses,
+        batch_saving_usd=batch_saving_usd(history, catalog),
+        tier_gains=tier_gains(history.minutes, catalog),
+        sample=read.sample,
+        prompts_note=_add_prompts(read.sample),
+    )
+
+
+def _left_out(status: ShardStatus) -> int:
+    if status.done is not None:
+        return status.done.left_out
+    return 0 if status.run is None else status.run.identity.invalid
+
+
+def _add_prompts(sample: Sequence[Sampled]) -> str:
+    """Put the prompts into the sample; return why some are missing."""
+    notes: dict[str, None] = {}
+    for results in {each.results: None for each in sample}:
+        journal = None if results is None else read_journal(results)
+        if results is None or journal is None:
+            continue
+        of_shard = [each for each in sample if each.results == results]
+        notes[catalog_and_prompts(results, journal, of_shard)[1]] = None
+    return " ".join(filter(None, notes))
