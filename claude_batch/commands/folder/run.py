@@ -10,7 +10,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.scheduler import Learned
-from claude_batch.core.shards.claims import Held, decide
+from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Held, decide
 from claude_batch.core.shards.money import slice_usd
 from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import CheckpointLockedError, Exit, UsageError
@@ -46,6 +46,9 @@ from claude_batch.ui.screen.screen import Screen
 
 _ROUNDING = 1e-6
 """Bounds that differ by less are the same."""
+
+_NEARLY_FREE_S = SILENT_S - 2 * LOOK_EVERY_S
+"""A holder whose shard is free in less time has missed its turn to show that it lives."""
 
 _MARGIN = 1.25
 """How much more than so far the rest may cost before a bound that is suggested is met again."""
@@ -83,6 +86,7 @@ class FolderWork:
     one_after_another: bool
     _learned: Learned | None = None
     _may_spend: bool = False
+    _finished: dict[int, Done] = field(default_factory=dict)
 
     def all(self) -> int:
         """Work on all shards that nobody else works on; return the exit code."""
@@ -115,6 +119,9 @@ class FolderWork:
             return self._code_of(done)
         claim = self._claim(shard)
         try:
+            done = folder.done(self.folder.files)
+            if done is not None:  # meanwhile
+                return self._code_of(done)
             self._say(
                 f"shard {shard.shard} of {len(self.folder.manifest.shards)}: {shown_words(shard)}"
             )
@@ -143,8 +150,12 @@ class FolderWork:
         files = self.folder.files
         while True:
             match decide(claims_on(files, shard.shard)):
-                case Held(by, free_in_s):
+                case Held(by, free_in_s) if free_in_s > _NEARLY_FREE_S or self.one_after_another:
                     raise held_by_another(shard.shard, by, free_in_s)
+                case Held(by, free_in_s):
+                    self._say(f"{by} has shard {shard.shard}, but is silent: waiting for it")
+                    time.sleep(free_in_s)
+                    continue
                 case free:
                     claim = take_claim(files, shard.shard, free.epoch, self._slice(shard))
             if claim is not None:
@@ -155,7 +166,7 @@ class FolderWork:
         bound = self.folder.settings.options.max_cost
         if bound is None:
             return None
-        statuses = shard_statuses(self.folder.path, self.folder.files, self.folder.manifest)
+        statuses = self._statuses()
         money = [each.money for each in statuses]
         usd = slice_usd(bound, shard.shard, money, whole=self.one_after_another)
         own = statuses[shard.shard - 1]
@@ -220,7 +231,7 @@ class FolderWork:
 
     def _end(self, stopped: int | None) -> int:
         """Say how far the whole is; return the exit code, that of a shard that has `stopped`."""
-        statuses = shard_statuses(self.folder.path, self.folder.files, self.folder.manifest)
+        statuses = self._statuses()
         finished = [each.done for each in statuses if each.done is not None]
         text = f"{shown(self.folder.path)}/: {progress_text(statuses)}"
         if len(finished) == len(statuses):
@@ -235,6 +246,10 @@ class FolderWork:
             again += f" --max-cost {_enough(bound, statuses):.10g}"
         self._say(text, again)
         return Exit.BOUNDED if stopped is None else stopped
+
+    def _statuses(self) -> list[ShardStatus]:
+        folder = self.folder
+        return shard_statuses(folder.path, folder.files, folder.manifest, self._finished)
 
     def _say(self, text: str, hint: str = "") -> None:
         options = self.folder.settings.options

@@ -79,20 +79,30 @@ class ShardStatus:
         )
 
 
-def shard_statuses(path: Path, files: FolderFiles, manifest: Manifest) -> list[ShardStatus]:
-    """Return the state of every shard. Takes no lock and changes nothing."""
-    claims = read_claims(files)
+def shard_statuses(
+    path: Path, files: FolderFiles, manifest: Manifest, finished: dict[int, Done] | None = None
+) -> list[ShardStatus]:
+    """Return the state of every shard. Takes no lock and changes nothing.
+
+    `finished` are shards that need not be looked at again; those that are new are added.
+    """
+    claims, known = read_claims(files), {} if finished is None else finished
     return [
-        shard_status(path, files, shard, claims.get(shard.shard, ())) for shard in manifest.shards
+        _status(path, files, shard, claims.get(shard.shard, ()), known) for shard in manifest.shards
     ]
 
 
-def shard_status(
-    path: Path, files: FolderFiles, shard: Shard, claims: Iterable[Claim]
+def _status(
+    path: Path,
+    files: FolderFiles,
+    shard: Shard,
+    claims: Iterable[Claim],
+    known: dict[int, Done],
 ) -> ShardStatus:
-    """Return the state of a shard with these claims on it."""
     folder = ShardFolder(path, shard.shard)
-    done = folder.done(files)
+    done = known.get(shard.shard) or folder.done(files)
+    if done is not None:
+        known[shard.shard] = done
     results = folder.current(done)
     run = run_status(results) if done is None and results is not None else None
     return ShardStatus(shard=shard, results=results, done=done, run=run, claim=latest(claims))

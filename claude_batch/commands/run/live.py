@@ -358,6 +358,8 @@ class LiveStage:
                     loop.call_soon_threadsafe(interruption.ask, signal.SIGTERM)
 
         self.shard.claim.when_lost = stop
+        if self.shard.claim.is_lost:  # as the prompts were checked
+            stop()
 
     async def _work_off(self, bench: RunContext, source: FileSource | None) -> Stop | None:
         """Go through batches where that is wanted, then live with what they leave."""
