@@ -164,6 +164,18 @@ def test_rows_of_tables_become_one_table(program: Program) -> None:
     assert ids(program)[-2:] == ["y.csv:2", "y.csv:4"]
 
 
+def test_what_failed_is_retried_in_all_shards(program: Program) -> None:
+    lines = [json.dumps({"prompt": "again?", "model": "claude-none"})] * 3
+    (program.folder / "in/b.jsonl").write_text("\n".join(['"good"', *lines]) + "\n")
+    unknown = ("--allow-unknown-model", "--yes")
+    run = program.run("run", "in", "--out", "out/", "--shard-size", "2", *unknown)
+    assert run.returncode == 3, run.stderr
+    assert b"--retry-errored" in run.stderr
+    again = ("resume", "out/", "--retry-errored", "--model", "claude-haiku-5-5")
+    assert program.run(*again).returncode == 0
+    assert (status(program)["failed"], len(ids(program))) == (0, 64)
+
+
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [

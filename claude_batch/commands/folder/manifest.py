@@ -14,8 +14,9 @@ from typing import Any
 from claude_batch import __version__
 from claude_batch.commands.check import defaults_of
 from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.run.retrying import retries
 from claude_batch.config.declaration import Owner
-from claude_batch.config.options import owned_by
+from claude_batch.config.options import OVERRIDING, owned_by
 from claude_batch.config.reading import read_settings, typed_options
 from claude_batch.config.settings import Settings
 from claude_batch.config.spelling import flag
@@ -41,15 +42,7 @@ from claude_batch.ui.screen.screen import Screen
 SHARD_SIZE = 50_000
 """Lines per shard: minutes to hours of work, and few enough to be checked in seconds."""
 
-_WHOLE_RUNS = (
-    "limit",
-    "random",
-    "extend",
-    "fresh",
-    "retry_errored",
-    "retry_degraded",
-    "retry_stop",
-)
+_WHOLE_RUNS = ("limit", "random", "extend", "fresh")
 """Options that are for the run of one file."""
 
 _OF_THE_FOLDER = ("out", "shard", "shard_size")
@@ -260,6 +253,9 @@ def _refuse_other(
     What it does not say is as it was.
     """
     shaping = {*owned_by(Owner.RESULTS), "prompt_file", "system_file", "config"}
+    if retries(given):
+        shaping -= {*OVERRIDING}
+        given = {name: value for name, value in given.items() if name not in OVERRIDING}
     said = {name: value for name, value in given.items() if name in shaping}
     if not inputs and not said and "shard_size" not in given:
         return

@@ -22,6 +22,7 @@ from claude_batch.commands.folder.status import (
     shard_statuses,
 )
 from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.run.retrying import overrides_of, retries
 from claude_batch.commands.run.run import carry_out
 from claude_batch.commands.run.shard import ShardStage
 from claude_batch.config.reading import typed_options
@@ -37,6 +38,7 @@ from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_ano
 from claude_batch.storage.folder.cutting import refuse_changed
 from claude_batch.storage.folder.manifest import Shard
 from claude_batch.storage.folder.shards import Done, ShardFolder
+from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
 from claude_batch.storage.run.journal import read_journal
 from claude_batch.storage.run.opening import RunRequest
 from claude_batch.storage.run.results import utc
@@ -115,17 +117,17 @@ class FolderWork:
         """Work on a shard until it is finished, or has to stop; return the exit code."""
         folder = ShardFolder(self.folder.path, shard.shard)
         done = folder.done(self.folder.files)
-        if done is not None:
+        if done is not None and not self._retries(done):
             return self._code_of(done)
         claim = self._claim(shard)
         try:
             done = folder.done(self.folder.files)
-            if done is not None:  # meanwhile
+            if done is not None and not self._retries(done):  # finished meanwhile
                 return self._code_of(done)
             self._say(
                 f"shard {shard.shard} of {len(self.folder.manifest.shards)}: {shown_words(shard)}"
             )
-            results = folder.begin(claim.epoch)
+            results = folder.begin(claim.epoch, keep=None if done is None else done.epoch)
             stage = ShardStage(
                 claim=claim,
                 learned=self._learned,
@@ -144,6 +146,15 @@ class FolderWork:
             return self._finish(folder, results, claim)
         finally:
             claim.close()
+
+    def _retries(self, done: Done) -> bool:
+        """Return whether there may be something in a finished shard that is to be tried again."""
+        options = self.folder.settings.options
+        return bool(
+            (options.retry_errored and done.has_failures)
+            or options.retry_degraded
+            or options.retry_stop
+        )
 
     def _claim(self, shard: Shard) -> HeldClaim:
         """Claim a shard. Raises CheckpointLockedError where another works on it."""
@@ -210,7 +221,14 @@ class FolderWork:
             settings=settings,
             started_at=utc(time.time()),
             part=shard.part,
+            overrides=self._overrides(),
         )
+
+    def _overrides(self) -> Overrides:
+        given = self.folder.given
+        if not retries(given):
+            return NO_OVERRIDES
+        return overrides_of(given, besides=self.folder.manifest.options)
 
     def _finish(self, folder: ShardFolder, results: Path, claim: HeldClaim) -> int:
         """Note that the shard is finished, if it is; return the exit code."""
@@ -221,6 +239,7 @@ class FolderWork:
         claim.refuse_lost()
         if not folder.finish(self.folder.files, done):
             done = folder.done(self.folder.files) or done
+        self._finished[folder.shard] = done
         folder.tidy(done)
         if self.one_after_another:
             self._say(_finished_text(done))
@@ -236,7 +255,9 @@ class FolderWork:
         text = f"{shown(self.folder.path)}/: {progress_text(statuses)}"
         if len(finished) == len(statuses):
             failed = any(each.has_failures for each in finished)
-            self._say(text, f"claude-batch results {shlex.quote(shown(self.folder.path))}/")
+            name = f"{shlex.quote(shown(self.folder.path))}/"
+            again = f"claude-batch resume {name} --retry-errored"
+            self._say(text, again if failed else f"claude-batch results {name}")
             return Exit.SOME_FAILED if failed else Exit.SUCCEEDED
         again = _resume(self.folder.path)
         if any(each.is_held for each in statuses):

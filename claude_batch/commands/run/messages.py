@@ -206,7 +206,8 @@ def resume_command(results: Path, closed: Closed | None) -> str:
     """
     folder = run_folder_of(results)
     if folder is not None:  # whose bound on the cost is another one
-        return f"claude-batch resume {shlex.quote(shown(folder))}"
+        again = f" {closed.again}" if closed and closed.again else ""
+        return f"claude-batch resume {shlex.quote(shown(folder))}/{again}"
     command = f"claude-batch resume {shlex.quote(shown(results))}"
     if closed and closed.kind == StopKind.IDENTICAL_FAILURES and not closed.again:
         return ""

@@ -32,6 +32,7 @@ from claude_batch.storage.run.paths import SHARDS, copied_prompts, files_of
 _JOURNAL = re.compile(r"(\d+)\.results\.jsonl\.journal")
 
 DONE = "done.json"
+_DONE = re.compile(r"done(?:-(\d+))?\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class ShardFolder:
     def __init__(self, folder: Path, shard: int) -> None:
         self.shard = shard
         self.path = folder / SHARDS / shard_name(shard)
-        self._done = f"{SHARDS}/{shard_name(shard)}/{DONE}"
+        self._name = f"{SHARDS}/{shard_name(shard)}"
 
     def results(self, epoch: int) -> Path:
         """Return where the results of an epoch are."""
@@ -96,26 +97,32 @@ class ShardFolder:
         return self.results(epochs[-1]) if epochs else None
 
     def done(self, files: FolderFiles) -> Done | None:
-        """Return what the shard came to; None while it is unfinished. Raises CheckpointError."""
-        content = files.read(self._done)
+        """Return what the shard came to; None while it is unfinished. Raises CheckpointError.
+
+        After a retry that is what it came to then.
+        """
+        found = [each for each in map(_DONE.fullmatch, files.names(self._name)) if each]
+        name = max(found, key=lambda each: int(each[1] or 0))[0] if found else DONE
+        content = files.read(f"{self._name}/{name}")
         if content is None:
             return None
         try:
             return Done(**orjson.loads(content))
         except (ValueError, TypeError) as error:
             raise CheckpointError(
-                f"{self.path / DONE} cannot be read: {error}",
+                f"{self.path / name} cannot be read: {error}",
                 hint="put it back from a copy, or remove it: the shard is looked at again",
             ) from error
 
     def finish(self, files: FolderFiles, done: Done) -> bool:
-        """Note that the shard is finished; return False if it was already."""
-        return files.create(self._done, orjson.dumps(asdict(done)) + b"\n")
+        """Note that the shard is finished, or was retried; return False if another was quicker."""
+        name = DONE if self.done(files) is None else f"done-{done.epoch}.json"
+        return files.create(f"{self._name}/{name}", orjson.dumps(asdict(done)) + b"\n")
 
-    def begin(self, epoch: int) -> Path:
+    def begin(self, epoch: int, *, keep: int | None = None) -> Path:
         """Return the results of an epoch, which begins with what the latest one before it has.
 
-        Raises CheckpointWriteError.
+        Of earlier ones only that stays, and the one to `keep`. Raises CheckpointWriteError.
         """
         make_private_folder(self.path)
         results = self.results(epoch)
@@ -123,7 +130,7 @@ class ShardFolder:
         if earlier and not journal_path(results).exists():
             try:
                 _carry_over(self.results(earlier[-1]), results)
-                for each in earlier[:-1]:
+                for each in set(earlier[:-1]) - {keep}:
                     _remove(self.results(each))
             except OSError as error:
                 raise CheckpointWriteError(

@@ -74,9 +74,28 @@ def test_only_the_last_two_epochs_take_room(tmp_path: Path) -> None:
 
 def test_a_shard_is_finished_once(tmp_path: Path) -> None:
     files, shard = LocalFiles(tmp_path), begun(tmp_path, 2)
-    assert [shard.finish(files, a_done()), shard.finish(files, a_done(5))] == [True, False]
+    assert shard.done(files) is None
+    assert shard.finish(files, a_done())
     assert shard.done(files) == a_done()
     assert shard.current(a_done()) == shard.results(2)
+
+
+def test_after_a_retry_its_end_counts(tmp_path: Path) -> None:
+    files, shard = LocalFiles(tmp_path), begun(tmp_path, 2)
+    assert [shard.finish(files, a_done(epoch)) for epoch in (2, 11, 11, 3)] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert shard.done(files) == a_done(11)
+
+
+def test_while_a_finished_shard_is_retried_its_results_stay(tmp_path: Path) -> None:
+    shard = begun(tmp_path, 1)
+    for epoch in (2, 3, 4):
+        shard.begin(epoch, keep=1)
+    assert shard.epochs() == [1, 3, 4]
 
 
 def test_a_finished_shard_keeps_only_what_counts(tmp_path: Path) -> None:
