@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
 import orjson
 
@@ -19,7 +21,17 @@ from claude_batch.storage.folder.files import FolderFiles, Held
 
 CLAIMS = "claims"
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = re.compile(r"(\d+)-(\d+)")
+
+
+@cache
+def _machine() -> str:
+    """Return what this machine is called as long as it runs: hosts may share a name."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return socket.gethostname()
 
 
 def read_claims(files: FolderFiles) -> dict[int, list[Claim]]:
@@ -47,11 +59,11 @@ def _read(files: FolderFiles, name: str) -> Claim | None:
         return None
     try:
         record = orjson.loads(files.read(f"{CLAIMS}/{name}") or b"")
-        host, process = str(record["host"]), int(record["process"])
+        host, process, machine = str(record["host"]), int(record["process"]), record["machine"]
         max_cost_usd = record.get("max_cost_usd")
     except (ValueError, TypeError, KeyError):
-        host, process, max_cost_usd = "unknown", 0, None
-    is_here = host == socket.gethostname()
+        host, process, machine, max_cost_usd = "unknown", 0, "", None
+    is_here = machine == _machine()
     return Claim(
         shard=int(found[1]),
         epoch=int(found[2]),
@@ -68,6 +80,7 @@ def take_claim(
     """Claim an epoch of a shard; return None if another was quicker."""
     record = {
         "host": socket.gethostname(),
+        "machine": _machine(),
         "process": os.getpid(),
         "at": time.time(),
         "max_cost_usd": max_cost_usd,
