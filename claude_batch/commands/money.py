@@ -45,6 +45,10 @@ class Forecast:
     most_usd: float
     basis: OutputBasis
 
+    def times(self, factor: float) -> Forecast:
+        """Return what `factor` times as much will cost."""
+        return replace(self, likely_usd=self.likely_usd * factor, most_usd=self.most_usd * factor)
+
 
 def catalog_for(options: Options) -> Catalog:
     """Return the price list: the bundled one, with what --prices changes in it."""

@@ -133,6 +133,7 @@ class FolderWork:
                 learned=self._learned,
                 is_first=not self._may_spend,
                 is_alone=not self.one_after_another,
+                share=self._share(shard),
             )
             request = self._request(shard, results, claim.max_cost_usd)
             try:
@@ -155,6 +156,13 @@ class FolderWork:
             or options.retry_degraded
             or options.retry_stop
         )
+
+    def _share(self, shard: Shard) -> float:
+        """Return how large a part of what this process is about to do a shard is."""
+        if not self.one_after_another:
+            return 1.0
+        rest = [each for each in self.folder.manifest.shards if each.shard >= shard.shard]
+        return shard.size / sum(each.size for each in rest)
 
     def _claim(self, shard: Shard) -> HeldClaim:
         """Claim a shard. Raises CheckpointLockedError where another works on it."""
@@ -196,15 +204,11 @@ class FolderWork:
             refuse_changed(Path(shard.source), shard.start, shard.end, shard.sha256)
         settings = self.folder.settings_of(None if journal is None else journal.settings)
         options = settings.options
-        rows = sum(each.size for each in manifest.shards)
         options = replace(
             options,
             max_cost=max_cost,
             stdout=bool(options.stdout),
             yes=options.yes or self._may_spend,
-            # the first shard is asked about as the part of the whole that it is
-            confirm_above=options.confirm_above
-            * (shard.size / rows if self.one_after_another else 1.0),
         )
         settings = replace(
             settings,

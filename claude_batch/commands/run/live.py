@@ -177,6 +177,7 @@ class LiveStage:
         if self.table is not None and failed is None:
             summary = replace(summary, table=self.table.shown)
         if self._is_one_of_many(code):
+            self.screen.checked()  # which takes the picture away
             self.screen.close(None, None)
         else:
             self.screen.close(self._latest, summary)

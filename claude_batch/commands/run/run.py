@@ -333,8 +333,9 @@ def _prepare(request: RunRequest, opened: OpenRun, around: _Around) -> LiveStage
     live = way.endpoint is None or options.canary
     refuse_small_bound(request, opened, catalog, outlook, batch=not live)
     asks = not (options.sandbox or options.yes) and sys.stdin.isatty() and sys.stderr.isatty()
+    scale = 1.0 if around.shard is None else 1.0 / around.shard.share
     foreseen = cache(lambda: forecast(outlook(), catalog, batch=way.endpoint is not None))
-    if asks and not may_spend(foreseen(), options):
+    if asks and not may_spend(foreseen().times(scale), options):
         screen.notice("nothing was sent", "--yes asks nothing; --confirm-above asks later")
         return None
     if request.settings.of_run != opened.settings:

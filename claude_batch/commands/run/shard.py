@@ -14,9 +14,12 @@ class ShardStage:
 
     `is_first` of those that this process works on; `is_alone`: there are no others. What is said of
     each run is said of the first one only, and a good end not at all, where there are more.
+    `share` is how large a part it is of all that the process will do, by bytes: whether that may
+    cost so much is asked once.
     """
 
     claim: HeldClaim
     is_first: bool = True
     is_alone: bool = False
+    share: float = 1.0
     learned: Learned | None = None
