@@ -3,6 +3,7 @@
     ClaudeBatchError
     ├── UsageError             exit 2   the command, its files or its settings need changing
     │   ├── InvalidPromptsError         lines of the prompts file are wrong
+    │   ├── BoundTooLowError            --max-cost does not cover the next request
     │   ├── SettingsError               claude-batch.toml or the environment
     │   └── CredentialsMissingError     no key found
     ├── RunStoppedError        exit 4   the API will not serve this run
@@ -54,6 +55,14 @@ class UsageError(ClaudeBatchError):
 
 class InvalidPromptsError(UsageError):
     """Lines of the prompts file cannot be sent; they have been reported one by one."""
+
+
+class BoundTooLowError(UsageError):
+    """What is left of --max-cost does not cover the next request; `enough_usd` probably will do."""
+
+    def __init__(self, message: str, *, hint: str = "", enough_usd: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.enough_usd = enough_usd
 
 
 class SettingsError(UsageError):

@@ -148,6 +148,15 @@ def test_the_bound_on_the_cost_is_that_of_all_shards(program: Program) -> None:
     assert ids(program) == ALL
 
 
+def test_a_bound_that_is_too_low_names_one_that_will_do(program: Program) -> None:
+    bounded = ("--max-tokens", "60", "--max-cost", "0.0000001")
+    run = program.run("run", "in", "--out", "out/", "--shard-size", "50", *bounded)
+    assert (run.returncode, status(program)["done"]) == (2, 0)
+    command = run.stderr.decode().rpartition("claude-batch ")[2].split()
+    assert program.run(*command).returncode == 0
+    assert ids(program) == ALL
+
+
 def test_rows_of_tables_become_one_table(program: Program) -> None:
     folder = program.folder / "rows"
     folder.mkdir()

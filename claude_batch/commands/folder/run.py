@@ -33,7 +33,7 @@ from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Held, decide
 from claude_batch.core.shards.money import slice_usd
 from claude_batch.core.shards.names import id_prefix
-from claude_batch.errors import CheckpointLockedError, Exit, UsageError
+from claude_batch.errors import BoundTooLowError, CheckpointLockedError, Exit, UsageError
 from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_another, take_claim
 from claude_batch.storage.folder.cutting import refuse_changed
 from claude_batch.storage.folder.manifest import Shard
@@ -101,6 +101,11 @@ class FolderWork:
                 self._say(error.message)
                 held.append(shard.shard)
                 continue
+            except BoundTooLowError as error:
+                if not self._may_spend:  # nothing was done
+                    raise
+                self._say(error.message)
+                return self._end(Exit.BOUNDED)
             if code == Exit.BOUNDED and self.folder.settings.options.detach:
                 stopped = code
             elif code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
@@ -138,6 +143,9 @@ class FolderWork:
             request = self._request(shard, results, claim.max_cost_usd)
             try:
                 code = carry_out(_screen(request), request, stage)
+            except BoundTooLowError as error:  # which speaks of a part of the bound
+                bound = self.folder.settings.options.max_cost or 0.0
+                raise self._too_little(shard, bound, error.enough_usd) from error
             finally:  # its files may be gone: that says more than the error does
                 claim.refuse_lost()
             self._learned = stage.learned
@@ -159,8 +167,10 @@ class FolderWork:
 
     def _share(self, shard: Shard) -> float:
         """Return how large a part of what this process is about to do a shard is."""
-        if not self.one_after_another:
-            return 1.0
+        return self._part(shard) if self.one_after_another else 1.0
+
+    def _part(self, shard: Shard) -> float:
+        """Return how large a part of itself and the shards after it a shard is."""
         rest = [each for each in self.folder.manifest.shards if each.shard >= shard.shard]
         return shard.size / sum(each.size for each in rest)
 
@@ -190,12 +200,19 @@ class FolderWork:
         usd = slice_usd(bound, shard.shard, money, whole=self.one_after_another)
         own = statuses[shard.shard - 1]
         if usd <= max(own.money.spent_usd, _met_bound(own) * (1 + _ROUNDING)):
-            raise UsageError(
-                f"too little of --max-cost {bound:.10g} is left for shard {shard.shard}: "
-                f"{_money_text(statuses)}",
-                hint=f"{_resume(self.folder.path)} --max-cost {_enough(bound, statuses):.10g}",
-            )
+            raise self._too_little(shard, bound, own.money.spent_usd)
         return usd
+
+    def _too_little(self, shard: Shard, bound: float, enough_usd: float) -> BoundTooLowError:
+        """Return the error that a shard, for which `enough_usd` would be enough, cannot go on."""
+        statuses = self._statuses()
+        others = [each for each in statuses if each.shard.shard != shard.shard]
+        enough = max(_enough(bound, statuses), _rounded(_MARGIN * enough_usd / self._part(shard)))
+        return BoundTooLowError(
+            f"too little of --max-cost {bound:.10g} is left for shard {shard.shard}: "
+            f"{_money_text(statuses, others)}",
+            hint=f"{_resume(self.folder.path)} --max-cost {enough:.10g}",
+        )
 
     def _request(self, shard: Shard, results: Path, max_cost: float | None) -> RunRequest:
         """Return the run of a shard."""
@@ -332,9 +349,9 @@ def _met_bound(status: ShardStatus) -> float:
     return closed.max_cost_usd or 0.0
 
 
-def _money_text(statuses: Sequence[ShardStatus]) -> str:
+def _money_text(statuses: Sequence[ShardStatus], others: Sequence[ShardStatus]) -> str:
     spent = sum(each.money.spent_usd for each in statuses)
-    held = [each for each in statuses if each.money.held_usd is not None]
+    held = [each for each in others if each.money.held_usd is not None]
     text = f"{dollars(spent)} spent"
     return f"{text}, the rest is for {counted(len(held), 'shard')} at work" if held else text
 
@@ -347,4 +364,9 @@ def _enough(bound: float, statuses: Sequence[ShardStatus]) -> float:
         sum(each.total for each in statuses),
     )
     usd = spent * (1 + _MARGIN * (total / there - 1)) if there else 0.0
-    return float(f"{max(usd, 1.1 * bound):.2g}") if max(usd, bound) else 2 * bound
+    return _rounded(max(usd, 1.1 * bound))
+
+
+def _rounded(usd: float) -> float:
+    """Return a price a little higher, in two digits."""
+    return float(f"{1.05 * usd:.2g}")

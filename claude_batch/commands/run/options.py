@@ -17,7 +17,7 @@ from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.guards import InputBound
-from claude_batch.errors import UsageError
+from claude_batch.errors import BoundTooLowError
 from claude_batch.storage.prompts.workload import Expectation
 from claude_batch.storage.run.checkpoint import mean_output
 from claude_batch.storage.run.opening import OpenRun, RunRequest
@@ -93,10 +93,11 @@ def refuse_met_bound(
     if is_new or opened.batches.open_chunks:
         return
     enough = enough_usd(outlook(), opened, bound, catalog)
-    raise UsageError(
+    raise BoundTooLowError(
         f"this run has reached its --max-cost of {dollars(bound)}: "
         f"{dollars(opened.checkpoint.tally.most_spent_usd)} spent",
         hint=resume_command(request.results, replace(closed, enough_usd=enough)),
+        enough_usd=enough,
     )
 
 
@@ -124,8 +125,9 @@ def refuse_small_bound(
         return
     enough = enough_usd(outlook(), opened, bound, catalog)
     so_far = f"{dollars(spent)} of it are spent, and " if spent else ""
-    raise UsageError(
+    raise BoundTooLowError(
         f"--max-cost {bound:.10g} is too low: {so_far}line {first.line} alone can cost "
         f"{dollars(usd)} with its max_tokens of {first.max_tokens:,}; nothing was sent",
         hint=f"--max-cost {enough:.10g} will probably do for the whole run",
+        enough_usd=enough,
     )
