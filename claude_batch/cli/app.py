@@ -20,7 +20,7 @@ COMMANDS = {
     "adjust": "Change limits of a run while it goes, or pause it.",
     "results": "Print the results of a run.",
     "report": "Write a run as one HTML page.",
-    "check": "Validate a file of prompts; send nothing.",
+    "check": "Validate files of prompts; send nothing.",
     "estimate": "Estimate tokens, cost and time for a file.",
     "limits": "Show the rate limits of each endpoint, and what is left of them.",
     "batches": "List, show, or cancel Message Batches.",

@@ -1,4 +1,4 @@
-"""`claude-batch check`: validate a file of prompts; send nothing."""
+"""`claude-batch check`: validate files of prompts; send nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claude_batch.cli import options as opt
 
 
 def check(
-    prompts: opt.Prompts,
+    prompts: opt.ManyPrompts,
     given: opt.Given,
     show: Annotated[
         int,
@@ -18,12 +18,18 @@ def check(
     ] = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Validate a file of prompts; send nothing.
+    """Validate files of prompts; send nothing.
 
     Rows need a prompt: a column called prompt, --prompt-column, or a --prompt
     with {{column}} placeholders.
     """
     settings = opt.settings_from(given)
-    from claude_batch.commands.check import check_prompts  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.inputs import is_one_run  # noqa: PLC0415  # only when really run
 
-    raise typer.Exit(check_prompts(prompts, settings, show=show, as_json=as_json))
+    if not is_one_run(prompts, {}):
+        from claude_batch.commands.folder.check import check_inputs  # noqa: PLC0415  # as above
+
+        raise typer.Exit(check_inputs(prompts, settings, show=show, as_json=as_json))
+    from claude_batch.commands.check import check_prompts  # noqa: PLC0415  # as above
+
+    raise typer.Exit(check_prompts(prompts[0], settings, show=show, as_json=as_json))

@@ -20,9 +20,11 @@ def run(prompts: opt.ManyPrompts, given: opt.Given) -> None:
       claude-batch run prompts.jsonl --mode batch --detach
       claude-batch run 'in/*.csv' --prompt-column text --out labeled/
     """
-    from claude_batch.commands.run.run import is_one_run, run  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.inputs import is_one_run  # noqa: PLC0415  # only when really run
 
     if is_one_run(prompts, given):
+        from claude_batch.commands.run.run import run  # noqa: PLC0415  # as above
+
         raise typer.Exit(run(prompts[0], given))
     from claude_batch.commands.folder.run import run_folder  # noqa: PLC0415  # as above
 

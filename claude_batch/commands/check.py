@@ -28,6 +28,7 @@ from claude_batch.core.model.requests import Request
 from claude_batch.errors import Exit, UsageError
 from claude_batch.storage.attachments import Attachments, described
 from claude_batch.storage.prompts.check import CheckReport, check
+from claude_batch.storage.prompts.columns import ID_PREFIX
 from claude_batch.storage.prompts.input import is_regular, rereadable
 from claude_batch.storage.prompts.options import columns_of, input_options
 from claude_batch.storage.prompts.parse import InvalidLine
@@ -189,8 +190,13 @@ class ShownRequest:
     params: Any
 
 
-def check_prompts(prompts: str, settings: Settings, *, show: int, as_json: bool) -> int:
-    """Check a file and print what was found, and `show` requests; return the exit code."""
+def check_prompts(
+    prompts: str, settings: Settings, *, show: int, as_json: bool, prefix: str = ID_PREFIX
+) -> int:
+    """Check a file and print what was found, and `show` requests; return the exit code.
+
+    `prefix` begins the ids of lines that have none.
+    """
     listed: list[InvalidLine] = []
     bad: set[int] = set()
 
@@ -204,6 +210,7 @@ def check_prompts(prompts: str, settings: Settings, *, show: int, as_json: bool)
             listed.append(line)
 
     defaults = defaults_of(settings, prompts)
+    defaults = replace(defaults, columns=replace(defaults.columns, id_prefix=prefix))
     screen = open_screen(options.progress, quiet=options.quiet)
     limited = None
     try:

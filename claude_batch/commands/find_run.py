@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from claude_batch.commands.run.messages import shown
 from claude_batch.errors import CheckpointError
 from claude_batch.storage.prompts.input import name_nearest
 from claude_batch.storage.run.journal import Journal, read_journal
-from claude_batch.storage.run.paths import results_beside
+from claude_batch.storage.run.paths import has_manifest, results_beside
 from claude_batch.storage.run.status import is_unfinished, runs_below
 
 
@@ -22,6 +23,13 @@ def journal_of(results: Path) -> Journal:
 
 def no_run_at(results: Path) -> CheckpointError:
     """Return the error that a file is the results of no run."""
+    if has_manifest(results):
+        name = shlex.quote(shown(results.absolute()))
+        return CheckpointError(
+            f"{results} is a run folder, which this command does not take",
+            hint=f"name the results of one of its shards: claude-batch status {name}/ --json lists "
+            "them",
+        )
     beside = results_beside(results) if results.is_file() else []
     near = next((each for each in beside if each.is_file()), None)
     meant = "" if results.exists() else name_nearest(results)

@@ -209,6 +209,15 @@ def test_what_cannot_be_done_is_said(
     assert said in " ".join(refused.stderr.decode().split())
 
 
+def test_all_inputs_are_checked_before(program: Program) -> None:
+    (program.folder / "in/a.jsonl").write_text('"good"\n{"prompt":\n')
+    checked = program.run("check", "in/", "--show", "1")
+    assert checked.returncode == 2
+    assert b"in/a.jsonl:2" in checked.stderr
+    assert b"in/b.jsonl" in checked.stdout
+    assert program.run("check", "in/b*", "--show", "1").stdout.startswith(b"{")
+
+
 def test_a_shard_with_bad_lines_sends_nothing(program: Program) -> None:
     (program.folder / "in/b.jsonl").write_text('"good"\n{"prompt":\n')
     run = program.run("run", "in", "--out", "out/")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -88,19 +87,6 @@ from claude_batch.storage.run.table import TABLE_RESULTS, kept_table
 from claude_batch.storage.tables.writing import is_table
 from claude_batch.ui.screen.opening import open_screen
 from claude_batch.ui.screen.screen import Screen
-
-
-def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:
-    """Return whether a command is about one file with one results file, not about a run folder."""
-    out = given.get("out")
-    return (
-        len(inputs) == 1
-        and not (glob.has_magic(inputs[0]) and not Path(inputs[0]).exists())
-        and not (inputs[0] != STDIN and Path(inputs[0]).is_dir())
-        and (out is None or not (str(out).endswith("/") or Path(out).is_dir()))
-        and "shard" not in given
-        and "shard_size" not in given
-    )
 
 
 def run(prompts: str, given: Mapping[str, Any]) -> int:

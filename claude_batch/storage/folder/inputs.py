@@ -23,14 +23,16 @@ def is_pattern(name: str) -> bool:
     return glob.has_magic(name) and not Path(name).exists()
 
 
-def find_inputs(names: Sequence[str], leave_out: Path) -> list[Path]:
+def find_inputs(names: Sequence[str], leave_out: Path | None = None) -> list[Path]:
     """Return the files that are meant, each once, from the root on, in order.
 
     Those below the folder `leave_out`, where results go, are none. Raises UsageError.
     """
     found: dict[Path, None] = {}
     for name in names:
-        paths = [path for path in _files_of(name) if not path.is_relative_to(leave_out)]
+        paths = [*_files_of(name)]
+        if leave_out is not None:
+            paths = [path for path in paths if not path.is_relative_to(leave_out)]
         if not paths:
             raise UsageError(
                 f"{name}: no file of prompts or rows there",

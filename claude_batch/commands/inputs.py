@@ -1,0 +1,23 @@
+"""What a command's inputs are: one file, or several, which are the run of a folder."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_STDIN = "-"
+
+
+def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:
+    """Return whether a command is about one file with one results file, not about a run folder."""
+    out = given.get("out")
+    return (
+        len(inputs) == 1
+        and not (glob.has_magic(inputs[0]) and not Path(inputs[0]).exists())
+        and not (inputs[0] != _STDIN and Path(inputs[0]).is_dir())
+        and (out is None or not (str(out).endswith("/") or Path(out).is_dir()))
+        and "shard" not in given
+        and "shard_size" not in given
+    )
