@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from claude_batch.core.shards.cutting import Cutter, Piece
-from claude_batch.errors import UsageError
+from claude_batch.errors import CheckpointMismatchError
 from claude_batch.storage.prompts.lines import LineBlocks, fingerprint
 from claude_batch.storage.tables.kinds import CSV, JSONL, TSV, TXT, InputOptions, Kind
 from claude_batch.storage.tables.reading import delimiter_of, kind_of
@@ -98,7 +98,7 @@ class _TableLines:
 def refuse_changed(source: Path, start: int, end: int | None, sha256: str) -> None:
     """Refuse a shard whose bytes are not what they were when the folder was made."""
     if fingerprint(source, start, end)[1] != sha256:
-        raise UsageError(
+        raise CheckpointMismatchError(
             f"{source}: has changed since the run folder was made",
             hint="put the old file back and run the same command again; for the new one make "
             "another folder: --out DIR/",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_batch.errors import UsageError
+from claude_batch.errors import CheckpointMismatchError
 from claude_batch.storage.folder.cutting import cut_file, refuse_changed
 from claude_batch.storage.tables.kinds import InputOptions
 
@@ -80,5 +80,5 @@ def test_a_shard_that_has_changed_is_refused(tmp_path: Path) -> None:
     )
     path.write_bytes(b'"a"\n"b"\n"C"\n')
     refuse_changed(path, first.start, first.end, first.sha256)
-    with pytest.raises(UsageError, match="has changed"):
+    with pytest.raises(CheckpointMismatchError, match="has changed"):
         refuse_changed(path, second.start, second.end, second.sha256)
