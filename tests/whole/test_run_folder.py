@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import signal
 import time
 from collections import Counter
@@ -98,6 +99,20 @@ def test_after_a_kill_the_same_command_and_resume_do_the_rest(
     size = ("--shard-size", "50") if again[0] == "run" else ()
     assert before < 120
     assert program.run(*again, *size, "--concurrency", "none").returncode == 0
+    assert ids(program) == ALL
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+def test_kills_at_any_moment_lose_nothing_and_double_nothing(program: Program, seed: int) -> None:
+    rng = random.Random(seed)
+    command = ("run", "in/", "--out", "out/", "--shard-size", "15", "--concurrency", "3")
+    for _ in range(6):
+        process = program.start(*command)
+        time.sleep(rng.uniform(0.3, 1.6))
+        process.kill()
+        process.communicate()
+    assert program.run(*command).returncode == 0
     assert ids(program) == ALL
 
 
