@@ -105,7 +105,7 @@ class FolderWork:
                 if not self._may_spend:  # nothing was done
                     raise
                 self._say(error.message)
-                return self._end(Exit.BOUNDED)
+                return self._end(Exit.BOUNDED, too_little=True)
             if code == Exit.BOUNDED and self.folder.settings.options.detach:
                 stopped = code
             elif code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
@@ -269,23 +269,27 @@ class FolderWork:
     def _code_of(self, done: Done) -> int:
         return Exit.SOME_FAILED if done.has_failures else Exit.SUCCEEDED
 
-    def _end(self, stopped: int | None) -> int:
-        """Say how far the whole is; return the exit code, that of a shard that has `stopped`."""
+    def _end(self, stopped: int | None, *, too_little: bool = False) -> int:
+        """Say how far the whole is; return the exit code, that of a shard that has `stopped`.
+
+        `too_little` of the bound on the cost is left for the next one.
+        """
         statuses = self._statuses()
         finished = [each.done for each in statuses if each.done is not None]
         text = f"{shown(self.folder.path)}/: {progress_text(statuses)}"
-        if len(finished) == len(statuses):
+        if len(finished) == len(statuses) and stopped is None:
             failed = any(each.has_failures for each in finished)
             name = f"{shlex.quote(shown(self.folder.path))}/"
             again = f"claude-batch resume {name} --retry-errored"
             self._say(text, again if failed else f"claude-batch results {name}")
             return Exit.SOME_FAILED if failed else Exit.SUCCEEDED
-        again = _resume(self.folder.path)
+        bound, again = self.folder.settings.options.max_cost, _resume(self.folder.path)
         if any(each.is_held for each in statuses):
             again = f"claude-batch status {shlex.quote(shown(self.folder.path))}/"
-        bound = self.folder.settings.options.max_cost
-        if bound is not None and stopped == Exit.BOUNDED:
+        elif bound is not None and (too_little or any(map(_met_bound, statuses))):
             again += f" --max-cost {_enough(bound, statuses):.10g}"
+        elif len(finished) == len(statuses):  # a retry has stopped, which says how it continues
+            again = ""
         self._say(text, again)
         return Exit.BOUNDED if stopped is None else stopped
 
