@@ -16,6 +16,7 @@ from typing import Any
 
 from claude_batch.commands.check import defaults_of
 from claude_batch.commands.folder.manifest import RunFolder, existing_folder, open_folder
+from claude_batch.commands.folder.stage import ShardStage
 from claude_batch.commands.folder.status import (
     ShardStatus,
     done_of,
@@ -24,7 +25,6 @@ from claude_batch.commands.folder.status import (
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import overrides_of, retries
 from claude_batch.commands.run.run import carry_out
-from claude_batch.commands.run.shard import ShardStage
 from claude_batch.config.reading import typed_options
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.units import dollars

@@ -17,6 +17,7 @@ from functools import partial
 
 from claude_batch.commands.api import Api
 from claude_batch.commands.endpoints import bounds_of, endpoint_specs, sold_as
+from claude_batch.commands.folder.stage import ShardStage
 from claude_batch.commands.money import most_usd
 from claude_batch.commands.run.control import Control
 from claude_batch.commands.run.lease import open_lease, sharing_notices
@@ -34,7 +35,6 @@ from claude_batch.commands.run.remedies import changes_against
 from claude_batch.commands.run.requests import marked_requests
 from claude_batch.commands.run.response_cache import response_cache
 from claude_batch.commands.run.retrying import enough_tokens, options_after, retry_options
-from claude_batch.commands.run.shard import ShardStage
 from claude_batch.commands.run.stdout import Stdout, form_of
 from claude_batch.commands.run.table import TableStage
 from claude_batch.commands.run.watching import Watchers

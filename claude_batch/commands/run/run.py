@@ -15,6 +15,7 @@ from typing import Any
 from claude_batch.commands.api import Api
 from claude_batch.commands.check import check_shown, defaults_of, refuse_random_alone
 from claude_batch.commands.find_run import journal_of, last_unfinished
+from claude_batch.commands.folder.stage import ShardStage
 from claude_batch.commands.money import (
     catalog_for,
     forecast,
@@ -37,7 +38,6 @@ from claude_batch.commands.run.options import (
 from claude_batch.commands.run.requests import models_left
 from claude_batch.commands.run.retrying import overrides_of, retries, set_by, started_over
 from claude_batch.commands.run.serving import find_serving
-from claude_batch.commands.run.shard import ShardStage
 from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.commands.run.table import TableStage
 from claude_batch.commands.run.watching import Watchers, watched
