@@ -186,7 +186,7 @@ class LiveStage:
         return code
 
     def _is_one_of_many(self, code: int) -> bool:
-        """Return whether this end is told with those of other shards."""
+        """Return whether a good end is only one line among those of other shards."""
         is_good = code in {Exit.SUCCEEDED, Exit.SOME_FAILED}
         is_many = self.shard is not None and not self.shard.is_alone
         return is_good and is_many and self.options.progress != "json"

@@ -19,7 +19,7 @@ COLUMNS = Columns(id_prefix="a.jsonl:")
 
 
 def part_of(content: bytes, first: int, lines: int) -> Part:
-    """Return the part of a content that begins with a line, and has so many."""
+    """Return the part of a content that begins with line `first` and has `lines` lines."""
     ends = [0, *(at + 1 for at, byte in enumerate(content) if byte == 10)]
     return Part(start=ends[first - 1], end=ends[first - 1 + lines], first_line=first)
 
