@@ -94,10 +94,9 @@ def _left_out(status: ShardStatus) -> int:
 def _add_prompts(sample: Sequence[Sampled]) -> str:
     """Put the prompts into the sample; return why some are missing."""
     notes: dict[str, None] = {}
-    for results in {each.results: None for each in sample}:
-        journal = None if results is None else read_journal(results)
-        if results is None or journal is None:
+    for file in {each.file: None for each in sample}:
+        if (journal := read_journal(Path(file))) is None:
             continue
-        of_shard = [each for each in sample if each.results == results]
-        notes[catalog_and_prompts(results, journal, of_shard)[1]] = None
+        of_shard = [each for each in sample if each.file == file]
+        notes[catalog_and_prompts(Path(file), journal, of_shard)[1]] = None
     return " ".join(filter(None, notes))

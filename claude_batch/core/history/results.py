@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from claude_batch.core.model.answers import error_text
@@ -200,7 +199,7 @@ def text_in(values: Mapping[str, Any], name: str) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Sampled:
-    """One result of the sample, from the file `results`. `prompt` is None while it is not known."""
+    """One result of the sample, from `file`. `prompt` is None while it is not known."""
 
     custom_id: str
     line: int | None
@@ -219,7 +218,7 @@ class Sampled:
     cached: bool
     degraded: bool
     prompt: str | None = None
-    results: Path | None = None
+    file: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -63,7 +63,7 @@ class _Reader:
         self.sample = Sample(most=MOST_SAMPLED, shorten=self._shortened, draw=draw)
 
     def _shortened(self, result: ResultLine) -> Sampled:
-        return _shortened(result, self._file)
+        return _shortened(result, str(self._file))
 
     def read(self, file: Path) -> None:
         """Read one file."""
@@ -114,7 +114,7 @@ def _result_line(raw: bytes) -> ResultLine | None:
         return None
 
 
-def _shortened(result: ResultLine, results: Path | None) -> Sampled:
+def _shortened(result: ResultLine, file: str) -> Sampled:
     """Return what is shown of a result."""
     answer, meta = answer_of(result.value), result.meta
     return Sampled(
@@ -134,7 +134,7 @@ def _shortened(result: ResultLine, results: Path | None) -> Sampled:
         is_cut=result.is_cut,
         cached=meta.get("cached") is True,
         degraded=meta.get("degraded") is True,
-        results=results,
+        file=file,
     )
 
 
