@@ -1,0 +1,1 @@
+"""Object storage: the only door to obstore."""
