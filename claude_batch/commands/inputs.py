@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from claude_batch.storage.run.paths import has_manifest
+
 _STDIN = "-"
 
 
@@ -17,7 +19,7 @@ def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:
         len(inputs) == 1
         and not (glob.has_magic(inputs[0]) and not Path(inputs[0]).exists())
         and not (inputs[0] != _STDIN and Path(inputs[0]).is_dir())
-        and (out is None or not (str(out).endswith("/") or Path(out).is_dir()))
+        and (out is None or not (str(out).endswith("/") or has_manifest(Path(out))))
         and "shard" not in given
         and "shard_size" not in given
     )

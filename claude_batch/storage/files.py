@@ -226,9 +226,15 @@ def _refuse_unsuitable(results: Path) -> None:
     except OSError:
         return  # it does not exist yet, or opening it will show what is wrong
     if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        if stat.S_ISDIR(mode):
+            inside = shlex.quote(str(results / "results.jsonl"))
+            raise UsageError(
+                f"{results}: is a folder: results of one file are in a file",
+                hint=f"name a file in it: --out {inside}; or end the name with / for a run folder, "
+                f"which takes several files: --out {results}/",
+            )
         raise UsageError(
-            f"{results}: is {what}: results must be in a file that can be read again",
+            f"{results}: is no regular file: results must be in a file that can be read again",
             hint="name a file with --out FILE; results also go to stdout, with --stdout",
         )
 
