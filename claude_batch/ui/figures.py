@@ -42,6 +42,12 @@ def cost_text(snapshot: Snapshot) -> str:
     return at_least + dollars(snapshot.cost_usd)
 
 
+def bound_text(cost_usd: float, max_cost_usd: float | None) -> str:
+    """Return what something has cost, and of how much it may cost, where that is bounded."""
+    of = "" if max_cost_usd is None else f" of {dollars(max_cost_usd)}"
+    return dollars(cost_usd) + of
+
+
 _STOPS = {
     "refusal": "refused",
     "max_tokens": "cut off by max_tokens",

@@ -11,6 +11,7 @@ from claude_batch.core.model.snapshot import LimitSource, Phase, Snapshot, WaitK
 from claude_batch.core.model.units import duration
 from claude_batch.ui.batch_words import age_s, chunks_text, number_of
 from claude_batch.ui.figures import count, moment, short
+from claude_batch.ui.folder_words import states_text
 from claude_batch.ui.messages import printable
 
 TROUBLES = frozenset(
@@ -67,6 +68,8 @@ def activity_text(snapshot: Snapshot) -> str:
             return _stopping_text(snapshot)
         case Phase.RUNNING if snapshot.paused_at is not None:
             return _paused_text(snapshot, snapshot.paused_at)
+        case Phase.RUNNING if snapshot.folder is not None and snapshot.folder.shard is None:
+            return states_text(snapshot.folder)
         case Phase.RUNNING if snapshot.chunks and not snapshot.lanes:
             return _batches_text(snapshot)
         case Phase.RUNNING:
@@ -81,7 +84,8 @@ def _paused_text(snapshot: Snapshot, since: float) -> str:
     if snapshot.in_flight:
         what = "requests at the API" if snapshot.chunks and not snapshot.lanes else "in flight"
         going = f", {count(snapshot.in_flight)} {what}"
-    command = f"claude-batch adjust {shlex.quote(printable(snapshot.results))} --continue"
+    path = snapshot.results if snapshot.folder is None else snapshot.folder.path
+    command = f"claude-batch adjust {shlex.quote(printable(path))} --continue"
     return f"paused at {moment(since, snapshot.at or since)}{going}; to continue: {command}"
 
 

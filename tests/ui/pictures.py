@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from claude_batch.core.model.requests import FailureKind, LimitKind
+from claude_batch.core.model.shards import FolderView, ShardState, ShardView
 from claude_batch.core.model.snapshot import (
     AdjustedView,
     EndpointState,
@@ -18,6 +20,8 @@ from claude_batch.core.model.snapshot import (
     WaitKind,
     WaitReason,
 )
+from claude_batch.core.scheduling.progress import RunFacts
+from claude_batch.core.shards.progress import snapshot_of_folder
 
 AT = 1_795_521_785.0
 """2026-11-24 12:03:05 UTC."""
@@ -226,4 +230,79 @@ FINISHED = replace(
     cost_usd=12.4,
     attempts=9_700,
     lanes=(),
+)
+
+
+def shard(number: int, **figures: Any) -> ShardView:
+    """Return a shard that a process on another host works on."""
+    view = ShardView(
+        shard=number,
+        name=f"2026/tickets-{number}.jsonl, lines 1 to 50,000",
+        state=ShardState.RUNNING,
+        total=50_000,
+        succeeded=1_000 * number,
+        holder=f"process {4_000 + number} on worker-{number}.example.com",
+        silent_s=3.0,
+        requests_per_minute=980.0,
+    )
+    return replace(view, **figures)
+
+
+FOLDER = FolderView(
+    path="out/",
+    shards=40,
+    finished=12,
+    running=3,
+    failed=1,
+    interrupted=0,
+    waiting=24,
+    total=2_000_000,
+    succeeded=640_100,
+    errored=34,
+    canceled=0,
+    expired=0,
+    output_errors=0,
+    left_out=0,
+    input_tokens=640_000_000,
+    output_tokens=64_000_000,
+    cost_usd=812.4,
+    max_cost_usd=3_000.0,
+    errors={"invalid_request_error": 30, "api_error": 4},
+    elapsed_s=4_000.0,
+    requests_per_minute=2_940.0,
+    eta_s=27_700.0,
+    at_work=(
+        shard(13),
+        shard(14, silent_s=21.0, requests_per_minute=None, errored=3),
+        shard(15, is_paused=True),
+    ),
+)
+
+SHARD = replace(
+    CALM,
+    prompts="/data/2026/tickets-4.jsonl",
+    results="/data/out/shards/0004/1.results.jsonl",
+    folder=replace(
+        FOLDER,
+        shard=4,
+        shard_name="2026/tickets-4.jsonl, lines 50,001 to 100,000",
+        at_work=FOLDER.at_work[:1],
+    ),
+    cost_usd=1.2,
+)
+
+WHOLE = replace(
+    snapshot_of_folder(
+        FOLDER,
+        RunFacts(
+            run_id="9c1e",
+            prompts="/data/2026/*.jsonl",
+            results="out/",
+            sandbox=False,
+            host="api.anthropic.com",
+            total=2_000_000,
+        ),
+        at=AT,
+    ),
+    failures=FAILURES[:1],
 )

@@ -127,4 +127,6 @@ def done_of(status: RunStatus, shard: int, epoch: int) -> Done:
         cost_usd=tally.cost_usd,
         most_usd=tally.most_spent_usd,
         finished_at=status.last_activity_at,
+        errors=dict(tally.errors),
+        stop_reasons=dict(tally.stops),
     )

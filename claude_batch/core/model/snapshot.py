@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from claude_batch.core.model.batches import ChunkView
 from claude_batch.core.model.requests import FailureKind, LimitKind
+from claude_batch.core.model.shards import FolderView
 from claude_batch.core.model.sharing import SharingView
 
 
@@ -181,6 +182,7 @@ class Snapshot:
     at               wall time of the snapshot, so that countdowns run; None: not known
     fallback         the endpoint that has taken over from those of first choice; None: none has
     chunks           batch mode: what has been submitted, in order; in_flight is at the API
+    folder           the run folder that it is about, or is a shard of; None: neither
     """
 
     run_id: str
@@ -224,6 +226,7 @@ class Snapshot:
     fallback: str | None = None
     failures: tuple[FailureView, ...] = ()
     chunks: tuple[ChunkView, ...] = ()
+    folder: FolderView | None = None
 
     @property
     def done(self) -> int:

@@ -27,7 +27,8 @@ class Tally:
 
     `degraded` counts answers of fallback endpoints, `output_errors` those that break their schema.
     An answer from the cache counts as a result, uses no tokens and costs nothing. `stops` counts
-    answers that stopped before their end, by stop reason. `expenses` is what attempts cost that no
+    answers that stopped before their end, by stop reason, `errors` errored results by the type of
+    their error, as far as they were read back from a file. `expenses` is what attempts cost that no
     result shows: what is known of it is in the tokens and the cost.
     """
 
@@ -39,6 +40,7 @@ class Tally:
     degraded: int = 0
     output_errors: int = 0
     stops: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
     expenses: Expense = NO_EXPENSE
 
     @property
@@ -81,7 +83,12 @@ class Tally:
 
     def copy(self) -> Tally:
         """Return a copy that later results do not change."""
-        return replace(self, ended=Counter(self.ended), stops=Counter(self.stops))
+        return replace(
+            self,
+            ended=Counter(self.ended),
+            stops=Counter(self.stops),
+            errors=Counter(self.errors),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,21 @@ def read_claims(files: FolderFiles) -> dict[int, list[Claim]]:
     return claims
 
 
+def latest_epochs(files: FolderFiles) -> dict[int, int]:
+    """Return the epoch of the latest claim on each shard that was ever claimed."""
+    epochs: dict[int, int] = {}
+    for name in files.names(CLAIMS):
+        if found := _NAME.fullmatch(name):
+            shard = int(found[1])
+            epochs[shard] = max(epochs.get(shard, 0), int(found[2]))
+    return epochs
+
+
+def claim_on(files: FolderFiles, shard: int, epoch: int) -> Claim | None:
+    """Return one claim; None where it is not there, or cannot be read."""
+    return _read(files, f"{shard_name(shard)}-{epoch}")
+
+
 def claims_on(files: FolderFiles, shard: int) -> list[Claim]:
     """Return the claims on one shard."""
     begin = f"{shard_name(shard)}-"

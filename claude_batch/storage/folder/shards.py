@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
@@ -40,6 +40,8 @@ class Done:
     """What a finished shard came to. `results` is the name of the file that counts.
 
     `cost_usd` is None where no price is known; `most_usd` is what the shard can have cost at most.
+    `errors` counts errored results by the type of their error, `stop_reasons` answers that stopped
+    before their end.
     """
 
     shard: int
@@ -57,6 +59,8 @@ class Done:
     cost_usd: float | None
     most_usd: float
     finished_at: float
+    errors: Mapping[str, int] = field(default_factory=dict)
+    stop_reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def done(self) -> int:

@@ -48,6 +48,8 @@ class Entry(NamedTuple):
     endpoint: str = ""
     breaks_schema: bool = False
     stop_reason: str | None = None
+    error: str | None = None
+    """The type of the error of an errored result."""
 
     @property
     def usage(self) -> Usage:
@@ -148,14 +150,28 @@ def parse_entry(raw: bytes) -> Entry | None:
     if not (type(cost_usd) in {float, int} and 0 <= cost_usd < _MOST_USD):
         cost_usd = None
     endpoint = endpoint if type(endpoint) is str else ""
-    stop_reason = _stop_reason(result) if kind is ResultType.SUCCEEDED else None
-    return Entry(custom_id, line, kind, usage, cost_usd, degraded, endpoint, broken, stop_reason)
+    stop_reason = error = None
+    if kind is ResultType.SUCCEEDED:
+        stop_reason = _stop_reason(result)
+    elif kind is ResultType.ERRORED:
+        error = _error_type(result.get("error"))
+    return Entry(
+        custom_id, line, kind, usage, cost_usd, degraded, endpoint, broken, stop_reason, error
+    )
 
 
 def _stop_reason(result: Mapping[str, Any]) -> str | None:
     message = result.get("message")
     reason = message.get("stop_reason") if type(message) is dict else None
     return reason if type(reason) is str else None
+
+
+def _error_type(error: Any) -> str:
+    """Return the type of an error, which may stand within another; not known: ""."""
+    inner = error.get("error") if type(error) is dict else None
+    whole = error if type(error) is dict else _NOTHING
+    found = (inner if type(inner) is dict else whole).get("type")
+    return found if type(found) is str else ""
 
 
 def read_lines(path: Path) -> Iterator[tuple[bytes, Entry | None]]:
@@ -254,6 +270,8 @@ def _count(tally: Tally, entry: Entry) -> None:
     tally.output_errors += entry.breaks_schema
     if entry.stop_reason in UNFINISHED:
         tally.stops[entry.stop_reason] += 1
+    if entry.error is not None:
+        tally.errors[entry.error] += 1
     if entry.cost_usd is not None:
         tally.priced += 1
         tally.cost_usd = (tally.cost_usd or 0.0) + entry.cost_usd

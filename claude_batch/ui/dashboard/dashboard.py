@@ -10,6 +10,7 @@ from rich.text import Text
 from claude_batch.core.model.snapshot import FailureView, Snapshot
 from claude_batch.ui.dashboard.chunks import chunk_lines
 from claude_batch.ui.dashboard.endpoints import endpoint_lines
+from claude_batch.ui.dashboard.folder import shard_lines
 from claude_batch.ui.dashboard.head import head_lines
 from claude_batch.ui.dashboard.lanes import lane_lines
 from claude_batch.ui.dashboard.lines import Lines, Room, foreign, spread
@@ -21,6 +22,9 @@ _FEWEST_FAILURES = 2
 
 _ROOMY = 80
 """From this width on there is room for words around the figures."""
+
+_MOST_OTHERS = 5
+"""Lines for shards that other processes work on, where this one shows its own limits, too."""
 
 _SHORTEST_ID, _LONGEST_ID = 10, 30
 
@@ -36,6 +40,12 @@ def _picture(snapshot: Snapshot, room: Room) -> list[Text]:
     left = room.height - len(lines)
     failures = snapshot.failures
     kept = 2 + min(len(failures), _FEWEST_FAILURES) if failures else 0
+    if snapshot.folder is not None and left > 1:
+        shards = shard_lines(snapshot.folder, room, most=left - 1 - kept)
+        if snapshot.lanes:  # of a shard of this process: its limits come before what others do
+            shards = shards[:_MOST_OTHERS]
+        lines += [Text(), *shards] if shards else []
+        left = room.height - len(lines)
     if snapshot.chunks and left > 1:
         most = left - 1 - kept
         lines += [Text(), *chunk_lines(snapshot.chunks, room, most=most, at=snapshot.at)]

@@ -9,8 +9,10 @@ from rich.text import Text
 
 from claude_batch.core.model.snapshot import Phase, Snapshot
 from claude_batch.core.model.units import dollars
+from claude_batch.ui.dashboard.folder import whole_lines
 from claude_batch.ui.dashboard.lines import GAP, Field, Room, bar, cut, flow, spread
 from claude_batch.ui.figures import clock, cost_text, count, flaws, percent, short, time_left
+from claude_batch.ui.folder_words import errors_text
 from claude_batch.ui.messages import printable
 from claude_batch.ui.waiting import TROUBLES, activity_text, adjusted_texts
 
@@ -25,6 +27,8 @@ _TIME_LEFT = len("about 59 min left (23:59)")
 def head_lines(snapshot: Snapshot, room: Room) -> list[Text]:
     """Return everything but lanes and errors; what the run waits for is always in the same line."""
     lines = banner_lines(snapshot, room)
+    if snapshot.folder is not None and snapshot.folder.shard is not None:
+        lines += whole_lines(snapshot, snapshot.folder, room)
     lines += [*_files_lines(snapshot, room), progress_line(snapshot, room)]
     lines += _activity_lines(snapshot, room)
     lines += flow(_counts(snapshot, room), room.width)
@@ -43,17 +47,21 @@ def banner_lines(snapshot: Snapshot, room: Room) -> list[Text]:
             ("  answers are simulated; nothing costs", "yellow"),
         )
         return [text]
-    if snapshot.host != ANTHROPIC:
+    if snapshot.host and snapshot.host != ANTHROPIC:
         return [Text.assemble(("host ", "dim"), (printable(snapshot.host), "bold yellow"))]
     return []
 
 
 def _files_lines(snapshot: Snapshot, room: Room) -> list[Text]:
     """Return the files and the phase: in one line, in two where the names need them."""
+    folder, phase = snapshot.folder, _phase(snapshot)
+    if folder is not None and folder.shard is not None:
+        text = Text(f"shard {count(folder.shard)}", style="bold")
+        return [spread(text.append(f"  {printable(folder.shard_name)}"), phase, room.width)]
     arrow = "-> " if room.ascii_only else "→ "
     prompts = Text(printable(PurePath(snapshot.prompts).name), style="bold")
-    results = Text.assemble((arrow, "dim"), printable(PurePath(snapshot.results).name))
-    phase = _phase(snapshot)
+    name = PurePath(snapshot.results).name + ("" if folder is None else "/")
+    results = Text.assemble((arrow, "dim"), printable(name))
     if prompts.cell_len + results.cell_len + phase.cell_len + 1 + len(GAP) <= room.width:
         return [spread(prompts.append(" ").append_text(results), phase, room.width)]
     return [spread(prompts, phase, room.width), results]
@@ -101,10 +109,12 @@ def _counts(snapshot: Snapshot, room: Room) -> list[Field]:
     width = max(len(count(snapshot.total or snapshot.done)), 4)
     failed = "bold red" if snapshot.failed else "bold"
     again = "bold yellow" if snapshot.retrying else "bold"
-    fields = [
-        Field("failed", count(snapshot.failed), width, failed, after=True),
-        Field("retrying", count(snapshot.retrying), width, again, after=True),
-    ]
+    fields = [Field("failed", count(snapshot.failed), width, failed, after=True)]
+    folder = snapshot.folder
+    if folder is None or folder.shard is not None:
+        fields.append(Field("retrying", count(snapshot.retrying), width, again, after=True))
+    elif errors := errors_text(folder.errors):
+        fields.append(Field("errors", errors, 0, "red"))
     if not snapshot.lanes:
         where = "at the API" if snapshot.chunks else "in flight"
         fields.append(Field(where, count(snapshot.in_flight), width, after=True))
@@ -121,7 +131,7 @@ def _counts(snapshot: Snapshot, room: Room) -> list[Field]:
 
 def _speeds(snapshot: Snapshot) -> list[Field]:
     limited = "bold yellow" if snapshot.rate_limited else "bold"
-    fields = [Field("elapsed", clock(snapshot.elapsed_s), 7)]
+    fields = [Field("elapsed", clock(snapshot.elapsed_s), 7)] if snapshot.elapsed_s else []
     if snapshot.phase is Phase.RUNNING and not snapshot.chunks:
         left = "time left not known"
         if snapshot.eta_s is not None:
@@ -137,10 +147,18 @@ def _speeds(snapshot: Snapshot) -> list[Field]:
     ]
     if snapshot.cost_usd is not None:
         name = "would cost" if snapshot.sandbox else "cost"
-        fields.append(Field(name, cost_text(snapshot), 10))
+        fields.append(Field(name, cost_text(snapshot) + _of_bound(snapshot), 10))
     if snapshot.projected_cost_usd is not None:
         fields.append(Field("estimated total", dollars(snapshot.projected_cost_usd), 10))
     return fields
+
+
+def _of_bound(snapshot: Snapshot) -> str:
+    """Return of how much a run folder may cost, where that is bounded."""
+    folder = snapshot.folder
+    if folder is None or folder.shard is not None or folder.max_cost_usd is None:
+        return ""
+    return f" of {dollars(folder.max_cost_usd)}"
 
 
 def _with_rate(number: float, per_minute: float | None) -> str:

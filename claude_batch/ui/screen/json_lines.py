@@ -58,6 +58,14 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
                                   succeeded and failed, why (it is not up; null: it is)
     fallback                      the endpoint that has taken over from those of first choice; null:
                                   none has
+    folder                        the run folder (null: the run is no part of one): path, shards and
+                                  of these finished, running, failed, interrupted, waiting; total,
+                                  done, succeeded, errored, canceled, expired, output_errors,
+                                  left_out, input_tokens, output_tokens, cost_usd, max_cost_usd,
+                                  requests_per_minute, elapsed_s and eta_s of all of them; errors
+                                  and stop_reasons by type; shard and shard_name: which one the
+                                  other figures are about (null: all of them); at_work: other
+                                  shards with shard, name, holder, silent_s and figures of each
     failures                      recent errors: at (seconds since 1970), custom_id, line, what,
                                   retry_in_s (null: final)
 """
@@ -134,6 +142,8 @@ def figures(snapshot: Snapshot) -> dict[str, Any]:
     value["endpoints"] = [asdict(endpoint) for endpoint in snapshot.endpoints]
     value["adjusted"] = [asdict(each) for each in snapshot.adjusted]
     value["failures"] = [asdict(failure) for failure in snapshot.failures]
+    folder = snapshot.folder
+    value["folder"] = None if folder is None else asdict(folder) | {"done": folder.done}
     return value
 
 

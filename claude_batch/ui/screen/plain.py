@@ -16,6 +16,7 @@ from claude_batch.core.model.snapshot import EndpointView, Phase, Snapshot
 from claude_batch.core.model.units import dollars
 from claude_batch.ui.batch_words import expected_text
 from claude_batch.ui.figures import count, flaws, percent, short, size, time_left
+from claude_batch.ui.folder_words import whole_text
 from claude_batch.ui.messages import printable
 from claude_batch.ui.output_stream import OutputStream
 from claude_batch.ui.screen.screen import (
@@ -162,8 +163,17 @@ def figures_text(snapshot: Snapshot) -> str:
     parts += adjusted_texts(snapshot)
     if len(snapshot.endpoints) > 1:
         parts += [_trouble(each) for each in snapshot.endpoints if each.why]
+    return _in_its_folder("  ".join(parts), snapshot)
+
+
+def _in_its_folder(text: str, snapshot: Snapshot) -> str:
+    """Return figures with what they are about, and all of the run folder after one shard."""
     label = "SANDBOX  " if snapshot.sandbox else ""
-    return label + "  ".join(parts)
+    folder = snapshot.folder
+    if folder is None or folder.shard is None:
+        return label + text
+    whole = whole_text(folder, snapshot.at, sandbox=snapshot.sandbox)
+    return f"{label}shard {count(folder.shard)}: {text}  | {whole}"
 
 
 def _trouble(endpoint: EndpointView) -> str:

@@ -27,6 +27,8 @@ RUNS = {
     "stopping": pictures.STOPPING,
     "stopped": pictures.STOPPED,
     "finished": pictures.FINISHED,
+    "a shard of a run folder": pictures.SHARD,
+    "all of a run folder": pictures.WHOLE,
     "limits not known": replace(
         pictures.CALM,
         total=None,
@@ -57,6 +59,10 @@ def test_a_low_terminal_shows_lanes_in_a_line_each(snapshot: SnapshotAssertion) 
     assert drawn(pictures.STORM, 100, height=16) == snapshot
 
 
+def test_a_low_terminal_says_how_many_shards_are_hidden() -> None:
+    assert "and 2 more shards" in drawn(pictures.WHOLE, 100, height=13)
+
+
 def test_a_very_low_terminal_says_how_many_lanes_are_hidden() -> None:
     assert "and 3 more lanes" in drawn(pictures.STORM, 100, height=11)
 
@@ -76,6 +82,13 @@ def test_nothing_is_ever_wider_or_higher_than_the_room(width: int, height: int, 
         pictures.STORM,
         failures=failures,
         prompts=name,
+        folder=replace(
+            pictures.SHARD.folder or pictures.FOLDER,
+            path=name,
+            shard_name=name,
+            at_work=(pictures.shard(13, name=name, holder=name),),
+            errors={name: 3},
+        ),
         lanes=(*pictures.STORM.lanes, pictures.paused(name)),
         endpoints=(*pictures.POOL.endpoints, pictures.endpoint(name, EndpointState.OUT, name)),
     )

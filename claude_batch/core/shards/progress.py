@@ -1,0 +1,152 @@
+"""How far a run folder is: the figures of its shards, folded, and how fast they grow."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from claude_batch.core.model.shards import FolderView, ShardState, ShardView
+from claude_batch.core.model.snapshot import Phase, Snapshot
+from claude_batch.core.scheduling.progress import RunFacts
+
+PACE_WINDOW_S = 300.0
+"""How fast a run folder gets on is a mean over this many seconds: shards have pauses between."""
+
+PACE_AFTER_S = 20.0
+"""Observed for less than this, in seconds, the pace is what processes say of themselves."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast results arrive, by how many there were at what time (monotonic seconds)."""
+
+    _samples: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def add(self, now: float, done: int) -> None:
+        """Note how many results there are; at most one note a second is kept."""
+        samples = self._samples
+        if len(samples) > 1 and now - samples[-2][0] < 1.0:
+            samples.pop()
+        samples.append((now, done))
+        while now - samples[0][0] > PACE_WINDOW_S:
+            samples.popleft()
+
+    @property
+    def per_minute(self) -> float | None:
+        """Results per minute; None before there is enough to tell."""
+        if not self._samples:
+            return None
+        (began, before), (now, done) = self._samples[0], self._samples[-1]
+        if now - began < PACE_AFTER_S:
+            return None
+        return max(0, done - before) * 60.0 / (now - began)
+
+
+def fold(path: str, shards: Sequence[ShardView], *, max_cost_usd: float | None) -> FolderView:
+    """Return the figures of all shards together."""
+    states = Counter(each.state for each in shards)
+    running = [each for each in shards if each.state is ShardState.RUNNING]
+    return FolderView(
+        path=path,
+        shards=len(shards),
+        finished=states[ShardState.FINISHED],
+        running=states[ShardState.RUNNING],
+        failed=states[ShardState.FAILED],
+        interrupted=states[ShardState.INTERRUPTED],
+        waiting=states[ShardState.WAITING],
+        total=sum(each.total for each in shards),
+        succeeded=sum(each.succeeded for each in shards),
+        errored=sum(each.errored for each in shards),
+        canceled=sum(each.canceled for each in shards),
+        expired=sum(each.expired for each in shards),
+        output_errors=sum(each.output_errors for each in shards),
+        left_out=sum(each.left_out for each in shards),
+        input_tokens=sum(each.input_tokens for each in shards),
+        output_tokens=sum(each.output_tokens for each in shards),
+        cost_usd=_sum(each.cost_usd for each in shards),
+        max_cost_usd=max_cost_usd,
+        errors=_merged(each.errors for each in shards),
+        stop_reasons=_merged(each.stop_reasons for each in shards),
+        requests_per_minute=_sum(each.requests_per_minute for each in running),
+        at_work=tuple(running),
+    )
+
+
+def timed(view: FolderView, pace: Pace, *, elapsed_s: float) -> FolderView:
+    """Return a view with its time left: at the observed pace, or the one that is reported."""
+    rate = pace.per_minute
+    reported = view.requests_per_minute if view.requests_per_minute is not None else rate
+    rate = reported if rate is None else rate
+    left = max(0, view.total - view.done)
+    eta_s = left * 60.0 / rate if rate and view.running else None
+    return replace(view, elapsed_s=elapsed_s, requests_per_minute=reported, eta_s=eta_s)
+
+
+def with_shard(others: FolderView, own: Snapshot, *, shard: int, name: str) -> FolderView:
+    """Return the figures of the `others` and of the shard that a snapshot is about, which runs."""
+    return replace(
+        others,
+        shards=others.shards + 1,
+        running=others.running + 1,
+        total=others.total + (own.total or 0),
+        succeeded=others.succeeded + own.succeeded,
+        errored=others.errored + own.errored,
+        canceled=others.canceled + own.canceled,
+        expired=others.expired + own.expired,
+        output_errors=others.output_errors + own.output_errors,
+        input_tokens=others.input_tokens + own.input_tokens,
+        output_tokens=others.output_tokens + own.output_tokens,
+        cost_usd=_sum((others.cost_usd, own.cost_usd)),
+        requests_per_minute=_sum((others.requests_per_minute, own.requests_per_minute)),
+        stop_reasons=_merged((others.stop_reasons, own.stop_reasons)),
+        shard=shard,
+        shard_name=name,
+    )
+
+
+def snapshot_of_folder(view: FolderView, facts: RunFacts, *, at: float) -> Snapshot:
+    """Return a snapshot that is about all of a run folder; `at` is wall time."""
+    phase = Phase.FINISHED if view.finished == view.shards else Phase.RUNNING
+    return Snapshot(
+        run_id=facts.run_id,
+        prompts=facts.prompts,
+        results=facts.results,
+        phase=phase,
+        sandbox=facts.sandbox,
+        host=facts.host,
+        total=view.total,
+        resumed=facts.resumed,
+        succeeded=view.succeeded,
+        errored=view.errored,
+        canceled=view.canceled,
+        expired=view.expired,
+        retrying=0,
+        in_flight=sum(each.in_flight for each in view.at_work),
+        attempts=sum(each.attempts for each in view.at_work),
+        rate_limited=sum(each.rate_limited for each in view.at_work),
+        elapsed_s=view.elapsed_s,
+        eta_s=view.eta_s,
+        input_tokens=view.input_tokens,
+        output_tokens=view.output_tokens,
+        requests_per_minute=view.requests_per_minute,
+        input_tokens_per_minute=None,
+        output_tokens_per_minute=None,
+        cost_usd=view.cost_usd,
+        stop_reasons=view.stop_reasons,
+        output_errors=view.output_errors,
+        at=at,
+        folder=view,
+    )
+
+
+def _sum(figures: Iterable[float | None]) -> float | None:
+    known = [each for each in figures if each is not None]
+    return sum(known) if known else None
+
+
+def _merged(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    merged: Counter[str] = Counter()
+    for each in counts:
+        merged.update(each)
+    return dict(merged)
