@@ -57,6 +57,10 @@ class InvalidPromptsError(UsageError):
     """Lines of the prompts file cannot be sent; they have been reported one by one."""
 
 
+class NoRowsError(UsageError):
+    """A file has neither prompts nor rows in it."""
+
+
 class BoundTooLowError(UsageError):
     """What is left of --max-cost does not cover the next request; `enough_usd` probably will do."""
 

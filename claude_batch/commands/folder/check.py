@@ -6,12 +6,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from claude_batch.commands.check import check_prompts
-from claude_batch.commands.run.messages import shown
+from claude_batch.commands.check import check_prompts, defaults_of
+from claude_batch.commands.run.messages import counted, shown
 from claude_batch.config.settings import Settings
 from claude_batch.core.shards.names import id_prefix, names_below
-from claude_batch.errors import Exit, UsageError
+from claude_batch.errors import Exit, NoRowsError, UsageError
 from claude_batch.storage.folder.inputs import find_inputs
+from claude_batch.storage.prompts.check import check
+from claude_batch.storage.prompts.input import first_rows
+from claude_batch.storage.prompts.options import input_options
+from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.run.paths import has_manifest
 from claude_batch.ui.messages import error_text
 
@@ -44,3 +48,38 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
             code = error.exit_code
         codes.append(Exit(code))
     return max(codes)
+
+
+def with_rows(paths: Sequence[Path], settings: Settings) -> frozenset[Path]:
+    """Return the files with rows in them. Raises UsageError where the first rows cannot be used.
+
+    A file of the wrong kind would otherwise be noticed when its turn comes, hours later perhaps.
+    """
+    errors: list[UsageError] = []
+    usable: set[Path] = set()
+    how = input_options(settings.options)
+    for path in paths:
+        try:
+            with first_rows(str(path), how) as few:
+                _refuse_all_bad(few, shown(path), defaults_of(settings, str(path)))
+                usable.add(path)
+        except NoRowsError:
+            continue
+        except UsageError as error:
+            errors.append(error)
+    if not errors:
+        return frozenset(usable)
+    first = errors[0]
+    more = f"; {counted(len(errors) - 1, 'other file')} cannot be used either" if errors[1:] else ""
+    raise UsageError(f"{first.message}{more}", hint=first.hint)
+
+
+def _refuse_all_bad(few: Path, name: str, defaults: Defaults) -> None:
+    try:
+        report = check(few, defaults)
+    except UsageError as error:  # the user does not know the name of the copy
+        message, hint = (text.replace(str(few), name) for text in (error.message, error.hint))
+        raise type(error)(message, hint=hint) from error
+    if report.invalid and not report.requests:
+        cause = report.causes[0]
+        raise UsageError(f"{name}: line {cause.lines[0]}: {cause.what}", hint=cause.remedy)

@@ -13,6 +13,7 @@ from typing import Any
 
 from claude_batch import __version__
 from claude_batch.commands.check import defaults_of
+from claude_batch.commands.folder.check import with_rows
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import retries
 from claude_batch.config.declaration import Owner
@@ -172,7 +173,9 @@ def _create(
         raise UsageError(f"{path}: is no folder", hint="name another one with --out DIR/")
     refuse_odd_name(path)
     manifest = _wanted(inputs, given)
-    shards = tuple(_cut(inputs, path, manifest, screen))
+    paths = find_inputs(inputs, path)
+    usable = with_rows(paths, _settings(manifest, given, None))
+    shards = tuple(_cut(paths, usable, manifest, screen))
     if not shards:
         raise UsageError("there are no prompts in any of the files", hint="name other inputs")
     manifest = replace(manifest, shards=shards)
@@ -184,8 +187,8 @@ def _create(
         return there
     rows = sum(shard.lines or 0 for shard in shards)
     known = all(shard.lines is not None for shard in shards)
-    about = f"{rows:,} lines" if known else f"{rows:,} lines and more"
-    screen.notice(f"{shown(path)}/: {counted(len(shards), 'shard')}, {about}")
+    about = f", {rows:,} lines{'' if known else ' and more'}" if rows else ""
+    screen.notice(f"{shown(path)}/: {counted(len(shards), 'shard')}{about}")
     return manifest
 
 
@@ -212,15 +215,17 @@ def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
 
 
 def _cut(
-    inputs: Sequence[str], folder: Path, manifest: Manifest, screen: Screen
+    paths: Sequence[Path], usable: frozenset[Path], manifest: Manifest, screen: Screen
 ) -> Iterator[Shard]:
-    paths = find_inputs(inputs, folder)
     names = names_below([str(path) for path in paths])
     how, number = input_options(manifest.options), 0
     try:
         for path, name in zip(paths, names, strict=True):
+            if path not in usable:
+                screen.notice(f"{name}: there are no rows in it")
+                continue
             refuse_odd_name(path)
-            size, before = path.stat().st_size, number
+            size = path.stat().st_size
 
             def progress(done: int, name: str = name, size: int = size) -> None:
                 screen.checking(name, done, size, "reading")
@@ -239,8 +244,6 @@ def _cut(
                     size=piece.end - piece.start,
                     sha256=piece.sha256,
                 )
-            if number == before:
-                screen.notice(f"{name}: there are no rows in it")
     finally:
         screen.checked()
 

@@ -19,7 +19,7 @@ import orjson
 from claude_batch.core.catalog.catalog import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
 from claude_batch.core.catalog.refusals import Refusal, Rule, refusals
 from claude_batch.core.model.schemas import problems
-from claude_batch.errors import UsageError
+from claude_batch.errors import NoRowsError
 from claude_batch.storage.by_line import repeated
 from claude_batch.storage.prompts.columns import CUSTOM_ID, Columns
 from claude_batch.storage.prompts.lines import Lines, PromptLines
@@ -135,7 +135,7 @@ def check(
         progress(source.size)
     pass_.take_out_duplicates(path)
     if not pass_.requests and not pass_.invalid:
-        raise UsageError(
+        raise NoRowsError(
             f"{path}: there are no prompts in it",
             hint='write one JSON value per line: "..." or {"prompt": "..."}; or a table with a '
             "header",

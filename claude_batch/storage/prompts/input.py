@@ -15,13 +15,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
 from claude_batch.core.model.typos import nearest
-from claude_batch.errors import CheckpointWriteError, UsageError
+from claude_batch.errors import CheckpointWriteError, NoRowsError, UsageError
 from claude_batch.storage.files import beside, open_new, open_to_read, sync_open
 from claude_batch.storage.prompts.lines import (
     MOST_BYTES,
@@ -94,6 +95,28 @@ _AT_ONCE = 1 << 20
 _MOST_NAMED = 8
 
 
+@contextmanager
+def first_rows(prompts: str, options: InputOptions = _NOTHING_SAID) -> Iterator[Path]:
+    """Give a path with the first few lines or records of a file, as `rereadable` gives all of them.
+
+    Raises UsageError when they cannot be read.
+    """
+    source = Path(prompts).resolve()
+    kind = kind_of(source, prompts, options)
+    with tempfile.TemporaryDirectory(prefix="claude-batch-") as folder:
+        few = Path(folder, "prompts")
+        if kind.format == JSONL:
+            with unpacked(source, prompts, kind.packed) as file, few.open("wb") as target:
+                lines = (line for line in file if not line.isspace())
+                target.writelines(islice(lines, _FIRST_ROWS))
+        else:
+            _write(few, lambda file: _convert(source, prompts, kind, options, file, _FIRST_ROWS))
+        yield few
+
+
+_FIRST_ROWS = 20
+
+
 def _write(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Create `path` and have it written. Raises CheckpointWriteError."""
     with _writing(path):
@@ -126,14 +149,22 @@ def _unpack(
             ) from error
 
 
-def _convert(source: Path, name: str, kind: Kind, options: InputOptions, target: BinaryIO) -> None:
-    """Write the records of a file as lines."""
+def _convert(
+    source: Path,
+    name: str,
+    kind: Kind,
+    options: InputOptions,
+    target: BinaryIO,
+    most: int | None = None,
+) -> None:
+    """Write the records of a file, or the first `most` of them, as lines."""
     with open_records(source, name, kind, options) as found:
         wrapping = Wrapping.JSON if found.columns is None else Wrapping.ROWS
-        target.writelines(_line(line, value, wrapping) for line, value in found.records)
+        records = islice(found.records, most)
+        target.writelines(_line(line, value, wrapping) for line, value in records)
         if found.columns and not target.tell():
             named = ", ".join(found.columns[:_MOST_NAMED])
-            raise UsageError(
+            raise NoRowsError(
                 f"{name}: there are no rows below the header ({named})",
                 hint="is it the right file, or sheet? If the first row is data, add --no-headers",
             )

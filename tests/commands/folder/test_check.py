@@ -1,0 +1,42 @@
+"""The first rows of every file are looked at before a run folder is made."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from claude_batch.commands.folder.check import with_rows
+from claude_batch.config.reading import read_settings
+from claude_batch.errors import UsageError
+
+
+def test_files_without_rows_are_left_out(tmp_path: Path) -> None:
+    rows, late = tmp_path / "rows.csv", tmp_path / "late.jsonl"
+    rows.write_text("prompt,n\nhello,1\n")
+    late.write_text("\n" * 30 + '"hello"\n')
+    header, empty, blank = tmp_path / "header.csv.gz", tmp_path / "e.jsonl", tmp_path / "b.jsonl"
+    header.write_bytes(gzip.compress(b"prompt,n\n"))
+    empty.touch()
+    blank.write_text("\n\n")
+    paths = [rows, late, header, empty, blank]
+    assert with_rows(paths, read_settings({}, {})) == {rows, late}
+
+
+def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
+    good, other, third = (tmp_path / name for name in ("a.csv", "b.csv", "c.jsonl"))
+    good.write_text("prompt\nhello\n")
+    other.write_text("text,label\nhello,1\nworld,2\n")
+    third.write_text('{"promt": "hello"}\n')
+    with pytest.raises(UsageError) as refused:
+        with_rows([good, other, third], read_settings({}, {}))
+    assert "b.csv: there is no column 'prompt'" in refused.value.message
+    assert "1 other file cannot be used either" in refused.value.message
+    assert "--prompt-column text" in refused.value.hint
+
+
+def test_one_bad_row_is_left_to_the_check_of_its_shard(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"promt": "hello"}\n"good"\n')
+    assert with_rows([path], read_settings({}, {})) == {path}
