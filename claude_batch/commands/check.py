@@ -191,11 +191,17 @@ class ShownRequest:
 
 
 def check_prompts(
-    prompts: str, settings: Settings, *, show: int, as_json: bool, prefix: str = ID_PREFIX
+    prompts: str,
+    settings: Settings,
+    *,
+    show: int,
+    as_json: bool,
+    prefix: str = ID_PREFIX,
+    ids: tuple[str, ...] | None = None,
 ) -> int:
     """Check a file and print what was found, and `show` requests; return the exit code.
 
-    `prefix` begins the ids of lines that have none.
+    `prefix` begins the ids of lines that have none in the columns `ids`; None: as the file has it.
     """
     listed: list[InvalidLine] = []
     bad: set[int] = set()
@@ -210,7 +216,8 @@ def check_prompts(
             listed.append(line)
 
     defaults = defaults_of(settings, prompts)
-    defaults = replace(defaults, columns=replace(defaults.columns, id_prefix=prefix))
+    columns = replace(defaults.columns, id_prefix=prefix)
+    defaults = replace(defaults, columns=columns if ids is None else replace(columns, ids=ids))
     screen = open_screen(options.progress, quiet=options.quiet)
     limited = None
     try:

@@ -160,8 +160,8 @@ class Options:
     )
     id_column: str | None = row_option(
         Text(empty=False),
-        "Column that becomes custom_id.",
-        "NAME",
+        "Column that becomes custom_id; none: requests are called by their lines.",
+        "NAME|none",
         shown="custom_id, else a unique id",
     )
     input_format: InputFormat | None = row_option(

@@ -185,7 +185,7 @@ def test_rows_of_tables_become_one_table(program: Program) -> None:
     assert [row["id"] for row in rows] == [str(number) for number in range(32)]
     assert Counter(row["answer_status"] for row in rows) == {"succeeded": 32}
     assert rows[30]["text"] == "two\nlines"
-    assert ids(program)[-2:] == ["y.csv:2", "y.csv:4"]
+    assert ids(program)[-2:] == ["30", "31"]
 
 
 def test_what_failed_is_retried_in_all_shards(program: Program) -> None:
@@ -198,6 +198,34 @@ def test_what_failed_is_retried_in_all_shards(program: Program) -> None:
     again = ("resume", "out/", "--retry-errored", "--model", "claude-haiku-5-5")
     assert program.run(*again).returncode == 0
     assert (status(program)["failed"], len(ids(program))) == (0, 64)
+
+
+def test_ids_that_two_files_have_are_refused_before_anything_is_sent(program: Program) -> None:
+    for name in "ab":
+        rows = (json.dumps({"custom_id": f"q{n}", "prompt": f"{name} {n}?"}) for n in range(3))
+        (program.folder / f"in/{name}.jsonl").write_text("\n".join(rows) + "\n")
+    command = ("run", "in", "--out", "out/", "--shard-size", "2")
+    for before in (("check", "in"), command, (*command, "--skip-invalid")):
+        refused = program.run(*before)
+        assert refused.returncode == 2
+        assert "b.jsonl:1 has the id 'q0'" in " ".join(refused.stderr.decode().split())
+    assert not (program.folder / "out").exists()
+    assert program.run(*command, "--id-column", "none").returncode == 0
+    assert ids(program) == [f"{name}.jsonl:{line}" for name in "ab" for line in (1, 2, 3)]
+
+
+def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Program) -> None:
+    folder = program.folder / "rows"
+    folder.mkdir()
+    for name, begin in (("x", 1), ("y", 4)):
+        rows = "".join(f"{n},row {n}\n" for n in range(begin, begin + 3))
+        (folder / f"{name}.csv").write_text("id,text\n" + rows)
+    prompt = ("--prompt", "Classify: {{text}}", "--shard-size", "2")
+    assert program.run("run", "rows", "--out", "out/", *prompt).returncode == 0
+    assert ids(program) == list("123456")
+    (folder / "y.csv").write_text("id,text\n1,again\n")
+    run = program.run("run", "rows", "--out", "out2/", *prompt)
+    assert "The column id is not unique over all files" in " ".join(run.stderr.decode().split())
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claude_batch.commands.check import check_prompts, defaults_of
+from claude_batch.commands.folder.ids import find_ids
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.config.settings import Settings
 from claude_batch.core.shards.names import id_prefix, names_below
-from claude_batch.errors import Exit, NoRowsError, UsageError
+from claude_batch.errors import Exit, InvalidPromptsError, NoRowsError, UsageError
+from claude_batch.storage.folder.ids import Input
 from claude_batch.storage.folder.inputs import find_inputs
 from claude_batch.storage.prompts.check import check
 from claude_batch.storage.prompts.input import first_rows
@@ -18,6 +20,7 @@ from claude_batch.storage.prompts.options import input_options
 from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.run.paths import has_manifest
 from claude_batch.ui.messages import error_text
+from claude_batch.ui.screen.opening import open_screen
 
 
 def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_json: bool) -> int:
@@ -32,8 +35,21 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
                 f"{name}: is a run folder", hint="check takes the files that it was made from"
             )
     paths = find_inputs(inputs)
-    codes = [Exit.SUCCEEDED]
     names = names_below([str(path) for path in paths])
+    codes, ids = [Exit.SUCCEEDED], None
+    screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
+    try:
+        found = [Input(path=path, name=name) for path, name in zip(paths, names, strict=True)]
+        ids = find_ids(found, settings.options, screen)
+        if ids.note:
+            screen.notice(ids.note)
+    except InvalidPromptsError as error:
+        screen.problem(error_text(error.message, error.hint).rstrip())
+        codes.append(error.exit_code)
+    except UsageError:
+        pass  # of one file, which is looked at below, too
+    finally:
+        screen.close(None, None)
     for number, (path, name) in enumerate(zip(paths, names, strict=True)):
         try:
             code = check_prompts(
@@ -42,6 +58,7 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
                 show=0 if number else show,
                 as_json=as_json,
                 prefix=id_prefix(name),
+                ids=None if ids is None else ids.columns,
             )
         except UsageError as error:
             sys.stderr.write(error_text(error.message, error.hint))

@@ -14,6 +14,7 @@ from typing import Any
 from claude_batch import __version__
 from claude_batch.commands.check import defaults_of
 from claude_batch.commands.folder.check import with_rows
+from claude_batch.commands.folder.ids import ids_of_shards
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import retries
 from claude_batch.config.declaration import Owner
@@ -178,7 +179,8 @@ def _create(
     shards = tuple(_cut(paths, usable, manifest, screen))
     if not shards:
         raise UsageError("there are no prompts in any of the files", hint="name other inputs")
-    manifest = replace(manifest, shards=shards)
+    ids = ids_of_shards(shards, manifest.options, screen)
+    manifest = replace(manifest, shards=shards, ids=ids.columns)
     make_private_folder(path)
     if not create_manifest(files, manifest):  # another process was quicker
         there = read_manifest(files, path)
@@ -189,6 +191,8 @@ def _create(
     known = all(shard.lines is not None for shard in shards)
     about = f", {rows:,} lines{'' if known else ' and more'}" if rows else ""
     screen.notice(f"{shown(path)}/: {counted(len(shards), 'shard')}{about}")
+    if ids.note:
+        screen.notice(ids.note)
     return manifest
 
 

@@ -234,7 +234,7 @@ class FolderWork:
             resumed=tuple(name for name in settings.resumed if name != "max_cost"),
         )
         defaults = defaults_of(settings, shard.source)
-        columns = replace(defaults.columns, id_prefix=id_prefix(shard.name))
+        columns = replace(defaults.columns, ids=manifest.ids, id_prefix=id_prefix(shard.name))
         return RunRequest(
             prompts=shard.source,
             results=results,

@@ -16,6 +16,7 @@ from claude_batch.config.spelling import spelled
 from claude_batch.core.catalog.routing import are_alike, routes_of_text
 from claude_batch.errors import CheckpointError, CheckpointMismatchError, SettingsError
 from claude_batch.storage.folder.files import FolderFiles
+from claude_batch.storage.prompts.columns import CUSTOM_ID
 from claude_batch.storage.run.paths import MANIFEST
 from claude_batch.storage.tables.kinds import Part
 
@@ -61,7 +62,8 @@ class Manifest:
     """A run over many files. `options` shape results; `settings` is what a journal would keep.
 
     `mode` and `deadline` are as they were given; `created_at` is wall time. `inputs` are the
-    arguments of the command that made it, from the root on.
+    arguments of the command that made it, from the root on. `ids` are the columns that ids of all
+    rows are taken from.
     """
 
     run_id: str
@@ -75,6 +77,7 @@ class Manifest:
     mode: str
     deadline: str | None
     shards: tuple[Shard, ...]
+    ids: tuple[str, ...] = (CUSTOM_ID,)
 
 
 def create_manifest(files: FolderFiles, manifest: Manifest) -> bool:
@@ -117,7 +120,7 @@ def _parse(record: dict[str, Any]) -> Manifest:
     shards = tuple(Shard(**each) for each in record.pop("shards"))
     routes_of_text(record["routes"])
     return Manifest(
-        **{**record, "inputs": tuple(record["inputs"])},
+        **{**record, "inputs": tuple(record["inputs"]), "ids": tuple(record["ids"])},
         options=Options(**options),
         settings=RunSettings(**settings),
         shards=shards,

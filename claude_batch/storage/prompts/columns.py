@@ -165,7 +165,8 @@ class Columns:
     """How rows become requests, as the command line says.
 
     `prompt` and `system` are templates; `prompt_column` is the column that is the prompt.
-    `id_column` was named; `ids` are the columns that an id is taken from, the first that has one;
+    `id_column` was named; `ids` are the columns that an id is taken from, the first that has one
+    (without any, ids that lines bring along are not looked at);
     `id_prefix` is what the ids of the other lines begin with, before their numbers.
     `params` apply to requests that do not set them; `drop` are params that are left out. `attach`
     are columns with a path or URL of a picture or PDF.
@@ -271,6 +272,16 @@ def row_id(row: Mapping[str, Any], columns: tuple[str, ...]) -> Any:
             return str(int(value))
         return value
     return None
+
+
+def own_id(value: Any, columns: tuple[str, ...]) -> str | None:
+    """Return the id that a line, parsed, brings along; None where it has none that may be used."""
+    if not columns or not isinstance(value, dict):
+        return None
+    given = row_id(value, columns)
+    if given is None and "modelInput" in value:
+        given = value.get("recordId")
+    return given if isinstance(given, str) else None
 
 
 def named(columns: Collection[str]) -> Iterator[str]:

@@ -198,7 +198,7 @@ def _line(line: int, value: Any, wrapping: Wrapping) -> bytes:
     if isinstance(value, Bad):
         return wrapped_error(line, value.what, value.remedy, wrapping)
     try:
-        raw = orjson.dumps(value, default=_as_json, option=orjson.OPT_NON_STR_KEYS)
+        raw = orjson.dumps(value, default=as_json, option=orjson.OPT_NON_STR_KEYS)
     except (TypeError, ValueError, RecursionError) as error:
         what, remedy = _unwritable(error)
         return wrapped_error(line, what, remedy, wrapping)
@@ -209,7 +209,7 @@ def _line(line: int, value: Any, wrapping: Wrapping) -> bytes:
     return wrapped(line, raw, wrapping)
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return what JSON has no type for: a number where it is one, else a text."""
     if isinstance(value, Bad):
         raise TypeError(*value)  # somewhere within the record

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import orjson
 
+from claude_batch.config.declaration import NONE
 from claude_batch.config.options import Options
 from claude_batch.errors import UsageError
-from claude_batch.storage.prompts.columns import Columns, Template
+from claude_batch.storage.prompts.columns import CUSTOM_ID, Columns, Template
 from claude_batch.storage.prompts.params import PARAMS, BadPromptError, refuse_mistyped
 from claude_batch.storage.tables.kinds import InputOptions
 
@@ -45,11 +46,13 @@ def columns_of(options: Options) -> Columns:
                 f"--params cannot set {name!r}",
                 hint="it is for params that all requests share, such as temperature or tools",
             )
+    no_ids = options.id_column == NONE
     return Columns(
         prompt=None if options.prompt is None else Template(options.prompt, "--prompt"),
         prompt_column=options.prompt_column,
         system=None if options.system is None else Template(options.system, "--system"),
-        id_column=options.id_column,
+        id_column=None if no_ids else options.id_column,
+        ids=() if no_ids else (CUSTOM_ID,),
         params=params,
         drop=frozenset(options.drop),
         attach=options.attach,

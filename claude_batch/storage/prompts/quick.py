@@ -84,7 +84,8 @@ class QuickLook:
                 present = tuple(key for key in present if value[key] is not None)
             if present in self._known:
                 return self._json_row(raw, value)
-        return plain_names(raw, value, self._usual, self._most)
+        names = plain_names(raw, value, self._usual, self._most)
+        return names if names is None or self._columns.ids else (None, names[1])
 
     def know(self, value: Any) -> None:
         """Remember the keys of a good JSON row, some of which are data."""

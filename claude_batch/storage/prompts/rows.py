@@ -57,7 +57,7 @@ def plan_rows(path: Path, defaults: Defaults) -> tuple[Defaults, str | None]:
             raise UsageError(f"{path}: {error.what}", hint=error.remedy)
         ids = tuple(dict.fromkeys((columns.id_column, CUSTOM_ID)))
         return replace(defaults, columns=replace(columns, ids=ids)), None
-    if columns.id_prefix != ID_PREFIX:  # one file of several, each with ids of its own
+    if columns.id_prefix != ID_PREFIX or not columns.ids:  # that was decided for all files together
         return defaults, None
     if first.get(ID) is None or CUSTOM_ID in first or not _is_row(first, defaults):
         return defaults, None

@@ -281,7 +281,7 @@ def _identified(
     given: Mapping[str, Any], meta: Mapping[str, Any], defaults: Defaults
 ) -> dict[str, Any]:
     own = meta if meta is not given else given.get("meta")
-    empty = given.get("custom_id") == ""  # which is refused: it was meant as one
+    empty = given.get("custom_id") == ""  # which is refused: it was meant as an id
     return {"custom_id": "" if empty else row_id(given, defaults.columns.ids), "meta": own}
 
 
@@ -321,7 +321,7 @@ def _shape(given: Mapping[str, Any], params: dict[str, Any], defaults: Defaults)
     if defaults.output_format is not None:
         _set_format(params, defaults.output_format)
     return Shape(
-        custom_id=_custom_id(given.get("custom_id")),
+        custom_id=_custom_id(given.get("custom_id")) if defaults.columns.ids else None,
         params=params,
         meta=meta,
         names_model=names_model,

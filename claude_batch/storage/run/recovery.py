@@ -28,7 +28,7 @@ from claude_batch.storage.files import (
     sync_file,
     sync_open,
 )
-from claude_batch.storage.prompts.columns import CUSTOM_ID, ID_PREFIX, row_id
+from claude_batch.storage.prompts.columns import CUSTOM_ID, ID_PREFIX, own_id
 from claude_batch.storage.prompts.lines import PromptLines
 from claude_batch.storage.prompts.parse import generated_id
 from claude_batch.storage.run.checkpoint import (
@@ -361,7 +361,7 @@ def id_of(
     raw: bytes | None, line: int, ids: tuple[str, ...] = (CUSTOM_ID,), prefix: str = ID_PREFIX
 ) -> str:
     """Return the id of a prompt line that was found good before, reading as little as possible."""
-    if raw is None:
+    if raw is None or not ids:
         return generated_id(line, prefix)
     if ids == (CUSTOM_ID,):
         if _KEY not in raw and b"\\u" not in raw and _BEDROCK_KEY not in raw:
@@ -374,12 +374,8 @@ def id_of(
         value = orjson.loads(raw.removeprefix(_BOM))
     except ValueError:
         return generated_id(line, prefix)
-    if not isinstance(value, dict):
-        return generated_id(line, prefix)
-    given = row_id(value, ids)
-    if given is None and "modelInput" in value:
-        given = value.get("recordId")
-    return given if isinstance(given, str) else generated_id(line, prefix)
+    given = own_id(value, ids)
+    return generated_id(line, prefix) if given is None else given
 
 
 def _move(results: Path, suffix: str, keep: Callable[[Entry], bool]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -149,6 +150,9 @@ def format_of(name: str, start: bytes, options: InputOptions) -> str:
         return options.format
     if options.encoding is None:
         _refuse_utf16(name, start)
+    else:
+        with suppress(LookupError, ValueError):  # reading it in full will show what is wrong
+            start = start.decode(options.encoding, "ignore").encode()
     text = start.removeprefix(_BOM).lstrip()
     return _text_format(name, text, has_field=options.field is not None)
 

@@ -13,7 +13,7 @@ import json
 import shlex
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,12 +142,18 @@ def extra(module: str, name: str, needed_by: str) -> Any:
 
 
 @contextmanager
-def open_records(path: Path, name: str, kind: Kind, options: InputOptions) -> Iterator[Records]:
+def open_records(
+    path: Path, name: str, kind: Kind, options: InputOptions, needed: Collection[str] | None = None
+) -> Iterator[Records]:
     """Give the records of a file that is not JSONL.
 
-    Raises UsageError, when it is opened or later, for what cannot be read at all.
+    Where only some columns are `needed`, others may be left out. Raises UsageError, when it is
+    opened or later, for what cannot be read at all.
     """
-    with unpacked(path, name, kind.packed) as file, _read(file, name, kind, options) as records:
+    with (
+        unpacked(path, name, kind.packed) as file,
+        _read(file, name, kind, options, needed) as records,
+    ):
         yield records
 
 
@@ -197,12 +203,21 @@ class _Ranges(io.RawIOBase):
 
 
 @contextmanager
-def _read(file: BinaryIO, name: str, kind: Kind, options: InputOptions) -> Iterator[Records]:
+def _read(
+    file: BinaryIO,
+    name: str,
+    kind: Kind,
+    options: InputOptions,
+    needed: Collection[str] | None = None,
+) -> Iterator[Records]:
     with ExitStack() as stack:
         if kind.format in {PARQUET, XLSX}:
             if kind.packed is not None:  # they are read from their end
                 file = stack.enter_context(_spooled(file))
-            yield _parquet(file, name) if kind.format == PARQUET else _workbook(file, name, options)
+            if kind.format == PARQUET:
+                yield _parquet(file, name, needed)
+            else:
+                yield _workbook(file, name, options)
             return
         text = stack.enter_context(_text(file, options.encoding))
         try:
@@ -494,7 +509,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_whole)
 # Parquet and workbooks
 
 
-def _parquet(file: BinaryIO, name: str) -> Records:
+def _parquet(file: BinaryIO, name: str, needed: Collection[str] | None) -> Records:
     parquet = extra("pyarrow.parquet", "parquet", name)
     try:
         table = parquet.ParquetFile(file, pre_buffer=False)
@@ -503,12 +518,14 @@ def _parquet(file: BinaryIO, name: str) -> Records:
             f"{name}: cannot be read as Parquet: {error}",
             hint="was it cut off? Get it again; or have the program that wrote it write CSV",
         ) from error
-    return Records(columns=column_names(table.schema_arrow.names, name), records=_batches(table))
+    columns = column_names(table.schema_arrow.names, name)
+    chosen = None if needed is None else [each for each in columns if each in needed]
+    return Records(columns=columns, records=_batches(table, chosen))
 
 
-def _batches(table: Any) -> Iterator[Record]:
+def _batches(table: Any, chosen: list[str] | None) -> Iterator[Record]:
     number = 1
-    for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False):
+    for batch in table.iter_batches(_ROWS_AT_ONCE, columns=chosen, use_threads=False):
         for row in batch.to_pylist():
             number += 1
             yield number, row

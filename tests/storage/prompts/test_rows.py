@@ -16,7 +16,7 @@ from claude_batch.core.catalog.catalog import BUNDLED
 from claude_batch.core.model.requests import Request
 from claude_batch.errors import UsageError
 from claude_batch.storage.prompts.check import CheckReport, check
-from claude_batch.storage.prompts.columns import Template
+from claude_batch.storage.prompts.columns import Template, own_id
 from claude_batch.storage.prompts.input import rereadable
 from claude_batch.storage.prompts.options import columns_of, input_options
 from claude_batch.storage.prompts.params import BadPromptError
@@ -24,6 +24,7 @@ from claude_batch.storage.prompts.parse import InvalidLine, parse_line
 from claude_batch.storage.prompts.quick import QuickLook
 from claude_batch.storage.prompts.reading import read_requests
 from claude_batch.storage.prompts.shapes import Defaults
+from claude_batch.storage.run.recovery import id_of
 from tests.storage.prompts.conftest import Write
 
 
@@ -235,6 +236,7 @@ def test_options_that_contradict_are_refused(options: dict[str, Any], what: str)
         (b"id,prompt\n1,a\n,b\n", {}, ["line-2", "line-3"]),
         (b"id,custom_id,prompt\n1,x,a\n1,y,b\n", {}, ["x", "y"]),
         (b"id,key,prompt\n1,x,a\n1,y,b\n", {"id_column": "key"}, ["x", "y"]),
+        (b"id,custom_id,prompt\n1,x,a\n2,y,b\n", {"id_column": "none"}, ["line-2", "line-3"]),
     ],
 )
 def test_ids_come_from_a_column_that_has_them(
@@ -243,8 +245,48 @@ def test_ids_come_from_a_column_that_has_them(
     report, requests = requests_of(tmp_path, "t.csv", rows, **options)
     assert [each.custom_id for each in requests] == ids
     assert any("not unique" in note for note in report.notes) == (
-        ids[0] == "line-2" and report.requests > 1
+        ids[0] == "line-2" and options == {}
     )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"custom_id": "x", "prompt": "a"},
+        {"custom_id": 7, "prompt": "a"},
+        {"custom_id": "x", "messages": [{"role": "user", "content": "a"}]},
+        {"custom_id": "x", "params": {"messages": [{"role": "user", "content": "a"}]}},
+        {"recordId": "x", "modelInput": {"messages": [{"role": "user", "content": "a"}]}},
+        {"id": "x", "prompt": "a"},
+        "a",
+    ],
+)
+def test_without_an_id_column_requests_are_called_by_their_lines(line: object) -> None:
+    raw, defaults = orjson.dumps(line), with_options(id_column="none")
+    assert parsed(line, id_column="none").custom_id == "line-7"
+    assert id_of(raw, 7, defaults.columns.ids) == "line-7"
+    look = QuickLook(
+        defaults.columns, are_data=False, wrapping=None, usual_tokens=10, most_tokens=10
+    )
+    assert (look.names(raw, line) or (None,))[0] is None
+
+
+@pytest.mark.parametrize("ids", [(), ("custom_id",), ("custom_id", "id"), ("id", "custom_id")])
+def test_ids_are_found_without_parsing_the_whole_line(ids: tuple[str, ...]) -> None:
+    defaults = with_options()
+    defaults = replace(defaults, columns=replace(defaults.columns, ids=ids))
+    asked = {"messages": [{"role": "user", "content": "a"}]}
+    for line in (
+        {"id": 1, "custom_id": "x", "prompt": "a"},
+        {"id": 1.0, "prompt": "a"},
+        {"custom_id": "x", "params": asked},
+        {"recordId": "r", "modelInput": asked},
+        {"custom_id": "x", **asked},
+        "a",
+    ):
+        request = parse_line(orjson.dumps(line), 7, defaults)
+        assert isinstance(request, Request)
+        assert (own_id(line, ids) or "line-7") == request.custom_id
 
 
 def test_numbers_are_ids_in_json(tmp_path: Path) -> None:
