@@ -20,6 +20,5 @@ def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:
         and not (glob.has_magic(inputs[0]) and not Path(inputs[0]).exists())
         and not (inputs[0] != _STDIN and Path(inputs[0]).is_dir())
         and (out is None or not (str(out).endswith("/") or has_manifest(Path(out))))
-        and "shard" not in given
-        and "shard_size" not in given
+        and not any(name in given for name in ("shard", "shard_size", "on", "workers"))
     )

@@ -47,7 +47,8 @@ SHARD_SIZE = 50_000
 _WHOLE_RUNS = ("limit", "random", "extend", "fresh")
 """Options that are for the run of one file."""
 
-_OF_THE_FOLDER = ("out", "shard", "shard_size")
+OF_THE_FOLDER = ("out", "shard", "shard_size", "on", "workers")
+"""Options that its shards do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,13 @@ def _whole(name: str) -> Path:
 
 def _refuse_options(given: Mapping[str, Any]) -> None:
     typed = typed_options(given, os.environ)
+    if typed.workers is not None and typed.on is None:
+        raise UsageError("--workers is for a cluster", hint="add --on ray, or leave it out")
+    if typed.on is not None and typed.shard is not None:
+        raise UsageError(
+            "--shard works on one shard here, and --on ray on all of them on a cluster",
+            hint="leave one of them out",
+        )
     for name in _WHOLE_RUNS:
         if getattr(typed, name):
             raise UsageError(
@@ -129,6 +137,11 @@ def _without_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> UsageErr
                 f"--shard is for run folders, and {inputs[0]} is none",
                 hint="claude-batch run DIR/ --shard N, where DIR/ was given as --out before",
             )
+        if "on" in given or "workers" in given:
+            return UsageError(
+                f"--on ray is for run folders, and {inputs[0]} is none",
+                hint=f"name one: claude-batch run {shlex.quote(inputs[0])} --out DIR/ --on ray",
+            )
         if not Path(inputs[0]).is_dir():
             return UsageError("--shard-size is for run folders", hint="name one: --out DIR/")
     named = " ".join(map(shlex.quote, inputs[:3])) + (" ..." if len(inputs) > 3 else "")  # noqa: PLR2004  # a few
@@ -143,7 +156,7 @@ def _settings(manifest: Manifest, given: Mapping[str, Any], run: Any) -> Setting
     of_command = {
         name: value
         for name, value in given.items()
-        if name not in {*_OF_THE_FOLDER, "prompt_file", "system_file", *owned_by(Owner.RESULTS)}
+        if name not in {*OF_THE_FOLDER, "prompt_file", "system_file", *owned_by(Owner.RESULTS)}
     }
     if manifest.mode != "live":
         of_command.setdefault("mode", manifest.mode)
@@ -199,7 +212,7 @@ def _create(
 def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
     """Return the manifest that a command asks for, without shards."""
     settings = read_settings(
-        {name: value for name, value in given.items() if name not in _OF_THE_FOLDER}, os.environ
+        {name: value for name, value in given.items() if name not in OF_THE_FOLDER}, os.environ
     )
     defaults_of(settings, ".")  # what the options of rows say is looked at first
     options = settings.options

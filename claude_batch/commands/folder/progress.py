@@ -51,7 +51,7 @@ class FolderReader:
     """Reads the state of all shards again and again: a finished shard once, a waiting one never.
 
     `host` is where requests go, and `failures` are the latest ones, as far as processes at work say
-    that.
+    that. `views` are the shards as they were read last.
     """
 
     path: Path
@@ -59,6 +59,7 @@ class FolderReader:
     manifest: Manifest
     host: str = ""
     failures: tuple[FailureView, ...] = ()
+    views: list[ShardView] = field(default_factory=list)
     _finished: dict[int, _Seen] = field(default_factory=dict)
     _begun: dict[int, _Seen] = field(default_factory=dict)
     _waiting: dict[int, ShardView] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class FolderReader:
         ]
         self._has_read = True
         failures.sort(key=lambda each: each.at)
-        self.failures = tuple(failures[-LATEST_FAILURES:])
+        self.failures, self.views = tuple(failures[-LATEST_FAILURES:]), views
         return views
 
     def fold(self, *, max_cost_usd: float | None, besides: int | None = None) -> FolderView:

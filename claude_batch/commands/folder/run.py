@@ -21,10 +21,12 @@ from claude_batch.commands.folder.status import (
     ShardStatus,
     done_of,
     shard_statuses,
+    tries_again,
 )
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import overrides_of, retries
 from claude_batch.commands.run.run import carry_out
+from claude_batch.config.options import Options
 from claude_batch.config.reading import typed_options
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.units import dollars
@@ -68,10 +70,23 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
                 f"{len(folder.manifest.shards)}",
                 hint="claude-batch status " + shlex.quote(shown(folder.path)),
             )
+        if options.on is not None:
+            return _run_on_cluster(folder, options, screen)
     finally:
         screen.close(None, None)
     work = FolderWork(folder=folder, one_after_another=options.shard is None)
     return work.all() if options.shard is None else work.one(options.shard)
+
+
+def _run_on_cluster(folder: RunFolder, options: Options, screen: Screen) -> int:
+    """Work on a folder on a cluster; return the exit code."""
+    from claude_batch.commands.folder.cluster import place_shards  # noqa: PLC0415  # rarely used
+
+    stopped = place_shards(folder, screen, workers=options.workers)
+    screen.close(None, None)
+    workers = "" if options.workers is None else f" --workers {options.workers}"
+    work = FolderWork(folder=folder, one_after_another=False, also=f" --on ray{workers}")
+    return work.end(stopped)
 
 
 def resume_folder(path: Path, given: Mapping[str, Any]) -> int:
@@ -82,10 +97,14 @@ def resume_folder(path: Path, given: Mapping[str, Any]) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class FolderWork:
-    """Works on shards of a folder. `one_after_another`: on all, with all that may be spent."""
+    """Works on shards of a folder. `one_after_another`: on all, with all that may be spent.
+
+    `also` are options of the command that works on the rest.
+    """
 
     folder: RunFolder
     one_after_another: bool
+    also: str = ""
     _learned: Learned | None = None
     _may_spend: bool = False
     _finished: dict[int, Done] = field(default_factory=dict)
@@ -105,14 +124,14 @@ class FolderWork:
                 if not self._may_spend:  # nothing was done
                     raise
                 self._say(error.message)
-                return self._end(Exit.BOUNDED, too_little=True)
+                return self.end(Exit.BOUNDED, too_little=True)
             if code == Exit.BOUNDED and self.folder.settings.options.detach:
                 stopped = code
             elif code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
-                return self._end(code)
+                return self.end(code)
         if stopped is None and held:
             stopped = Exit.BOUNDED
-        return self._end(stopped)
+        return self.end(stopped)
 
     def one(self, number: int) -> int:
         """Work on one shard; return the exit code. Raises CheckpointLockedError."""
@@ -121,13 +140,13 @@ class FolderWork:
     def _work_on(self, shard: Shard) -> int:
         """Work on a shard until it is finished, or has to stop; return the exit code."""
         folder = ShardFolder(self.folder.path, shard.shard)
-        done = folder.done(self.folder.files)
-        if done is not None and not self._retries(done):
+        done, options = folder.done(self.folder.files), self.folder.settings.options
+        if done is not None and not tries_again(options, done):
             return self._code_of(done)
         claim = self._claim(shard)
         try:
             done = folder.done(self.folder.files)
-            if done is not None and not self._retries(done):  # finished meanwhile
+            if done is not None and not tries_again(options, done):  # finished meanwhile
                 return self._code_of(done)
             self._say(
                 f"shard {shard.shard} of {len(self.folder.manifest.shards)}: {shown_words(shard)}"
@@ -144,7 +163,7 @@ class FolderWork:
             try:
                 code = carry_out(_screen(request), request, stage)
             except BoundTooLowError as error:  # which speaks of a part of the bound
-                bound = self.folder.settings.options.max_cost or 0.0
+                bound = options.max_cost or 0.0
                 raise self._too_little(shard, bound, error.enough_usd) from error
             finally:  # its files may be gone: that says more than the error does
                 claim.refuse_lost()
@@ -155,15 +174,6 @@ class FolderWork:
             return self._finish(folder, results, claim)
         finally:
             claim.close()
-
-    def _retries(self, done: Done) -> bool:
-        """Return whether there may be something in a finished shard that is to be tried again."""
-        options = self.folder.settings.options
-        return bool(
-            (options.retry_errored and done.has_failures)
-            or options.retry_degraded
-            or options.retry_stop
-        )
 
     def _share(self, shard: Shard) -> float:
         """Return how large a part of what this process is about to do a shard is."""
@@ -269,7 +279,7 @@ class FolderWork:
     def _code_of(self, done: Done) -> int:
         return Exit.SOME_FAILED if done.has_failures else Exit.SUCCEEDED
 
-    def _end(self, stopped: int | None, *, too_little: bool = False) -> int:
+    def end(self, stopped: int | None, *, too_little: bool = False) -> int:
         """Say how far the whole is; return the exit code, that of a shard that has `stopped`.
 
         `too_little` of the bound on the cost is left for the next one.
@@ -280,10 +290,11 @@ class FolderWork:
         if len(finished) == len(statuses) and stopped is None:
             failed = any(each.has_failures for each in finished)
             name = f"{shlex.quote(shown(self.folder.path))}/"
-            again = f"claude-batch resume {name} --retry-errored"
+            again = f"claude-batch resume {name} --retry-errored{self.also}"
             self._say(text, again if failed else f"claude-batch results {name}")
             return Exit.SOME_FAILED if failed else Exit.SUCCEEDED
         bound, again = self.folder.settings.options.max_cost, _resume(self.folder.path)
+        again += self.also
         if any(each.is_held for each in statuses):
             again = f"claude-batch status {shlex.quote(shown(self.folder.path))}/"
         elif bound is not None and (too_little or any(map(_met_bound, statuses))):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from claude_batch.config.options import Options
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.shards.claims import Claim, latest
 from claude_batch.core.shards.money import ShardMoney
@@ -77,6 +78,15 @@ class ShardStatus:
             rows_left=max(0, self.total - self.results_there),
             held_usd=held,
         )
+
+
+def tries_again(options: Options, done: Done) -> bool:
+    """Return whether there may be something in a finished shard that is to be tried again."""
+    return bool(
+        (options.retry_errored and done.has_failures)
+        or options.retry_degraded
+        or options.retry_stop
+    )
 
 
 def shard_statuses(

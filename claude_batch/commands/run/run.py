@@ -97,6 +97,10 @@ def run(prompts: str, given: Mapping[str, Any]) -> int:
 
 def resume(results: Path | None, given: Mapping[str, Any]) -> int:
     """Resume an interrupted run with the options in its journal; return the exit code."""
+    if "on" in given or "workers" in given:
+        raise UsageError(
+            "--on ray is for run folders", hint="claude-batch resume DIR/ --on ray; or leave it out"
+        )
     request = _resume_request(_whole(checkpoint_of(results or last_unfinished())), given)
     return carry_out(_screen(request.options), request)
 
