@@ -42,6 +42,9 @@ class Folder:
     def placed(self) -> list[int]:
         return [each.shard for each in self.place()]
 
+    def is_over(self) -> bool:
+        return self.placing.is_over
+
     def place(self) -> list[Placement]:
         return self.placing.to_place(self.now)
 
@@ -69,9 +72,9 @@ def test_it_is_over_when_every_shard_is_done() -> None:
     folder = Folder(2, workers=2)
     folder.shows(2, ShardState.FINISHED, done=10)
     (only,) = folder.place()
-    assert not folder.placing.is_over
+    assert not folder.is_over()
     assert folder.ends(only, 3) is State.DONE
-    assert folder.placing.is_over
+    assert folder.is_over()
     assert folder.placing.stopped_by is None
 
 
@@ -85,7 +88,7 @@ def test_a_shard_that_gets_no_further_is_placed_again_three_times(code: int | No
         folder.wait(pause_s)
     (placement,) = folder.place()
     assert folder.ends(placement, code) is State.FAILED
-    assert folder.placing.is_over
+    assert folder.is_over()
     assert folder.placing.stopped_by is None
 
 
@@ -110,7 +113,7 @@ def test_others_go_on_when_a_shard_has_failed() -> None:
     (other,) = folder.place()
     assert other.shard == 2
     folder.ends(other, 0)
-    assert folder.placing.is_over
+    assert folder.is_over()
 
 
 @pytest.mark.parametrize("code", [2, 4, 6])
@@ -121,10 +124,10 @@ def test_what_is_true_of_all_shards_stops_all(code: int) -> None:
     assert folder.placing.to_stop() == [second, third]
     assert folder.placing.to_stop() == []
     assert folder.placed() == []
-    assert not folder.placing.is_over
+    assert not folder.is_over()
     folder.ends(second, 130)
     folder.ends(third, 0)
-    assert folder.placing.is_over
+    assert folder.is_over()
     assert (folder.placing.stopped_by, folder.placing.because) == (code, 1)
 
 
@@ -136,7 +139,7 @@ def test_ctrl_c_stops_all() -> None:
     assert folder.placing.to_stop() == placed
     for each in placed:
         folder.ends(each, 130)
-    assert (folder.placing.is_over, folder.placing.stopped_by) == (True, 130)
+    assert (folder.is_over(), folder.placing.stopped_by) == (True, 130)
 
 
 def test_a_shard_that_another_works_on_is_left_to_it_and_costs_no_attempt() -> None:
@@ -157,9 +160,9 @@ def test_a_shard_that_another_finishes_is_done() -> None:
     folder = Folder(1, workers=1)
     folder.claimed(1)
     assert folder.placed() == []
-    assert not folder.placing.is_over
+    assert not folder.is_over()
     folder.shows(1, ShardState.FINISHED)
-    assert folder.placing.is_over
+    assert folder.is_over()
 
 
 def test_a_shard_whose_worker_is_silent_is_placed_again_and_its_worker_stopped() -> None:
@@ -207,4 +210,4 @@ def test_batches_that_were_only_submitted_do_not_stop_the_others() -> None:
     folder = Folder(2, workers=1, detaches=True)
     assert folder.ends(folder.place()[0], 6) is State.SUBMITTED
     assert folder.ends(folder.place()[0], 6) is State.SUBMITTED
-    assert (folder.placing.is_over, folder.placing.stopped_by) == (True, None)
+    assert (folder.is_over(), folder.placing.stopped_by) == (True, None)
