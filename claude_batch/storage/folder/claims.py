@@ -113,8 +113,9 @@ def take_claim(
 class HeldClaim:
     """The claim of this process on a shard; a thread looks whether it is still the latest.
 
-    `when_lost` is called once, from that thread, when there is a later one, or when storage has not
-    answered for so long that others may take this process for dead.
+    `when_lost` is called once, from a thread, when there is a later one, or when storage has not
+    answered for so long that others may take this process for dead. A second thread finds that out
+    though a call to storage never returns.
     """
 
     files: FolderFiles
@@ -124,55 +125,111 @@ class HeldClaim:
     max_cost_usd: float | None = None
     when_lost: Callable[[], object] | None = None
     is_lost: bool = False
+    _is_superseded: bool = False
     _looked_at: float = field(default_factory=time.monotonic)
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _begun: int = 0
+    _finished: int = 0
+    _wanted: int = 0
+    _is_closed: bool = False
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def open(self) -> None:
         """Begin to look."""
-        self._thread = threading.Thread(target=self._watch, name="claim", daemon=True)
-        self._thread.start()
+        for target, name in ((self._look_again, "claim"), (self._watch, "claim-watch")):
+            threading.Thread(target=target, name=name, daemon=True).start()
 
     def look(self, now: float) -> bool:
         """Return whether the claim still counts, and show that this process lives.
 
-        `now` is monotonic time.
+        `now` is monotonic time. What storage answers when the claim is lost counts no more.
         """
         if self.is_lost:
             return False
         try:
             if is_superseded(self.epoch, claims_on(self.files, self.shard)):
-                self.is_lost = True
+                self._is_superseded = True
+                self._lose()
             else:
                 self.held.touch()
                 self._looked_at = now
         except OSError:
-            self.is_lost = now - self._looked_at > SILENT_S
+            if now - self._looked_at > SILENT_S:
+                self._lose()
         return not self.is_lost
 
     def refuse_lost(self) -> None:
-        """Refuse to go on after another process has taken the shard over.
+        """Refuse to go on after another process has, or may have, taken the shard over.
 
         Raises CheckpointLockedError.
         """
-        if not self.look(time.monotonic()):
+        with self._changed:
+            wanted = self._wanted = self._begun + 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.is_lost or self._finished >= wanted)
+        if not self.is_lost:
+            return
+        if self._is_superseded:
             raise CheckpointLockedError(
                 f"shard {self.shard} was taken over by another process: this one had not been "
                 "heard of",
                 hint="nothing is lost: the other one has what was done, and does the rest",
             )
+        raise CheckpointLockedError(
+            f"the storage of the run folder has not answered for {SILENT_S:.0f} s: another process "
+            f"may have taken shard {self.shard} over",
+            hint="nothing is lost: when it answers again, run the same command again",
+        )
 
     def close(self) -> None:
-        """Let go of the shard."""
-        self._ended.set()
-        self.held.let_go()
+        """Let go of the shard; others need not be shown that for longer than they would wait."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        end = threading.Thread(target=self.held.let_go, name="claim-end", daemon=True)
+        end.start()
+        end.join(0.0 if self.is_lost else max(0.0, self._left_s()))
+
+    def _look_again(self) -> None:
+        """Look now and then, and when it is wanted, until the claim is lost or closed."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._is_wanted, LOOK_EVERY_S)
+                if self._is_closed or self.is_lost:
+                    return
+                self._begun += 1
+            self.look(time.monotonic())
+            with self._changed:
+                self._finished = self._begun
+                self._changed.notify_all()
+
+    def _is_wanted(self) -> bool:
+        return self._is_closed or self.is_lost or self._wanted > self._begun
 
     def _watch(self) -> None:
-        while not self._ended.wait(LOOK_EVERY_S):
-            if not self.look(time.monotonic()):
-                if self.when_lost is not None:
-                    self.when_lost()
+        """Give up the claim when storage has not answered for too long."""
+        with self._changed:
+            while not (self._is_closed or self.is_lost):
+                left_s = self._left_s()
+                if left_s < 0:
+                    break
+                self._changed.wait(left_s)
+            if self._is_closed:
                 return
+        self._lose()
+
+    def _left_s(self) -> float:
+        """Return how long others will still take this process for alive."""
+        return self._looked_at + SILENT_S - time.monotonic()
+
+    def _lose(self) -> None:
+        """Note that the claim counts no more, and call whoever is to stop."""
+        with self._changed:
+            if self.is_lost:
+                return
+            self.is_lost = True
+            self._changed.notify_all()
+        if self.when_lost is not None:
+            self.when_lost()
 
 
 def held_by_another(shard: int, by: str, free_in_s: float) -> CheckpointLockedError:
