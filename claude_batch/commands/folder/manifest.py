@@ -222,7 +222,7 @@ def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
         created_at=time.time(),
         inputs=tuple(each if "://" in each else str(_whole(each)) for each in inputs),
         shard_size=typed_options(given, os.environ).shard_size or SHARD_SIZE,
-        options=options.only(Owner.RESULTS),
+        options=replace(options.only(Owner.RESULTS), sandbox=options.uses_sandbox),
         settings=settings.of_run,
         routes=routes_text(settings.routes),
         mode=options.mode,

@@ -1,11 +1,8 @@
-"""How a run folder gets on, read again and again at little cost; and shown on a screen."""
+"""How a run folder gets on, read again and again at little cost."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +14,6 @@ from claude_batch.core.model.snapshot import FailureView, Snapshot
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.progress import LATEST_FAILURES, RunFacts
 from claude_batch.core.shards.progress import Pace, fold, snapshot_of_folder, timed
-from claude_batch.errors import ClaudeBatchError
 from claude_batch.storage.folder.claims import claim_on, latest_epochs
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
@@ -25,7 +21,6 @@ from claude_batch.storage.folder.shards import Done, ShardFolder
 from claude_batch.storage.run.control import FRESH_S, read_live
 from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.status import RunState, run_status
-from claude_batch.ui.screen.screen import Screen
 
 EVERY_S = 1.0
 """How often a run folder is looked at, in seconds."""
@@ -293,27 +288,3 @@ def inputs_text(manifest: Manifest) -> str:
     """Return what a run folder was made from, in few words."""
     first, *others = manifest.inputs
     return f"{first} and {len(others):,} more" if others else first
-
-
-@contextmanager
-def shown_while(watch: FolderWatch, screen: Screen) -> Iterator[None]:
-    """Show all of a run folder on a screen, again every second, while others work on its shards.
-
-    It is read in a thread of its own; what cannot be read is tried again.
-    """
-    ended = threading.Event()
-
-    def show() -> None:
-        while True:
-            with suppress(OSError, ClaudeBatchError):
-                screen.publish(watch.look())
-            if ended.wait(EVERY_S):
-                return
-
-    thread = threading.Thread(target=show, name="folder", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

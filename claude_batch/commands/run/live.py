@@ -176,20 +176,10 @@ class LiveStage:
             )
         if self.table is not None and failed is None:
             summary = replace(summary, table=self.table.shown)
-        if self._is_one_of_many(code):
-            self.screen.checked()  # which takes the picture away
-            self.screen.close(None, None)
-        else:
-            self.screen.close(self._latest, summary)
+        self.screen.close(self._latest, summary)
         if failed is not None:
             raise failed
         return code
-
-    def _is_one_of_many(self, code: int) -> bool:
-        """Return whether a good end is only one line among those of other shards."""
-        is_good = code in {Exit.SUCCEEDED, Exit.SOME_FAILED}
-        is_many = self.shard is not None and not self.shard.is_alone
-        return is_good and is_many and self.options.progress != "json"
 
     def _limit_reached(self, stop: Stop | None) -> Stop | None:
         """Return the stop of a run of which --limit leaves rows: what the rest will take."""
