@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from claude_batch.storage.objects.locations import is_url, location_of
 from claude_batch.storage.run.paths import has_manifest
 
 _STDIN = "-"
@@ -17,6 +18,7 @@ def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:
     out = given.get("out")
     return (
         len(inputs) == 1
+        and not (is_url(inputs[0]) and location_of(inputs[0]).is_folder)
         and not (glob.has_magic(inputs[0]) and not Path(inputs[0]).exists())
         and not (inputs[0] != _STDIN and Path(inputs[0]).is_dir())
         and (out is None or not (str(out).endswith("/") or has_manifest(Path(out))))

@@ -13,7 +13,7 @@ from typing import Any
 
 from claude_batch import __version__
 from claude_batch.commands.check import defaults_of
-from claude_batch.commands.folder.check import with_rows
+from claude_batch.commands.folder.check import copies_shown, with_rows
 from claude_batch.commands.folder.ids import ids_of_shards
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import retries
@@ -23,12 +23,12 @@ from claude_batch.config.reading import read_settings, typed_options
 from claude_batch.config.settings import Settings
 from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.routing import routes_text
-from claude_batch.core.shards.names import names_below
 from claude_batch.errors import UsageError
 from claude_batch.storage.files import make_private_folder
-from claude_batch.storage.folder.cutting import cut_file
+from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.cutting import cut_input
 from claude_batch.storage.folder.files import LocalFiles
-from claude_batch.storage.folder.inputs import find_inputs, is_pattern, no_run_folder
+from claude_batch.storage.folder.inputs import Input, find_inputs, is_pattern, no_run_folder
 from claude_batch.storage.folder.manifest import (
     Manifest,
     Shard,
@@ -187,12 +187,13 @@ def _create(
         raise UsageError(f"{path}: is no folder", hint="name another one with --out DIR/")
     refuse_odd_name(path)
     manifest = _wanted(inputs, given)
-    paths = find_inputs(inputs, path)
-    usable = with_rows(paths, _settings(manifest, given, None))
-    shards = tuple(_cut(paths, usable, manifest, screen))
-    if not shards:
-        raise UsageError("there are no prompts in any of the files", hint="name other inputs")
-    ids = ids_of_shards(shards, manifest.options, screen)
+    found = find_inputs(inputs, str(path))
+    with copies_shown(screen) as copies:
+        usable = with_rows(found, copies, _settings(manifest, given, None))
+        shards = tuple(_cut(found, usable, copies, manifest, screen))
+        if not shards:
+            raise UsageError("there are no prompts in any of the files", hint="name other inputs")
+        ids = ids_of_shards(shards, found, copies, manifest.options, screen)
     manifest = replace(manifest, shards=shards, ids=ids.columns)
     make_private_folder(path)
     if not create_manifest(files, manifest):  # another process was quicker
@@ -232,34 +233,37 @@ def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
 
 
 def _cut(
-    paths: Sequence[Path], usable: frozenset[Path], manifest: Manifest, screen: Screen
+    found: Sequence[Input],
+    usable: frozenset[Input],
+    copies: Copies,
+    manifest: Manifest,
+    screen: Screen,
 ) -> Iterator[Shard]:
-    names = names_below([str(path) for path in paths])
     how, number = input_options(manifest.options), 0
     try:
-        for path, name in zip(paths, names, strict=True):
-            if path not in usable:
-                screen.notice(f"{name}: there are no rows in it")
+        for source in found:
+            if source not in usable:
+                screen.notice(f"{source.name}: there are no rows in it")
                 continue
-            refuse_odd_name(path)
-            size = path.stat().st_size
+            refuse_odd_name(Path(source.source))
 
-            def progress(done: int, name: str = name, size: int = size) -> None:
-                screen.checking(name, done, size, "reading")
+            def progress(done: int, source: Input = source) -> None:
+                screen.checking(source.name, done, source.size, "reading")
 
-            pieces = cut_file(path, str(path), how, lines=manifest.shard_size, progress=progress)
+            pieces = cut_input(source, how, copies, lines=manifest.shard_size, progress=progress)
             for piece, is_whole in pieces:
                 number += 1
                 yield Shard(
                     shard=number,
-                    source=str(path),
-                    name=name,
+                    source=source.source,
+                    name=source.name,
                     start=piece.start,
                     end=None if is_whole else piece.end,
                     first_line=piece.first_line,
                     lines=piece.lines or None,
                     size=piece.end - piece.start,
-                    sha256=piece.sha256,
+                    sha256=piece.sha256 if source.pinned is None else "",
+                    etag=None if source.pinned is None else source.pinned.etag,
                 )
     finally:
         screen.checked()

@@ -26,7 +26,7 @@ from claude_batch.commands.folder.status import (
     shard_statuses,
     tries_again,
 )
-from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.run.messages import counted, shown, shown_source
 from claude_batch.commands.run.retrying import overrides_of, retries
 from claude_batch.commands.run.run import carry_out
 from claude_batch.config.options import Options
@@ -50,6 +50,7 @@ from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_ano
 from claude_batch.storage.folder.cutting import refuse_changed
 from claude_batch.storage.folder.manifest import Shard
 from claude_batch.storage.folder.shards import Done, ShardFolder
+from claude_batch.storage.objects.locations import Fetch
 from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
 from claude_batch.storage.run.journal import read_journal
 from claude_batch.storage.run.opening import RunRequest
@@ -264,7 +265,7 @@ class FolderWork:
     def _request(self, shard: Shard, results: Path, max_cost: float | None) -> RunRequest:
         """Return the run of a shard."""
         manifest, journal = self.folder.manifest, read_journal(results)
-        if journal is None:
+        if journal is None and shard.pinned is None:
             refuse_changed(Path(shard.source), shard.start, shard.end, shard.sha256)
         settings = self.folder.settings_of(None if journal is None else journal.settings)
         options = settings.options
@@ -289,6 +290,7 @@ class FolderWork:
             settings=settings,
             started_at=utc(time.time()),
             part=shard.part,
+            fetch=Fetch(pinned=shard.pinned),
             overrides=self._overrides(),
         )
 
@@ -418,7 +420,7 @@ def _finished_text(done: Done) -> str:
 
 def shown_words(shard: Shard) -> str:
     """Return what a shard is about, as the user would name it."""
-    return shard.words.replace(shard.source, shown(Path(shard.source)), 1)
+    return shard.words.replace(shard.source, shown_source(shard.source), 1)
 
 
 def progress_text(path: Path, statuses: Sequence[ShardStatus]) -> str:

@@ -22,6 +22,7 @@ from claude_batch.core.model.requests import ResultType
 from claude_batch.errors import UsageError
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import Manifest
+from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.run.journal import journal_path, read_journal
 from claude_batch.storage.run.table import (
     RunRows,
@@ -33,7 +34,7 @@ from claude_batch.storage.run.table import (
     style_of,
     write_table,
 )
-from claude_batch.storage.tables.writing import CSV, check_format, most_rows
+from claude_batch.storage.tables.writing import CSV, Style, check_format, most_rows
 from claude_batch.ui.messages import notice_text
 
 _TABLES = "tables"
@@ -48,8 +49,9 @@ def write_folder_table(
     out = order.out.absolute()
     refuse_other_kind_of_table(out)
     check_format(out)
-    sources = [Path(each) for each in dict.fromkeys(shard.source for shard in manifest.shards)]
-    refuse_foreign_table(out, path / _TABLES, sources)
+    sources = [*dict.fromkeys(shard.source for shard in manifest.shards)]
+    files = [Path(each) for each in sources if not is_url(each)]
+    refuse_foreign_table(out, path / _TABLES, files)
     runs = tuple(_rows(each) for each in statuses if each.run or each.done)
     if not runs:
         raise UsageError(
@@ -71,7 +73,7 @@ def write_folder_table(
         request=request,
         runs=runs,
         named=path,
-        style=replace(style_of(sources[0]), raw=request.raw),
+        style=replace(Style() if is_url(sources[0]) else style_of(files[0]), raw=request.raw),
         wanted=lambda status: everything or status in order.only,
     )
     LocalFiles(path).create(journal_path(Path(_TABLES)).name, b"")

@@ -20,6 +20,7 @@ from claude_batch.core.planning.mode import Prospects
 from claude_batch.core.scheduling.decisions import Refusal, Stop, StopKind
 from claude_batch.core.scheduling.progress import Tally
 from claude_batch.errors import CheckpointError, Exit
+from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.run.batch_journal import read_batches
 from claude_batch.storage.run.journal import Closed
 from claude_batch.storage.run.opening import OpenRun, RunRequest, left_out_path
@@ -362,6 +363,11 @@ def _refusal(refusal: Refusal) -> str:
 def counted(number: int, noun: str, plural: str = "s") -> str:
     """Return `1 request`, `1,200 requests`."""
     return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def shown_source(name: str) -> str:
+    """Return the path of an input as the user would type it from here, or its URL."""
+    return name if is_url(name) else shown(Path(name))
 
 
 def shown(path: Path) -> str:

@@ -16,6 +16,7 @@ from claude_batch.config.spelling import spelled
 from claude_batch.core.catalog.routing import are_alike, routes_of_text
 from claude_batch.errors import CheckpointError, CheckpointMismatchError, SettingsError
 from claude_batch.storage.folder.files import FolderFiles
+from claude_batch.storage.objects.locations import Pinned, is_url
 from claude_batch.storage.prompts.columns import CUSTOM_ID
 from claude_batch.storage.run.paths import MANIFEST
 from claude_batch.storage.tables.kinds import Part
@@ -29,7 +30,7 @@ class Shard:
     """One shard, numbered from 1: `source`, called `name` in ids, from `start` up to `end`.
 
     `end` None: all of the file. Of what was not cut `lines` may be unknown. `size` (bytes) and
-    `sha256` are those of the shard's bytes.
+    `sha256` are those of the shard's bytes; of an object there is the `etag` of the whole instead.
     """
 
     shard: int
@@ -41,6 +42,14 @@ class Shard:
     lines: int | None
     size: int
     sha256: str
+    etag: str | None = None
+
+    @property
+    def pinned(self) -> Pinned | None:
+        """What the object has to be that it is read from; None for a file."""
+        if not is_url(self.source):
+            return None
+        return Pinned(size=self.size if self.end is None else None, etag=self.etag)
 
     @property
     def part(self) -> Part | None:

@@ -48,11 +48,16 @@ def default_results(prompts: Path, *, sandbox: bool) -> Path:
 
 
 def has_manifest(folder: Path) -> bool:
-    """Return whether a folder is a run folder: other programs have a manifest.json, too."""
+    """Return whether a folder is a run folder."""
     try:
-        return next(read_blocks(folder / MANIFEST, 0, len(_BEGINS))) == _BEGINS
+        return is_manifest(next(read_blocks(folder / MANIFEST, 0, len(_BEGINS))))
     except (OSError, StopIteration):
         return False
+
+
+def is_manifest(content: bytes) -> bool:
+    """Return whether a manifest.json is one of ours, by its beginning: other programs have some."""
+    return content.startswith(_BEGINS)
 
 
 def run_folder_of(results: Path) -> Path | None:
