@@ -1,1 +1,0 @@
-"""Other machines: calls placed on Ray's workers, and processes that end with their worker."""
