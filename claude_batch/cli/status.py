@@ -13,7 +13,7 @@ from claude_batch.errors import UsageError
 
 def status(
     results: Annotated[
-        str | None,
+        Path | None,
         typer.Argument(
             metavar="RESULTS",
             help="A results file, a table, or a run folder; default: all in or below here.",
@@ -29,7 +29,6 @@ def status(
     ] = False,
 ) -> None:
     """Show where runs stand. Takes no lock and changes nothing."""
-    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
     from claude_batch.commands.runs.history import show_history  # noqa: PLC0415  # as below
     from claude_batch.commands.runs.status import show_status  # noqa: PLC0415  # only when really run
     from claude_batch.commands.table import checkpoint_of  # noqa: PLC0415  # as above
@@ -42,12 +41,12 @@ def status(
             raise UsageError(
                 "--watch shows a dashboard", hint="leave out --json and --history, or --watch"
             )
-        follow(checkpoint_of(Path(results) if results else last_active()))
+        follow(checkpoint_of(results or last_active()))
         return
-    if results is not None and is_of_folder(results) and not history:
+    if results is not None and results.is_dir() and not history:
         from claude_batch.commands.folder.show import show_folder_status  # noqa: PLC0415  # as above
 
         show_folder_status(results, as_json=as_json)
         return
     show = show_history if history else show_status
-    show(checkpoint_of(Path(results)) if results else None, as_json=as_json)
+    show(results and checkpoint_of(results), as_json=as_json)

@@ -27,6 +27,7 @@ from claude_batch.core.catalog.catalog import (
 from claude_batch.core.model.requests import Request
 from claude_batch.errors import Exit, UsageError
 from claude_batch.storage.attachments import Attachments, described
+from claude_batch.storage.objects.locations import Fetch
 from claude_batch.storage.prompts.check import CheckReport, check
 from claude_batch.storage.prompts.columns import ID_PREFIX
 from claude_batch.storage.prompts.input import is_regular, rereadable
@@ -71,6 +72,18 @@ def refuse_random_alone(options: Options) -> None:
     """Refuse to draw a sample of no size."""
     if options.random and options.limit is None:
         raise UsageError("--random draws a sample: how large?", hint="add --limit N")
+
+
+def fetching(name: str, screen: Screen) -> Fetch:
+    """Return how an object is copied: the screen shows how far that is."""
+
+    def progress(done: int, size: int) -> None:
+        if done < size:
+            screen.checking(name, done, size, "reading")
+        else:
+            screen.checked()
+
+    return Fetch(progress=progress)
 
 
 def check_shown(
@@ -221,7 +234,8 @@ def check_prompts(
     screen = open_screen(options.progress, quiet=options.quiet)
     limited = None
     try:
-        with rereadable(prompts, options=input_options(options)) as path:
+        fetch = fetching(prompts, screen)
+        with rereadable(prompts, options=input_options(options), fetch=fetch) as path:
             report = check_shown(path, prompts, defaults, screen, note)
             identified = replace(defaults, columns=replace(defaults.columns, ids=report.ids))
             if options.limit is None:

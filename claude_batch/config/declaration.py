@@ -144,10 +144,10 @@ class Choice:
         if value in self.words:
             return cast("str", value)
         *others, last = self.words
+        words = f"{', '.join(others)} or {last}" if others else last
         near = did_you_mean(str(value), self.words)
         raise ValueError(
-            f"must be {', '.join(others)} or {last} (got {quoted(str(value))})"
-            + (f"; {near}" if near else "")
+            f"must be {words} (got {quoted(str(value))})" + (f"; {near}" if near else "")
         )
 
 

@@ -39,6 +39,7 @@ InputFormat = Literal["jsonl", "json", "csv", "tsv", "txt", "parquet", "xlsx"]
 PROMPTS = "What is asked"
 ROWS = "Input files"
 RESULTS = "Results"
+HOSTS = "Many hosts"
 MODE = "Live or batch"
 PACE = "Limits and pace"
 MONEY = "Money"
@@ -65,9 +66,11 @@ WITHOUT_METRICS = "without --metrics-port"
 WITHOUT_TABLE = "without a table (-o FILE.csv, .tsv, .parquet or .xlsx)"
 
 
+run_option = partial(option, commands=RUNS, owner=Owner.RUN)
 run_switch = partial(
     option, Switch(), commands=RUNS, owner=Owner.COMMAND, default=False, variable=False
 )
+folder_option = partial(option, commands=RUNS, group=HOSTS, owner=Owner.COMMAND, variable=False)
 prompt_option = partial(option, commands=INPUT, group=PROMPTS, owner=Owner.RESULTS, variable=False)
 row_option = partial(option, commands=INPUT, group=ROWS, owner=Owner.RESULTS, variable=False)
 
@@ -256,6 +259,17 @@ class Options:
         owner=Owner.COMMAND,
         variable=False,
     )
+    on: Literal["ray"] | None = folder_option(
+        Choice("ray"),
+        "Work on shards of a run folder on a Ray cluster: that of RAY_ADDRESS, else one here.",
+        "ray",
+    )
+    workers: int | None = folder_option(
+        Number(low=1, high=10_000, whole=True),
+        "Maximum shards at work at once, with --on ray.",
+        "N",
+        shown="the CPUs of the cluster",
+    )
     answer_column: str | None = option(
         Text(empty=False),
         "Column of answers in tables; names all our columns: NAME_status, ...",
@@ -332,13 +346,11 @@ class Options:
         default=(),
         variable=False,
     )
-    mode: Mode = option(
+    mode: Mode = run_option(
         Choice("live", "batch", "auto"),
         "Batches cost half and take up to a day; auto chooses.",
         "live|batch|auto",
-        commands=RUNS,
         group=MODE,
-        owner=Owner.RUN,
         default="live",
         sample='"live"',
     )
@@ -352,23 +364,19 @@ class Options:
         sample='"2h"',
         effect=WITHOUT_BATCHES,
     )
-    batch_size: int | None = option(
+    batch_size: int | None = run_option(
         Number(low=1, high=100_000, whole=True),
         "Maximum requests per batch.",
         "N",
-        commands=RUNS,
         group=MODE,
-        owner=Owner.RUN,
         sample="100_000",
         shown="100000",
         effect=WITHOUT_BATCHES,
     )
-    canary: bool = option(
+    canary: bool = run_option(
         Switch(),
         "Send one line of each shape live before its batch.",
-        commands=RUNS,
         group=MODE,
-        owner=Owner.RUN,
         default=True,
         sample="true",
         shown="yes",
@@ -470,13 +478,11 @@ class Options:
         owner=Owner.RUN,
         sample="25.0",
     )
-    confirm_above: float = option(
+    confirm_above: float = run_option(
         Number(low=0),
         "Ask before spending more.",
         "USD",
-        commands=RUNS,
         group=MONEY,
-        owner=Owner.RUN,
         default=10.0,
         sample="10.0",
         shown="10",
@@ -504,12 +510,10 @@ class Options:
         owner=Owner.RUN,
         sample='"prices.toml"',
     )
-    cache: bool | None = option(
+    cache: bool | None = run_option(
         Switch(),
         "Cache answers and reuse them.",
-        commands=RUNS,
         group=CACHING,
-        owner=Owner.RUN,
         sample="true",
         shown="yes with --cache-url",
         flags=("--no-cache",),
@@ -544,33 +548,27 @@ class Options:
         default=False,
         sample="false",
     )
-    cache_prefix: Literal["auto", "off"] = option(
+    cache_prefix: Literal["auto", "off"] = run_option(
         Choice("auto", "off"),
         "Use prompt caching for a shared prefix.",
         "auto|off",
-        commands=RUNS,
         group=CACHING,
-        owner=Owner.RUN,
         default="off",
         sample='"off"',
     )
-    max_attempts: int = option(
+    max_attempts: int = run_option(
         Number(low=1, high=1_000_000, whole=True),
         "Attempts per request.",
         "N",
-        commands=RUNS,
         group=FAILURES,
-        owner=Owner.RUN,
         default=6,
         sample="6",
     )
-    patience: str = option(
+    patience: str = run_option(
         Time(),
         "Give up after this long without a success.",
         "TIME",
-        commands=RUNS,
         group=FAILURES,
-        owner=Owner.RUN,
         default="1h",
         sample='"1h"',
     )

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from claude_batch.cli.app import COMMANDS, app
 
-HEAVY = ("anthropic", "aiohttp", "httpx2", "pydantic", "redis", "sqlite3")
+HEAVY = ("anthropic", "aiohttp", "httpx2", "obstore", "pydantic", "ray", "redis", "sqlite3")
 
 
 def loaded_by(*arguments: str) -> set[str]:

@@ -60,6 +60,10 @@ class S3Server:
         """Return what is in an object."""
         return self._ask("GET", f"{bucket}/{quote(key)}")
 
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove an object."""
+        self._ask("DELETE", f"{bucket}/{quote(key)}")
+
     def _ask(self, method: str, path: str, content: bytes | None = None) -> bytes:
         scope = "testing/20260101/us-east-1/s3/aws4_request"
         signed = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"

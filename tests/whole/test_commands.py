@@ -15,6 +15,7 @@ from tests.support.program import Program, environment, served
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(60)]
 
 COMMANDS = ("estimate", "limits", "models", "doctor", "cache", "init")
+EXTRAS = {"obstore", "opentelemetry", "pyarrow", "python_calamine", "ray", "redis", "zstandard"}
 HEAVY = {"anthropic", "aiohttp", "httpx2", "redis", "sqlite3"}
 PROMPTS = [{"prompt": f"Name a city in country {n}."} for n in range(50)]
 
@@ -44,6 +45,16 @@ def test_what_needs_no_network_loads_no_sdk(
 ) -> None:
     monkeypatch.chdir(program.folder)
     assert "anthropic" not in loaded_by(*arguments)
+
+
+@pytest.mark.parametrize("out", ["results.jsonl", "out/"])
+def test_a_plain_run_loads_no_extra(
+    program: Program, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(program.folder)
+    loaded = loaded_by("run", "prompts.jsonl", "--sandbox", "--no-stdout", "--out", out)
+    assert (program.folder / out).exists()
+    assert not loaded & EXTRAS
 
 
 def test_a_piped_estimate_is_a_page_on_stdout_and_nothing_else(program: Program) -> None:

@@ -85,6 +85,17 @@ def test_several_files_have_their_results_in_one_folder(program: Program) -> Non
     assert "out/" in program.run("status").stdout.decode()
 
 
+def test_scripts_read_of_each_shard_and_of_the_whole_and_one_end(program: Program) -> None:
+    run = program.run("run", "in", "--out", "out/", "--shard-size", "60", "--progress", "json")
+    said = [json.loads(line) for line in run.stderr.splitlines()]
+    shards = [each["folder"] for each in said if each["type"] == "progress"]
+    assert {each["shard"] for each in shards} <= {1, 2}
+    assert shards
+    (end,) = [each for each in said if each["type"] == "end"]
+    assert (end["done"], end["phase"], end["exit_code"]) == (120, "finished", 0)
+    assert (end["folder"]["finished"], end["folder"]["shards"]) == (2, 2)
+
+
 @pytest.mark.parametrize("again", [("run", "in/*.jsonl", "--out", "out/"), ("resume", "out/")])
 def test_after_a_kill_the_same_command_and_resume_do_the_rest(
     program: Program, again: tuple[str, ...]

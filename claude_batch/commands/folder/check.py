@@ -8,12 +8,12 @@ from pathlib import Path
 
 from claude_batch.commands.check import check_prompts, defaults_of
 from claude_batch.commands.folder.ids import find_ids
-from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.run.messages import counted, shown_source
 from claude_batch.config.settings import Settings
-from claude_batch.core.shards.names import id_prefix, names_below
+from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import Exit, InvalidPromptsError, NoRowsError, UsageError
-from claude_batch.storage.folder.ids import Input
-from claude_batch.storage.folder.inputs import find_inputs
+from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.inputs import Input, find_inputs
 from claude_batch.storage.prompts.check import check
 from claude_batch.storage.prompts.input import first_rows
 from claude_batch.storage.prompts.options import input_options
@@ -21,6 +21,7 @@ from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.run.paths import has_manifest
 from claude_batch.ui.messages import error_text
 from claude_batch.ui.screen.opening import open_screen
+from claude_batch.ui.screen.screen import Screen
 
 
 def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_json: bool) -> int:
@@ -34,13 +35,12 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
             raise UsageError(
                 f"{name}: is a run folder", hint="check takes the files that it was made from"
             )
-    paths = find_inputs(inputs)
-    names = names_below([str(path) for path in paths])
+    found = find_inputs(inputs)
     codes, ids = [Exit.SUCCEEDED], None
     screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
     try:
-        found = [Input(path=path, name=name) for path, name in zip(paths, names, strict=True)]
-        ids = find_ids(found, settings.options, screen)
+        with copies_shown(screen) as copies:
+            ids = find_ids(found, copies, settings.options, screen)
         if ids.note:
             screen.notice(ids.note)
     except InvalidPromptsError as error:
@@ -50,14 +50,14 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
         pass  # of one file, which is looked at below, too
     finally:
         screen.close(None, None)
-    for number, (path, name) in enumerate(zip(paths, names, strict=True)):
+    for number, source in enumerate(found):
         try:
             code = check_prompts(
-                shown(path),
+                shown_source(source.source),
                 settings,
                 show=0 if number else show,
                 as_json=as_json,
-                prefix=id_prefix(name),
+                prefix=id_prefix(source.name),
                 ids=None if ids is None else ids.columns,
             )
         except UsageError as error:
@@ -67,19 +67,29 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
     return max(codes)
 
 
-def with_rows(paths: Sequence[Path], settings: Settings) -> frozenset[Path]:
-    """Return the files with rows in them. Raises UsageError where the first rows cannot be used.
+def copies_shown(screen: Screen) -> Copies:
+    """Return copies of objects; the screen shows how far they are."""
+
+    def progress(source: Input, done: int, size: int) -> None:
+        screen.checking(source.name, done, size, "reading")
+
+    return Copies(progress)
+
+
+def with_rows(found: Sequence[Input], copies: Copies, settings: Settings) -> frozenset[Input]:
+    """Return the inputs with rows in them. Raises UsageError where the first rows cannot be used.
 
     A file of the wrong kind would otherwise be noticed when its turn comes, hours later perhaps.
     """
     errors: list[UsageError] = []
-    usable: set[Path] = set()
+    usable: set[Input] = set()
     how = input_options(settings.options)
-    for path in paths:
+    for each in found:
         try:
-            with first_rows(str(path), how) as few:
-                _refuse_all_bad(few, shown(path), defaults_of(settings, str(path)))
-                usable.add(path)
+            with first_rows(copies.first_rows(each, how), each.source, how) as few:
+                name = shown_source(each.source)
+                _refuse_all_bad(few, name, defaults_of(settings, each.source))
+                usable.add(each)
         except NoRowsError:
             continue
         except UsageError as error:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from claude_batch.config.options import Options
-from claude_batch.storage.folder.ids import FolderIds, IdReader, Input, Place
+from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.ids import FolderIds, IdReader, Place
+from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.folder.manifest import Shard
 from claude_batch.storage.prompts.options import columns_of, input_options
 from claude_batch.ui.screen.screen import Screen
 
 
-def ids_of_shards(shards: Sequence[Shard], options: Options, screen: Screen) -> FolderIds:
+def ids_of_shards(
+    shards: Sequence[Shard],
+    found: Sequence[Input],
+    copies: Copies,
+    options: Options,
+    screen: Screen,
+) -> FolderIds:
     """Return where ids come from. Raises InvalidPromptsError where one is there twice.
 
     What --skip-invalid leaves out is found in each shard by itself.
@@ -25,12 +32,12 @@ def ids_of_shards(shards: Sequence[Shard], options: Options, screen: Screen) -> 
     def are_apart(one: Place, other: Place) -> bool:
         if one.source != other.source:
             return True
-        lines = by_source[str(one.source.path)]
+        lines = by_source[one.source.source]
         return bisect_right(lines, one.line) != bisect_right(lines, other.line)
 
-    inputs = {shard.source: Input(path=Path(shard.source), name=shard.name) for shard in shards}
     return find_ids(
-        [*inputs.values()],
+        [each for each in found if each.source in by_source],
+        copies,
         options,
         screen,
         matters=are_apart if options.skip_invalid else None,
@@ -39,6 +46,7 @@ def ids_of_shards(shards: Sequence[Shard], options: Options, screen: Screen) -> 
 
 def find_ids(
     inputs: Sequence[Input],
+    copies: Copies,
     options: Options,
     screen: Screen,
     matters: Callable[[Place, Place], bool] | None = None,
@@ -51,7 +59,7 @@ def find_ids(
     def progress(source: Input, done: int) -> None:
         screen.checking(source.name, done, None, "reading the ids of")
 
-    reader = IdReader(inputs, columns_of(options), input_options(options), progress)
+    reader = IdReader(inputs, copies, columns_of(options), input_options(options), progress)
     try:
         ids = reader.plan()
         reader.refuse_repeated(ids, matters)

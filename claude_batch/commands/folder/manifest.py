@@ -13,7 +13,7 @@ from typing import Any
 
 from claude_batch import __version__
 from claude_batch.commands.check import defaults_of
-from claude_batch.commands.folder.check import with_rows
+from claude_batch.commands.folder.check import copies_shown, with_rows
 from claude_batch.commands.folder.ids import ids_of_shards
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import retries
@@ -23,11 +23,12 @@ from claude_batch.config.reading import read_settings, typed_options
 from claude_batch.config.settings import Settings
 from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.routing import routes_text
-from claude_batch.core.shards.names import names_below
 from claude_batch.errors import UsageError
-from claude_batch.storage.folder.cutting import cut_file
-from claude_batch.storage.folder.files import FolderFiles
-from claude_batch.storage.folder.inputs import find_inputs, is_pattern, no_run_folder
+from claude_batch.storage.files import make_private_folder
+from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.cutting import cut_input
+from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.folder.inputs import Input, find_inputs, is_pattern, no_run_folder
 from claude_batch.storage.folder.manifest import (
     Manifest,
     Shard,
@@ -35,15 +36,9 @@ from claude_batch.storage.folder.manifest import (
     read_manifest,
     refuse_other,
 )
-from claude_batch.storage.folder.places import (
-    folder_files,
-    is_run_folder,
-    local_folder,
-    whole_name,
-)
-from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.prompts.input import refuse_odd_name
 from claude_batch.storage.prompts.options import input_options
+from claude_batch.storage.run.paths import has_manifest
 from claude_batch.ui.screen.screen import Screen
 
 SHARD_SIZE = 50_000
@@ -52,22 +47,17 @@ SHARD_SIZE = 50_000
 _WHOLE_RUNS = ("limit", "random", "extend", "fresh")
 """Options that are for the run of one file."""
 
-_OF_THE_FOLDER = ("out", "shard", "shard_size")
+OF_THE_FOLDER = ("out", "shard", "shard_size", "on", "workers")
+"""Options that its shards do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FolderPlace:
-    """A run folder that is there. On this host its files, or copies of them, are below `path`."""
-
-    path: Path
-    files: FolderFiles
-    manifest: Manifest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFolder(FolderPlace):
+class RunFolder:
     """A run folder as a command takes it up: what was given, and what is in force for all of it."""
 
+    path: Path
+    files: LocalFiles
+    manifest: Manifest
     given: Mapping[str, Any]
     settings: Settings
 
@@ -76,23 +66,19 @@ class RunFolder(FolderPlace):
         return _settings(self.manifest, self.given, run)
 
 
-def existing_folder(name: str) -> FolderPlace:
-    """Return the run folder of that name, or URL. Raises UsageError where there is none."""
-    name = whole_name(name)
-    files = folder_files(name)
-    manifest = read_manifest(files, name)
+def existing_folder(path: Path) -> Manifest:
+    """Return the manifest of a run folder. Raises UsageError where there is none."""
+    manifest = read_manifest(LocalFiles(path), path)
     if manifest is None:
-        raise no_run_folder(name)
-    return FolderPlace(
-        path=local_folder(files, name, manifest.run_id), files=files, manifest=manifest
-    )
+        raise no_run_folder(path)
+    return manifest
 
 
-def run_folder_at(inputs: Sequence[str], given: Mapping[str, Any]) -> str | None:
+def run_folder_at(inputs: Sequence[str], given: Mapping[str, Any]) -> Path | None:
     """Return the run folder that a command is about: its only input, or where results go."""
-    if len(inputs) == 1 and is_run_folder(inputs[0]):
-        return whole_name(inputs[0])
-    return None if given.get("out") is None else whole_name(str(given["out"]))
+    if len(inputs) == 1 and has_manifest(Path(inputs[0])):
+        return _whole(inputs[0])
+    return None if given.get("out") is None else _whole(str(given["out"]))
 
 
 def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen) -> RunFolder:
@@ -101,19 +87,18 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
     Raises UsageError, and CheckpointMismatchError where it is another run's.
     """
     _refuse_options(given)
-    name = run_folder_at(inputs, given)
-    if name is None:
+    path = run_folder_at(inputs, given)
+    if path is None:
         raise _without_folder(inputs, given)
-    files = folder_files(name)
-    manifest = read_manifest(files, name)
-    is_input = len(inputs) == 1 and whole_name(inputs[0]) == name
+    files = LocalFiles(path)
+    manifest = read_manifest(files, path)
+    is_input = len(inputs) == 1 and _whole(inputs[0]) == path
     if manifest is None:
         if is_input:
-            raise no_run_folder(name)
-        manifest = _create(name, files, inputs, given, screen)
+            raise no_run_folder(path)
+        manifest = _create(path, files, inputs, given, screen)
     else:
-        _refuse_other(name, manifest, [] if is_input else inputs, given)
-    path = local_folder(files, name, manifest.run_id)
+        _refuse_other(path, manifest, [] if is_input else inputs, given)
     files.learn_clock()
     return RunFolder(
         path=path,
@@ -124,8 +109,19 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
     )
 
 
+def _whole(name: str) -> Path:
+    return Path(os.path.abspath(name))  # noqa: PTH100  # resolve() would follow links
+
+
 def _refuse_options(given: Mapping[str, Any]) -> None:
     typed = typed_options(given, os.environ)
+    if typed.workers is not None and typed.on is None:
+        raise UsageError("--workers is for a cluster", hint="add --on ray, or leave it out")
+    if typed.on is not None and typed.shard is not None:
+        raise UsageError(
+            "--shard works on one shard here, and --on ray on all of them on a cluster",
+            hint="leave one of them out",
+        )
     for name in _WHOLE_RUNS:
         if getattr(typed, name):
             raise UsageError(
@@ -141,6 +137,11 @@ def _without_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> UsageErr
                 f"--shard is for run folders, and {inputs[0]} is none",
                 hint="claude-batch run DIR/ --shard N, where DIR/ was given as --out before",
             )
+        if "on" in given or "workers" in given:
+            return UsageError(
+                f"--on ray is for run folders, and {inputs[0]} is none",
+                hint=f"name one: claude-batch run {shlex.quote(inputs[0])} --out DIR/ --on ray",
+            )
         if not Path(inputs[0]).is_dir():
             return UsageError("--shard-size is for run folders", hint="name one: --out DIR/")
     named = " ".join(map(shlex.quote, inputs[:3])) + (" ..." if len(inputs) > 3 else "")  # noqa: PLR2004  # a few
@@ -155,7 +156,7 @@ def _settings(manifest: Manifest, given: Mapping[str, Any], run: Any) -> Setting
     of_command = {
         name: value
         for name, value in given.items()
-        if name not in {*_OF_THE_FOLDER, "prompt_file", "system_file", *owned_by(Owner.RESULTS)}
+        if name not in {*OF_THE_FOLDER, "prompt_file", "system_file", *owned_by(Owner.RESULTS)}
     }
     if manifest.mode != "live":
         of_command.setdefault("mode", manifest.mode)
@@ -179,32 +180,31 @@ def _left(manifest: Manifest) -> str:
 
 
 def _create(
-    name: str, files: FolderFiles, inputs: Sequence[str], given: Mapping[str, Any], screen: Screen
+    path: Path, files: LocalFiles, inputs: Sequence[str], given: Mapping[str, Any], screen: Screen
 ) -> Manifest:
     """Cut the inputs into shards, and create the manifest."""
-    path = Path(name)  # of a URL it means nothing, and is no folder
-    if not is_url(name) and path.exists() and not path.is_dir():
+    if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: is no folder", hint="name another one with --out DIR/")
     refuse_odd_name(path)
     manifest = _wanted(inputs, given)
-    paths = find_inputs(inputs, path)
-    usable = with_rows(paths, _settings(manifest, given, None))
-    shards = tuple(_cut(paths, usable, manifest, screen))
-    if not shards:
-        raise UsageError("there are no prompts in any of the files", hint="name other inputs")
-    ids = ids_of_shards(shards, manifest.options, screen)
+    found = find_inputs(inputs, str(path))
+    with copies_shown(screen) as copies:
+        usable = with_rows(found, copies, _settings(manifest, given, None))
+        shards = tuple(_cut(found, usable, copies, manifest, screen))
+        if not shards:
+            raise UsageError("there are no prompts in any of the files", hint="name other inputs")
+        ids = ids_of_shards(shards, found, copies, manifest.options, screen)
     manifest = replace(manifest, shards=shards, ids=ids.columns)
+    make_private_folder(path)
     if not create_manifest(files, manifest):  # another process was quicker
-        there = read_manifest(files, name)
+        there = read_manifest(files, path)
         assert there is not None  # noqa: S101  # a manifest is never removed
-        refuse_other(name, there, manifest)
+        refuse_other(path, there, manifest)
         return there
     rows = sum(shard.lines or 0 for shard in shards)
     known = all(shard.lines is not None for shard in shards)
     about = f", {rows:,} lines{'' if known else ' and more'}" if rows else ""
-    screen.notice(
-        f"{name if is_url(name) else shown(path)}/: {counted(len(shards), 'shard')}{about}"
-    )
+    screen.notice(f"{shown(path)}/: {counted(len(shards), 'shard')}{about}")
     if ids.note:
         screen.notice(ids.note)
     return manifest
@@ -213,7 +213,7 @@ def _create(
 def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
     """Return the manifest that a command asks for, without shards."""
     settings = read_settings(
-        {name: value for name, value in given.items() if name not in _OF_THE_FOLDER}, os.environ
+        {name: value for name, value in given.items() if name not in OF_THE_FOLDER}, os.environ
     )
     defaults_of(settings, ".")  # what the options of rows say is looked at first
     options = settings.options
@@ -221,9 +221,9 @@ def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
         run_id=uuid.uuid4().hex[:12],
         version=__version__,
         created_at=time.time(),
-        inputs=tuple(each if is_url(each) else whole_name(each) for each in inputs),
+        inputs=tuple(each if "://" in each else str(_whole(each)) for each in inputs),
         shard_size=typed_options(given, os.environ).shard_size or SHARD_SIZE,
-        options=options.only(Owner.RESULTS),
+        options=replace(options.only(Owner.RESULTS), sandbox=options.uses_sandbox),
         settings=settings.of_run,
         routes=routes_text(settings.routes),
         mode=options.mode,
@@ -233,41 +233,44 @@ def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
 
 
 def _cut(
-    paths: Sequence[Path], usable: frozenset[Path], manifest: Manifest, screen: Screen
+    found: Sequence[Input],
+    usable: frozenset[Input],
+    copies: Copies,
+    manifest: Manifest,
+    screen: Screen,
 ) -> Iterator[Shard]:
-    names = names_below([str(path) for path in paths])
     how, number = input_options(manifest.options), 0
     try:
-        for path, name in zip(paths, names, strict=True):
-            if path not in usable:
-                screen.notice(f"{name}: there are no rows in it")
+        for source in found:
+            if source not in usable:
+                screen.notice(f"{source.name}: there are no rows in it")
                 continue
-            refuse_odd_name(path)
-            size = path.stat().st_size
+            refuse_odd_name(Path(source.source))
 
-            def progress(done: int, name: str = name, size: int = size) -> None:
-                screen.checking(name, done, size, "reading")
+            def progress(done: int, source: Input = source) -> None:
+                screen.checking(source.name, done, source.size, "reading")
 
-            pieces = cut_file(path, str(path), how, lines=manifest.shard_size, progress=progress)
+            pieces = cut_input(source, how, copies, lines=manifest.shard_size, progress=progress)
             for piece, is_whole in pieces:
                 number += 1
                 yield Shard(
                     shard=number,
-                    source=str(path),
-                    name=name,
+                    source=source.source,
+                    name=source.name,
                     start=piece.start,
                     end=None if is_whole else piece.end,
                     first_line=piece.first_line,
                     lines=piece.lines or None,
                     size=piece.end - piece.start,
-                    sha256=piece.sha256,
+                    sha256=piece.sha256 if source.pinned is None else "",
+                    etag=None if source.pinned is None else source.pinned.etag,
                 )
     finally:
         screen.checked()
 
 
 def _refuse_other(
-    name: str, manifest: Manifest, inputs: Sequence[str], given: Mapping[str, Any]
+    path: Path, manifest: Manifest, inputs: Sequence[str], given: Mapping[str, Any]
 ) -> None:
     """Refuse a command that says other things than the one that made the folder.
 
@@ -291,7 +294,7 @@ def _refuse_other(
         }
         options = replace(options, **kept)
     refuse_other(
-        name,
+        path,
         manifest,
         replace(
             wanted,

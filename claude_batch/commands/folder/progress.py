@@ -1,33 +1,26 @@
-"""How a run folder gets on, read again and again at little cost; and shown on a screen."""
+"""How a run folder gets on, read again and again at little cost."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from claude_batch.commands.folder.status import ShardStatus, finished_shards
+from claude_batch.commands.folder.status import ShardStatus
 from claude_batch.commands.run.messages import shown
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.shards import FolderView, ShardState, ShardView
 from claude_batch.core.model.snapshot import FailureView, Snapshot
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.progress import LATEST_FAILURES, RunFacts
-from claude_batch.core.shards.claims import Claim
 from claude_batch.core.shards.progress import Pace, fold, snapshot_of_folder, timed
-from claude_batch.errors import ClaudeBatchError
-from claude_batch.storage.folder.claims import read_claims
+from claude_batch.storage.folder.claims import claim_on, latest_epochs
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
-from claude_batch.storage.folder.places import open_shard
-from claude_batch.storage.folder.shards import Done
+from claude_batch.storage.folder.shards import Done, ShardFolder
 from claude_batch.storage.run.control import FRESH_S, read_live
 from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.status import RunState, run_status
-from claude_batch.ui.screen.screen import Screen
 
 EVERY_S = 1.0
 """How often a run folder is looked at, in seconds."""
@@ -53,7 +46,7 @@ class FolderReader:
     """Reads the state of all shards again and again: a finished shard once, a waiting one never.
 
     `host` is where requests go, and `failures` are the latest ones, as far as processes at work say
-    that.
+    that. `views` are the shards as they were read last.
     """
 
     path: Path
@@ -61,10 +54,10 @@ class FolderReader:
     manifest: Manifest
     host: str = ""
     failures: tuple[FailureView, ...] = ()
+    views: list[ShardView] = field(default_factory=list)
     _finished: dict[int, _Seen] = field(default_factory=dict)
     _begun: dict[int, _Seen] = field(default_factory=dict)
     _waiting: dict[int, ShardView] = field(default_factory=dict)
-    _done: dict[int, Done] = field(default_factory=dict)
     _has_read: bool = False
 
     def read(self, *, besides: int | None = None) -> list[ShardView]:
@@ -72,17 +65,15 @@ class FolderReader:
 
         Raises OSError, CheckpointError.
         """
-        claims, failures = read_claims(self.files), list[FailureView]()
-        if not self._has_read:
-            self._done = finished_shards(self.files, self.manifest)
+        epochs, failures = latest_epochs(self.files), list[FailureView]()
         views = [
-            self._view(shard, claims.get(shard.shard), failures)
+            self._view(shard, epochs.get(shard.shard, 0), failures)
             for shard in self.manifest.shards
             if shard.shard != besides
         ]
         self._has_read = True
         failures.sort(key=lambda each: each.at)
-        self.failures = tuple(failures[-LATEST_FAILURES:])
+        self.failures, self.views = tuple(failures[-LATEST_FAILURES:]), views
         return views
 
     def fold(self, *, max_cost_usd: float | None, besides: int | None = None) -> FolderView:
@@ -90,15 +81,16 @@ class FolderReader:
         name = f"{shown(self.path)}/"
         return fold(name, self.read(besides=besides), max_cost_usd=max_cost_usd)
 
-    def _view(self, shard: Shard, claim: Claim | None, failures: list[FailureView]) -> ShardView:
-        number, epoch = shard.shard, 0 if claim is None else claim.epoch
+    def _view(self, shard: Shard, epoch: int, failures: list[FailureView]) -> ShardView:
+        number = shard.shard
         if (seen := self._finished.get(number)) is not None and seen.key == epoch:
             return seen.view
         if not epoch and self._has_read:  # nobody has claimed it
             return self._waiting_view(shard)
+        claim = claim_on(self.files, number, epoch) if epoch else None
         is_held = claim is not None and claim.is_held
-        folder = open_shard(self.path, self.files, number)
-        done = folder.done(self.files) if self._has_read else self._done.get(number)
+        folder = ShardFolder(self.path, number)
+        done = folder.done(self.files)
         if done is not None and not (is_held and epoch > done.epoch):
             view = view_of_done(shard, done)
             if not is_held:  # else it has not let go yet, or is about to try something again
@@ -296,29 +288,3 @@ def inputs_text(manifest: Manifest) -> str:
     """Return what a run folder was made from, in few words."""
     first, *others = manifest.inputs
     return f"{first} and {len(others):,} more" if others else first
-
-
-@contextmanager
-def shown_while(watch: FolderWatch, screen: Screen) -> Iterator[None]:
-    """Show all of a run folder on a screen, again every second, while others work on its shards.
-
-    It is read in a thread of its own; what cannot be read is tried again.
-    """
-    ended = threading.Event()
-
-    def show() -> None:
-        while True:
-            began_at = time.monotonic()
-            with suppress(OSError, ClaudeBatchError):
-                screen.publish(watch.look())
-            took_s = time.monotonic() - began_at  # object storage is slow, and takes money
-            if ended.wait(max(EVERY_S, took_s / _READING_SHARE)):
-                return
-
-    thread = threading.Thread(target=show, name="folder", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,43 +17,58 @@ from typing import Any
 
 from claude_batch.commands.check import defaults_of
 from claude_batch.commands.folder.manifest import RunFolder, existing_folder, open_folder
+from claude_batch.commands.folder.progress import FolderReader
+from claude_batch.commands.folder.screen import FolderScreen
 from claude_batch.commands.folder.stage import ShardStage
 from claude_batch.commands.folder.status import (
     ShardStatus,
     done_of,
-    finished_shards,
     shard_statuses,
+    tries_again,
 )
-from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.run.messages import counted, shown, shown_source
 from claude_batch.commands.run.retrying import overrides_of, retries
 from claude_batch.commands.run.run import carry_out
+from claude_batch.config.options import Options
 from claude_batch.config.reading import typed_options
 from claude_batch.core.catalog.routing import routes_of_text
+from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Held, decide
 from claude_batch.core.shards.money import slice_usd
 from claude_batch.core.shards.names import id_prefix
-from claude_batch.errors import BoundTooLowError, CheckpointLockedError, Exit, UsageError
+from claude_batch.errors import (
+    BoundTooLowError,
+    CheckpointLockedError,
+    Exit,
+    InvalidPromptsError,
+    UsageError,
+)
 from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_another, take_claim
 from claude_batch.storage.folder.cutting import refuse_changed
 from claude_batch.storage.folder.manifest import Shard
-from claude_batch.storage.folder.places import open_shard
-from claude_batch.storage.folder.shards import Done, ShardFolder, Shipping
+from claude_batch.storage.folder.shards import Done, ShardFolder
+from claude_batch.storage.objects.locations import Fetch
 from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
 from claude_batch.storage.run.journal import read_journal
 from claude_batch.storage.run.opening import RunRequest
 from claude_batch.storage.run.results import utc
 from claude_batch.storage.run.status import run_status
-from claude_batch.ui.screen.opening import open_screen
-from claude_batch.ui.screen.screen import Screen
+from claude_batch.ui.screen.opening import chosen_form, open_screen
+from claude_batch.ui.screen.screen import RunSummary, Screen
 
 _ROUNDING = 1e-6
 """Bounds that differ by less are the same."""
 
 _NEARLY_FREE_S = SILENT_S - 2 * LOOK_EVERY_S
 """A holder whose shard is free in less time has missed its turn to show that it lives."""
+
+_BAD_LINES = (
+    "fix the lines above, or leave them out with --skip-invalid, and name another folder with "
+    "--out: this one keeps to the files and options that it was made with"
+)
 
 _MARGIN = 1.25
 """How much more than so far the rest may cost before a bound that is suggested is met again."""
@@ -61,7 +77,7 @@ _MARGIN = 1.25
 def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
     """Start or resume the run of a folder, or one shard of it; return the exit code."""
     options = typed_options(given, os.environ)
-    screen = open_screen(options.progress, quiet=options.quiet)
+    screen = _open_screen(options)
     try:
         folder = open_folder(inputs, given, screen)
         if options.shard is not None and options.shard > len(folder.manifest.shards):
@@ -70,52 +86,88 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
                 f"{len(folder.manifest.shards)}",
                 hint="claude-batch status " + shlex.quote(shown(folder.path)),
             )
+        if options.on is not None:
+            return _run_on_cluster(folder, options, screen)
+        work = FolderWork(folder=folder, screen=screen, one_after_another=options.shard is None)
+        return work.all() if options.shard is None else work.one(options.shard)
     finally:
         screen.close(None, None)
-    work = FolderWork(folder=folder, one_after_another=options.shard is None)
-    return work.all() if options.shard is None else work.one(options.shard)
 
 
-def resume_folder(name: str, given: Mapping[str, Any]) -> int:
+def _run_on_cluster(folder: RunFolder, options: Options, screen: Screen) -> int:
+    """Work on a folder on a cluster; return the exit code."""
+    from claude_batch.commands.folder.cluster import place_shards  # noqa: PLC0415  # rarely used
+
+    workers = "" if options.workers is None else f" --workers {options.workers}"
+    also = f" --on ray{workers}"
+    work = FolderWork(folder=folder, screen=screen, one_after_another=False, also=also)
+    shown_whole = work.open()
+    try:
+        return work.end(shown_whole, place_shards(folder, screen, workers=options.workers))
+    finally:
+        shown_whole.close(None)
+
+
+def resume_folder(path: Path, given: Mapping[str, Any]) -> int:
     """Resume the run of a folder; return the exit code. Raises UsageError where there is none."""
-    existing_folder(name)
-    return run_folder([name], given)
+    existing_folder(path.absolute())
+    return run_folder([str(path)], given)
 
 
 @dataclass(slots=True, kw_only=True)
 class FolderWork:
-    """Works on shards of a folder. `one_after_another`: on all, with all that may be spent."""
+    """Works on shards of a folder. `one_after_another`: on all, with all that may be spent.
+
+    `also` are options of the command that works on the rest.
+    """
 
     folder: RunFolder
+    screen: Screen
     one_after_another: bool
+    also: str = ""
+    _shown: FolderScreen | None = None
     _learned: Learned | None = None
     _may_spend: bool = False
     _finished: dict[int, Done] = field(default_factory=dict)
 
     def all(self) -> int:
         """Work on all shards that nobody else works on; return the exit code."""
+        self._shown = shown = self.open()
+        try:
+            return self._all(shown)
+        finally:
+            shown.close(None)
+
+    def open(self) -> FolderScreen:
+        """Return a screen for all of the folder."""
+        folder = self.folder
+        reader = FolderReader(path=folder.path, files=folder.files, manifest=folder.manifest)
+        bound = folder.settings.options.max_cost
+        shown = FolderScreen(screen=self.screen, reader=reader, max_cost_usd=bound)
+        shown.open()
+        return shown
+
+    def _all(self, shown: FolderScreen) -> int:
         held: list[int] = []
         stopped: int | None = None
-        self._finished = finished_shards(self.folder.files, self.folder.manifest)
         for shard in self.folder.manifest.shards:
             try:
                 code = self._work_on(shard)
             except CheckpointLockedError as error:
-                self._say(error.message)
+                self.screen.notice(error.message)
                 held.append(shard.shard)
                 continue
             except BoundTooLowError as error:
                 if not self._may_spend:  # nothing was done
                     raise
-                self._say(error.message)
-                return self._end(Exit.BOUNDED, too_little=True)
+                return self.end(shown, Exit.BOUNDED, too_little=error.message)
             if code == Exit.BOUNDED and self.folder.settings.options.detach:
                 stopped = code
             elif code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
-                return self._end(code)
+                return self.end(shown, code)
         if stopped is None and held:
             stopped = Exit.BOUNDED
-        return self._end(stopped)
+        return self.end(shown, stopped)
 
     def one(self, number: int) -> int:
         """Work on one shard; return the exit code. Raises CheckpointLockedError."""
@@ -123,63 +175,42 @@ class FolderWork:
 
     def _work_on(self, shard: Shard) -> int:
         """Work on a shard until it is finished, or has to stop; return the exit code."""
-        folder = open_shard(self.folder.path, self.folder.files, shard.shard)
-        done = self._finished.get(shard.shard) or folder.done(self.folder.files)
-        if done is not None and not self._retries(done):
+        folder = ShardFolder(self.folder.path, shard.shard)
+        done, options = folder.done(self.folder.files), self.folder.settings.options
+        if done is not None and not tries_again(options, done):
             return self._code_of(done)
         claim = self._claim(shard)
         try:
             done = folder.done(self.folder.files)
-            if done is not None and not self._retries(done):  # finished meanwhile
+            if done is not None and not tries_again(options, done):  # finished meanwhile
                 return self._code_of(done)
-            self._say(
-                f"shard {shard.shard} of {len(self.folder.manifest.shards)}: {shown_words(shard)}"
+            if not self._is_pictured:
+                of = len(self.folder.manifest.shards)
+                self.screen.notice(f"shard {shard.shard} of {of}: {shown_words(shard)}")
+            results = folder.begin(claim.epoch, keep=None if done is None else done.epoch)
+            stage = ShardStage(
+                claim=claim,
+                learned=self._learned,
+                is_first=not self._may_spend,
+                share=self._share(shard),
             )
-            results = folder.begin(claim.epoch, done)
-            with folder.shipping(results, claim) as shipping:
-                return self._work_off(shard, folder, results, claim, shipping)
+            request = self._request(shard, results, claim.max_cost_usd)
+            try:
+                code = carry_out(self._screen_of(shard), request, stage)
+            except InvalidPromptsError as error:
+                raise InvalidPromptsError(error.message, hint=_BAD_LINES) from error
+            except BoundTooLowError as error:  # which speaks of a part of the bound
+                bound = options.max_cost or 0.0
+                raise self._too_little(shard, bound, error.enough_usd) from error
+            finally:  # its files may be gone: that says more than the error does
+                claim.refuse_lost()
+            self._learned = stage.learned
+            if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
+                return code
+            self._may_spend = True
+            return self._finish(folder, results, claim)
         finally:
             claim.close()
-
-    def _work_off(
-        self,
-        shard: Shard,
-        folder: ShardFolder,
-        results: Path,
-        claim: HeldClaim,
-        shipping: Shipping,
-    ) -> int:
-        """Work on a shard whose files are in place; return the exit code."""
-        stage = ShardStage(
-            claim=claim,
-            shipping=shipping,
-            learned=self._learned,
-            is_first=not self._may_spend,
-            is_alone=not self.one_after_another,
-            share=self._share(shard),
-        )
-        request = self._request(shard, results, claim.max_cost_usd)
-        try:
-            code = carry_out(_screen(request), request, stage)
-        except BoundTooLowError as error:  # which speaks of a part of the bound
-            bound = self.folder.settings.options.max_cost or 0.0
-            raise self._too_little(shard, bound, error.enough_usd) from error
-        finally:  # its files may be gone: that says more than the error does
-            claim.refuse_lost()
-        self._learned = stage.learned
-        if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
-            return code
-        self._may_spend = True
-        return self._finish(folder, results, claim, shipping)
-
-    def _retries(self, done: Done) -> bool:
-        """Return whether there may be something in a finished shard that is to be tried again."""
-        options = self.folder.settings.options
-        return bool(
-            (options.retry_errored and done.has_failures)
-            or options.retry_degraded
-            or options.retry_stop
-        )
 
     def _share(self, shard: Shard) -> float:
         """Return how large a part of what this process is about to do a shard is."""
@@ -198,7 +229,8 @@ class FolderWork:
                 case Held(by, free_in_s) if free_in_s > _NEARLY_FREE_S or self.one_after_another:
                     raise held_by_another(shard.shard, by, free_in_s)
                 case Held(by, free_in_s):
-                    self._say(f"{by} has shard {shard.shard}, but is silent: waiting for it")
+                    message = f"{by} has shard {shard.shard}, but is silent: waiting for it"
+                    self.screen.notice(message)
                     time.sleep(free_in_s)
                     continue
                 case free:
@@ -233,7 +265,7 @@ class FolderWork:
     def _request(self, shard: Shard, results: Path, max_cost: float | None) -> RunRequest:
         """Return the run of a shard."""
         manifest, journal = self.folder.manifest, read_journal(results)
-        if journal is None:
+        if journal is None and shard.pinned is None:
             refuse_changed(Path(shard.source), shard.start, shard.end, shard.sha256)
         settings = self.folder.settings_of(None if journal is None else journal.settings)
         options = settings.options
@@ -258,6 +290,7 @@ class FolderWork:
             settings=settings,
             started_at=utc(time.time()),
             part=shard.part,
+            fetch=Fetch(pinned=shard.pinned),
             overrides=self._overrides(),
         )
 
@@ -267,67 +300,113 @@ class FolderWork:
             return NO_OVERRIDES
         return overrides_of(given, besides=self.folder.manifest.options)
 
-    def _finish(
-        self, folder: ShardFolder, results: Path, claim: HeldClaim, shipping: Shipping
-    ) -> int:
+    def _finish(self, folder: ShardFolder, results: Path, claim: HeldClaim) -> int:
         """Note that the shard is finished, if it is; return the exit code."""
         status = run_status(results)
         if status is None or status.tally.done < status.identity.total:
             return Exit.BOUNDED
-        done = replace(done_of(status, folder.shard, claim.epoch), segments=shipping.finish())
+        done = done_of(status, folder.shard, claim.epoch)
         claim.refuse_lost()
         if not folder.finish(self.folder.files, done):
             done = folder.done(self.folder.files) or done
         self._finished[folder.shard] = done
         folder.tidy(done)
         if self.one_after_another:
-            self._say(_finished_text(done))
+            self.screen.notice(_finished_text(done))
         return self._code_of(done)
 
     def _code_of(self, done: Done) -> int:
         return Exit.SOME_FAILED if done.has_failures else Exit.SUCCEEDED
 
-    def _end(self, stopped: int | None, *, too_little: bool = False) -> int:
-        """Say how far the whole is; return the exit code, that of a shard that has `stopped`.
+    def end(self, shown: FolderScreen, stopped: int | None, *, too_little: str = "") -> int:
+        """Show how far the whole is; return the exit code, that of a shard that has `stopped`.
 
         `too_little` of the bound on the cost is left for the next one.
         """
         statuses = self._statuses()
         finished = [each.done for each in statuses if each.done is not None]
-        text = f"{shown(self.folder.path)}/: {progress_text(statuses)}"
         if len(finished) == len(statuses) and stopped is None:
-            failed = any(each.has_failures for each in finished)
-            name = f"{shlex.quote(shown(self.folder.path))}/"
-            again = f"claude-batch resume {name} --retry-errored"
-            self._say(text, again if failed else f"claude-batch results {name}")
-            return Exit.SOME_FAILED if failed else Exit.SUCCEEDED
-        bound, again = self.folder.settings.options.max_cost, _resume(self.folder.path)
+            summary = self._finished_summary(statuses, finished)
+        else:
+            last = None if stopped is None or too_little else shown.ending
+            why = too_little or ("" if last is None else f"shard {shown.number}: {last.message}")
+            summary = self._stopped_summary(statuses, stopped, last, why)
+        shown.close(summary)
+        return summary.exit_code
+
+    def _finished_summary(
+        self, statuses: Sequence[ShardStatus], finished: Sequence[Done]
+    ) -> RunSummary:
+        """Return how the whole ends when all shards are finished."""
+        has_failures = any(each.has_failures for each in finished)
+        kinds = (ResultType.ERRORED, ResultType.CANCELED, ResultType.EXPIRED)
+        met = [kind.value for kind in kinds if any(getattr(each, kind.value) for each in finished)]
+        only = "".join(f" --only {kind}" for kind in met)
+        again = f"{_resume(self.folder.path)} --retry-errored{self.also}"
+        return RunSummary(
+            message=progress_text(self.folder.path, statuses),
+            look_command=f"claude-batch results {_quoted(self.folder.path)}{only}",
+            resume_command=again if has_failures else None,
+            exit_code=Exit.SOME_FAILED if has_failures else Exit.SUCCEEDED,
+        )
+
+    def _stopped_summary(
+        self,
+        statuses: Sequence[ShardStatus],
+        stopped: int | None,
+        last: RunSummary | None,
+        why: str,
+    ) -> RunSummary:
+        """Return how the whole ends with shards left, and why.
+
+        `last` is how the shard that stopped did.
+        """
+        bound, look = self.folder.settings.options.max_cost, None
+        again = _resume(self.folder.path) + self.also
         if any(each.is_held for each in statuses):
-            again = f"claude-batch status {shlex.quote(shown(self.folder.path))}/"
-        elif bound is not None and (too_little or any(map(_met_bound, statuses))):
+            again, look = "", f"claude-batch status {_quoted(self.folder.path)} --watch"
+        elif bound is not None and ((why and not last) or any(map(_met_bound, statuses))):
             again += f" --max-cost {_enough(bound, statuses):.10g}"
-        elif len(finished) == len(statuses):  # a retry has stopped, which says how it continues
+        elif last is not None:  # it may name what has to change
+            again = last.resume_command or ""
+        elif all(each.done for each in statuses):  # a retry has stopped, which says how it goes on
             again = ""
-        self._say(text, again)
-        return Exit.BOUNDED if stopped is None else stopped
+        return RunSummary(
+            message="; ".join(filter(None, (why, progress_text(self.folder.path, statuses)))),
+            resume_command=again or None,
+            look_command=look,
+            first="" if last is None else last.first,
+            exit_code=Exit.BOUNDED if stopped is None else stopped,
+        )
+
+    @property
+    def _is_pictured(self) -> bool:
+        """Whether there is a picture that says which shard is being worked on."""
+        options = self.folder.settings.options
+        form = chosen_form(options.progress, quiet=options.quiet)
+        return self._shown is not None and form == "live"
+
+    def _screen_of(self, shard: Shard) -> Screen:
+        """Return where a shard is shown."""
+        return self.screen if self._shown is None else self._shown.of(shard)
 
     def _statuses(self) -> list[ShardStatus]:
         folder = self.folder
         return shard_statuses(folder.path, folder.files, folder.manifest, self._finished)
 
-    def _say(self, text: str, hint: str = "") -> None:
-        options = self.folder.settings.options
-        screen = open_screen(options.progress, quiet=options.quiet)
-        screen.notice(text, hint)
-        screen.close(None, None)
 
-
-def _screen(request: RunRequest) -> Screen:
-    return open_screen(request.options.progress, quiet=request.options.quiet)
+def _open_screen(options: Options) -> Screen:
+    # results and a moving picture on one terminal would write over each other
+    shared = bool(options.stdout) and sys.stdout.isatty() and options.progress == "auto"
+    return open_screen("plain" if shared else options.progress, quiet=options.quiet)
 
 
 def _resume(path: Path) -> str:
-    return f"claude-batch resume {shlex.quote(shown(path))}/"
+    return f"claude-batch resume {_quoted(path)}"
+
+
+def _quoted(path: Path) -> str:
+    return f"{shlex.quote(shown(path))}/"
 
 
 def _finished_text(done: Done) -> str:
@@ -341,10 +420,10 @@ def _finished_text(done: Done) -> str:
 
 def shown_words(shard: Shard) -> str:
     """Return what a shard is about, as the user would name it."""
-    return shard.words.replace(shard.source, shown(Path(shard.source)), 1)
+    return shard.words.replace(shard.source, shown_source(shard.source), 1)
 
 
-def progress_text(statuses: Sequence[ShardStatus]) -> str:
+def progress_text(path: Path, statuses: Sequence[ShardStatus]) -> str:
     """Return how far a run folder is, in words."""
     finished = sum(each.done is not None for each in statuses)
     there, total = (
@@ -357,10 +436,12 @@ def progress_text(statuses: Sequence[ShardStatus]) -> str:
     ]
     if failed := sum(each.failed for each in statuses):
         parts.append(f"{failed:,} failed")
+    if left_out := sum(each.done.left_out for each in statuses if each.done is not None):
+        parts.append(f"{counted(left_out, 'bad line')} left out")
     costs = [each.cost_usd for each in statuses if each.cost_usd is not None]
     if costs:
         parts.append(dollars(sum(costs)))
-    return ", ".join(parts)
+    return f"{shown(path)}/: {', '.join(parts)}"
 
 
 def _met_bound(status: ShardStatus) -> float:

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
-from claude_batch.commands.folder.status import ShardStatus, reading, shard_statuses
+from claude_batch.commands.folder.manifest import existing_folder
+from claude_batch.commands.folder.status import ShardStatus, shard_statuses
 from claude_batch.commands.folder.table import write_folder_table
 from claude_batch.commands.results import ResultsOrder, print_run, write_lines
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.terminal import print_json
+from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import Manifest
-from claude_batch.storage.run.paths import refuse_as_stdout, url_of
+from claude_batch.storage.run.paths import refuse_as_stdout
 from claude_batch.storage.tables.writing import is_table
 from claude_batch.ui.tables.status import StatusRow, status_table
 from claude_batch.ui.tables.tables import print_table
@@ -62,14 +63,14 @@ class FolderReport:
     per_shard: tuple[ShardReport, ...]
 
 
-def show_folder_status(name: str, *, as_json: bool) -> None:
+def show_folder_status(path: Path, *, as_json: bool) -> None:
     """Print how far a run folder is: all of it, then shards that were begun and are not finished.
 
     Takes no lock and changes nothing.
     """
-    place = existing_folder(name)
-    path, manifest = place.path, place.manifest
-    statuses = shard_statuses(path, place.files, manifest)
+    path = path.absolute()
+    manifest = existing_folder(path)
+    statuses = shard_statuses(path, LocalFiles(path), manifest)
     if as_json:
         print_json(_report(path, manifest, statuses))
         return
@@ -81,8 +82,8 @@ def show_folder_status(name: str, *, as_json: bool) -> None:
 
 def row_of(path: Path) -> StatusRow:
     """Return the run folder at `path` as a row of the table. Raises CheckpointError."""
-    place = existing_folder(str(path))
-    return folder_row(path, place.manifest, shard_statuses(path, place.files, place.manifest))
+    manifest = existing_folder(path)
+    return folder_row(path, manifest, shard_statuses(path, LocalFiles(path), manifest))
 
 
 def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> StatusRow:
@@ -162,7 +163,7 @@ def _sum(costs: Iterable[float | None]) -> float | None:
 def _report(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> FolderReport:
     row = folder_row(path, manifest, statuses)
     return FolderReport(
-        folder=url_of(path) or str(path),
+        folder=str(path),
         run_id=manifest.run_id,
         mode=row.mode,
         sandbox=row.sandbox,
@@ -188,7 +189,7 @@ def _shard_report(status: ShardStatus) -> ShardReport:
         lines=shard.lines,
         state=_state(status),
         holder=status.claim.holder if status.is_held and status.claim is not None else None,
-        results=None if status.results is None else url_of(status.results) or str(status.results),
+        results=None if status.results is None else str(status.results),
         total=status.total,
         done=status.results_there,
         failed=status.failed,
@@ -196,29 +197,27 @@ def _shard_report(status: ShardStatus) -> ShardReport:
     )
 
 
-def show_folder_results(name: str, order: ResultsOrder) -> None:
+def show_folder_results(order: ResultsOrder) -> None:
     """Print the results of all shards, in their order; of unfinished ones what there is.
 
     Raises UsageError, CheckpointError.
     """
-    place = existing_folder(name)
-    statuses = shard_statuses(place.path, place.files, place.manifest)
+    path = order.results.absolute()
+    manifest = existing_folder(path)
+    statuses = shard_statuses(path, LocalFiles(path), manifest)
+    there = [each.results for each in statuses if each.results is not None]
+    results = [each for each in there if each.exists()]
     if order.out is not None and is_table(order.out):
-        write_folder_table(order, place, statuses)
+        write_folder_table(order, path, manifest, statuses)
         return
     if order.out is not None:
-        write_lines(order.out, partial(_print, order, place, statuses))
+        write_lines(order.out, partial(_print, order, results))
         return
     stdout = sys.stdout.fileno()
-    refuse_as_stdout(stdout, *(each.results for each in statuses if each.results is not None))
-    _print(order, place, statuses, stdout)
+    refuse_as_stdout(stdout, *results)
+    _print(order, results, stdout)
 
 
-def _print(
-    order: ResultsOrder, place: FolderPlace, statuses: Sequence[ShardStatus], fd: int
-) -> None:
-    for status in statuses:
-        with reading(place.path, place.files, [status]) as there:
-            for results in there.values():
-                if results.exists():
-                    print_run(order, results, fd)
+def _print(order: ResultsOrder, results: Sequence[Path], fd: int) -> None:
+    for each in results:
+        print_run(order, each, fd)

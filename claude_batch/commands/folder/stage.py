@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.storage.folder.claims import HeldClaim
-from claude_batch.storage.folder.shards import Shipping
 
 
 @dataclass(slots=True, kw_only=True)
 class ShardStage:
     """What a run has from the shards around it. `learned` is replaced by what the run learns.
 
-    `is_first` of those that this process works on; `is_alone`: there are no others. What is said of
-    each run is said of the first one only, and a good end not at all, where there are more.
+    `is_first` of those that this process works on: what is said of each run is said of that one.
     `share` is how large a part it is of all that the process will do, by bytes: whether that may
     cost so much is asked once.
     """
 
     claim: HeldClaim
-    shipping: Shipping = field(default_factory=Shipping)
     is_first: bool = True
-    is_alone: bool = False
     share: float = 1.0
     learned: Learned | None = None

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from claude_batch.commands.folder.manifest import FolderPlace
-from claude_batch.commands.folder.status import ShardStatus, reading
+from claude_batch.commands.folder.status import ShardStatus
 from claude_batch.commands.results import ResultsOrder, rows_of
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.table import (
@@ -21,13 +19,11 @@ from claude_batch.commands.table import (
 )
 from claude_batch.config.reading import typed_options
 from claude_batch.core.model.requests import ResultType
-from claude_batch.errors import ClaudeBatchError, UsageError
+from claude_batch.errors import UsageError
 from claude_batch.storage.folder.files import LocalFiles
-from claude_batch.storage.folder.manifest import Manifest, Shard
-from claude_batch.storage.prompts.options import input_options
+from claude_batch.storage.folder.manifest import Manifest
+from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.run.journal import journal_path, read_journal
-from claude_batch.storage.run.paths import copied_prompts, keep_prompts
-from claude_batch.storage.run.source import prompts_now
 from claude_batch.storage.run.table import (
     RunRows,
     RunTable,
@@ -38,7 +34,7 @@ from claude_batch.storage.run.table import (
     style_of,
     write_table,
 )
-from claude_batch.storage.tables.writing import CSV, check_format, most_rows
+from claude_batch.storage.tables.writing import CSV, Style, check_format, most_rows
 from claude_batch.ui.messages import notice_text
 
 _TABLES = "tables"
@@ -46,36 +42,20 @@ _TABLES = "tables"
 
 
 def write_folder_table(
-    order: ResultsOrder, place: FolderPlace, statuses: Sequence[ShardStatus]
+    order: ResultsOrder, path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]
 ) -> None:
     """Write the table. Raises UsageError, CheckpointError."""
-    with reading(
-        place.path, place.files, [each for each in statuses if each.run or each.done]
-    ) as there:
-        _write(order, place, statuses, there)
-
-
-def _write(
-    order: ResultsOrder,
-    place: FolderPlace,
-    statuses: Sequence[ShardStatus],
-    there: Mapping[int, Path],
-) -> None:
-    path, manifest = place.path, place.manifest
     assert order.out is not None  # noqa: S101  # asked for only then
     out = order.out.absolute()
     refuse_other_kind_of_table(out)
     check_format(out)
-    sources = [Path(each) for each in dict.fromkeys(shard.source for shard in manifest.shards)]
-    refuse_foreign_table(out, path / _TABLES, sources)
-    runs = tuple(
-        _rows(each.shard, there[each.shard.shard], manifest)
-        for each in statuses
-        if each.shard.shard in there
-    )
+    sources = [*dict.fromkeys(shard.source for shard in manifest.shards)]
+    files = [Path(each) for each in sources if not is_url(each)]
+    refuse_foreign_table(out, path / _TABLES, files)
+    runs = tuple(_rows(each) for each in statuses if each.run or each.done)
     if not runs:
         raise UsageError(
-            f"{shown(path)}: no shard was begun yet",
+            f"{path}: no shard was begun yet",
             hint=f"claude-batch resume {shlex.quote(shown(path))}/",
         )
     _refuse_unfit(out, sum(each.total for each in statuses))
@@ -93,7 +73,7 @@ def _write(
         request=request,
         runs=runs,
         named=path,
-        style=replace(style_of(sources[0]), raw=request.raw),
+        style=replace(Style() if is_url(sources[0]) else style_of(files[0]), raw=request.raw),
         wanted=lambda status: everything or status in order.only,
     )
     LocalFiles(path).create(journal_path(Path(_TABLES)).name, b"")
@@ -108,17 +88,9 @@ def _write(
         )
 
 
-def _rows(shard: Shard, results: Path, manifest: Manifest) -> RunRows:
-    journal = read_journal(results)
-    if journal is not None and not copied_prompts(results).exists():
-        # another host has the copy of the shard's rows; where they are gone, that is said below
-        how = input_options(manifest.options)
-        with (
-            suppress(ClaudeBatchError),
-            prompts_now(shard.source, results, journal.identity, how, shard.part) as path,
-        ):
-            keep_prompts(path, results)
-    return rows_of(results, journal)
+def _rows(status: ShardStatus) -> RunRows:
+    assert status.results is not None  # noqa: S101  # it was begun
+    return rows_of(status.results, read_journal(status.results))
 
 
 def _refuse_unfit(out: Path, rows: int) -> None:

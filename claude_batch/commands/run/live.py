@@ -141,8 +141,7 @@ class LiveStage:
     def _work(self) -> int:
         source = self._source() if self.batches is None else None
         self._output_errors_before = self.opened.checkpoint.tally.output_errors
-        ship = _ship_nothing if self.shard is None else self.shard.shipping.ship
-        with closing(JournalFile(self.wanted.results, ship=ship)) as journal:
+        with closing(JournalFile(self.wanted.results)) as journal:
             done = self.opened.checkpoint.tally.done
             journal.opened(Opened(at=utc(time.time()), process=os.getpid(), done=done))
             try:
@@ -177,20 +176,10 @@ class LiveStage:
             )
         if self.table is not None and failed is None:
             summary = replace(summary, table=self.table.shown)
-        if self._is_one_of_many(code):
-            self.screen.checked()  # which takes the picture away
-            self.screen.close(None, None)
-        else:
-            self.screen.close(self._latest, summary)
+        self.screen.close(self._latest, summary)
         if failed is not None:
             raise failed
         return code
-
-    def _is_one_of_many(self, code: int) -> bool:
-        """Return whether a good end is only one line among those of other shards."""
-        is_good = code in {Exit.SUCCEEDED, Exit.SOME_FAILED}
-        is_many = self.shard is not None and not self.shard.is_alone
-        return is_good and is_many and self.options.progress != "json"
 
     def _limit_reached(self, stop: Stop | None) -> Stop | None:
         """Return the stop of a run of which --limit leaves rows: what the rest will take."""
@@ -219,8 +208,6 @@ class LiveStage:
         journal.closed(closed)
         if self.opened.retry is None or not (self._results and self._results.is_closed):
             return closed
-        if self.shard is not None:  # the results are about to be written again
-            self.shard.shipping.ship()
         retried = end_retry(self.wanted.results)
         if is_retrying(self.wanted.results):  # its batches are at the API
             return closed
@@ -536,10 +523,6 @@ def _state(stop: Stop | None) -> str:
     if stop is None:
         return "finished"
     return "interrupted" if stop.kind is StopKind.INTERRUPTED else "stopped"
-
-
-def _ship_nothing() -> None:
-    """Ship nothing: all there is of a run is on this host."""
 
 
 def _ignore_durable(_size: int) -> None:

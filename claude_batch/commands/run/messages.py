@@ -20,10 +20,11 @@ from claude_batch.core.planning.mode import Prospects
 from claude_batch.core.scheduling.decisions import Refusal, Stop, StopKind
 from claude_batch.core.scheduling.progress import Tally
 from claude_batch.errors import CheckpointError, Exit
+from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.run.batch_journal import read_batches
 from claude_batch.storage.run.journal import Closed
 from claude_batch.storage.run.opening import OpenRun, RunRequest, left_out_path
-from claude_batch.storage.run.paths import run_folder_of, url_of
+from claude_batch.storage.run.paths import run_folder_of
 from claude_batch.storage.run.recovery import Retried
 from claude_batch.storage.tables.writing import is_table
 from claude_batch.ui.figures import moment, stops_text
@@ -364,10 +365,13 @@ def counted(number: int, noun: str, plural: str = "s") -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
+def shown_source(name: str) -> str:
+    """Return the path of an input as the user would type it from here, or its URL."""
+    return name if is_url(name) else shown(Path(name))
+
+
 def shown(path: Path) -> str:
-    """Return a path as the user would type it from here; of a copy, the URL it is a copy of."""
-    if (url := url_of(path)) is not None:
-        return url
+    """Return a path as the user would type it from here."""
     try:
         return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
     except OSError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from claude_batch.commands.api import Api
-from claude_batch.commands.check import check_shown, defaults_of, refuse_random_alone
+from claude_batch.commands.check import check_shown, defaults_of, fetching, refuse_random_alone
 from claude_batch.commands.find_run import journal_of, last_unfinished
 from claude_batch.commands.folder.stage import ShardStage
 from claude_batch.commands.money import (
@@ -62,6 +62,7 @@ from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.catalog.serving import Serves
 from claude_batch.errors import CheckpointMismatchError, Exit, InvalidPromptsError, UsageError
 from claude_batch.storage.files import beside, locked, refuse_dash
+from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.prompts.check import CheckReport
 from claude_batch.storage.prompts.input import (
     STDIN,
@@ -97,6 +98,10 @@ def run(prompts: str, given: Mapping[str, Any]) -> int:
 
 def resume(results: Path | None, given: Mapping[str, Any]) -> int:
     """Resume an interrupted run with the options in its journal; return the exit code."""
+    if "on" in given or "workers" in given:
+        raise UsageError(
+            "--on ray is for run folders", hint="claude-batch resume DIR/ --on ray; or leave it out"
+        )
     request = _resume_request(_whole(checkpoint_of(results or last_unfinished())), given)
     return carry_out(_screen(request.options), request)
 
@@ -109,6 +114,14 @@ def run_request(prompts: str, given: Mapping[str, Any]) -> RunRequest:
         raise UsageError(
             "prompts come from stdin: where should the results go?",
             hint="name a file: --out results.jsonl",
+        )
+    if typed.out is None and is_url(prompts):
+        name = shlex.quote(prompts)
+        beside_here = shlex.quote(default_results(Path(Path(prompts).name), sandbox=False).name)
+        raise UsageError(
+            f"{prompts} is in object storage: where should the results go?",
+            hint=f"name a file: claude-batch run {name} --out {beside_here}; or a folder, for "
+            f"shards: claude-batch run {name} --out DIR/",
         )
     sandbox = typed.uses_sandbox
     if typed.out is not None:
@@ -224,6 +237,9 @@ def carry_out(screen: Screen, request: RunRequest, shard: ShardStage | None = No
     for path in (results, options.scenario or Path()):
         refuse_odd_name(path)
     refuse_own_prompts(request.prompts, results)
+    if is_url(request.prompts):
+        progress = fetching(request.prompts, screen).progress
+        request = replace(request, fetch=replace(request.fetch, progress=progress))
     api = Api(
         options=options,
         endpoints=request.settings.endpoints,
@@ -242,8 +258,6 @@ def carry_out(screen: Screen, request: RunRequest, shard: ShardStage | None = No
             if accepted:
                 note(results, KnownModels(models=tuple(accepted)))
             tell_opened(screen, request, opened, is_first=shard is None or shard.is_first)
-            if shard is not None:
-                shard.shipping.open()
             if opened.is_done:
                 return _show_again(screen, request, opened, table)
             return _work_off(request, opened, _Around(screen, api, table, watchers, shard))

@@ -79,7 +79,7 @@ def timed(view: FolderView, pace: Pace, *, elapsed_s: float) -> FolderView:
     reported = view.requests_per_minute if view.requests_per_minute is not None else rate
     rate = reported if rate is None else rate
     left = max(0, view.total - view.done)
-    eta_s = left * 60.0 / rate if rate and view.running else None
+    eta_s = left * 60.0 / rate if rate and left and view.running else None
     return replace(view, elapsed_s=elapsed_s, requests_per_minute=reported, eta_s=eta_s)
 
 

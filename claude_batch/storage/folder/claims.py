@@ -7,8 +7,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Claim, is_su
 from claude_batch.core.shards.names import shard_name
 from claude_batch.errors import CheckpointLockedError
 from claude_batch.storage.folder.files import FolderFiles, Held
-from claude_batch.storage.objects.errors import StoreError
 
 CLAIMS = "claims"
 
@@ -35,46 +34,57 @@ def _machine() -> str:
         return socket.gethostname()
 
 
-def read_claims(files: FolderFiles) -> dict[int, Claim]:
-    """Return, by shard, the claims that count: on each, the one with the latest epoch."""
-    return {each.shard: _read(files, each) for each in _latest(files, "")}
+def read_claims(files: FolderFiles) -> dict[int, list[Claim]]:
+    """Return the claims that there are, by shard."""
+    claims: dict[int, list[Claim]] = {}
+    for name in files.names(CLAIMS):
+        claim = _read(files, name)
+        if claim is not None:
+            claims.setdefault(claim.shard, []).append(claim)
+    return claims
+
+
+def latest_epochs(files: FolderFiles) -> dict[int, int]:
+    """Return the epoch of the latest claim on each shard that was ever claimed."""
+    epochs: dict[int, int] = {}
+    for name in files.names(CLAIMS):
+        if found := _NAME.fullmatch(name):
+            shard = int(found[1])
+            epochs[shard] = max(epochs.get(shard, 0), int(found[2]))
+    return epochs
+
+
+def claim_on(files: FolderFiles, shard: int, epoch: int) -> Claim | None:
+    """Return one claim; None where it is not there, or cannot be read."""
+    return _read(files, f"{shard_name(shard)}-{epoch}")
 
 
 def claims_on(files: FolderFiles, shard: int) -> list[Claim]:
-    """Return the claim on a shard that counts, if there is one."""
-    return [_read(files, each) for each in _latest(files, _begin(shard))]
+    """Return the claims on one shard."""
+    begin = f"{shard_name(shard)}-"
+    names = [name for name in files.names(CLAIMS) if name.startswith(begin)]
+    return [claim for name in names if (claim := _read(files, name)) is not None]
 
 
-def _begin(shard: int) -> str:
-    return f"{shard_name(shard)}-"
-
-
-def _latest(files: FolderFiles, begin: str) -> Iterator[Claim]:
-    """Yield, unread, the latest of the claims whose names begin so, for each shard."""
-    latest: dict[int, Claim] = {}
-    for name, silent_s in files.ages(CLAIMS, begin).items():
-        if found := _NAME.fullmatch(name):
-            shard, epoch = int(found[1]), int(found[2])
-            if shard not in latest or latest[shard].epoch < epoch:
-                latest[shard] = Claim(shard=shard, epoch=epoch, holder="", silent_s=silent_s)
-    yield from latest.values()
-
-
-def _read(files: FolderFiles, claim: Claim) -> Claim:
-    """Return a claim with what its file says; of one that is over it does not matter."""
-    if not claim.is_held:
-        return replace(claim, is_over=True)
-    name = f"{shard_name(claim.shard)}-{claim.epoch}"
+def _read(files: FolderFiles, name: str) -> Claim | None:
+    """Return a claim; None for a file that is none."""
+    found = _NAME.fullmatch(name)
+    silent_s = files.silent_s(f"{CLAIMS}/{name}")
+    if found is None or silent_s is None:
+        return None
     try:
         record = orjson.loads(files.read(f"{CLAIMS}/{name}") or b"")
         host, process, machine = str(record["host"]), int(record["process"]), record["machine"]
         max_cost_usd = record.get("max_cost_usd")
     except (ValueError, TypeError, KeyError):
-        return replace(claim, holder="process 0 on unknown")
-    return replace(
-        claim,
+        host, process, machine, max_cost_usd = "unknown", 0, "", None
+    is_here = machine == _machine()
+    return Claim(
+        shard=int(found[1]),
+        epoch=int(found[2]),
         holder=f"process {process} on {host}",
-        is_over=machine == _machine() and files.is_let_go(f"{CLAIMS}/{name}"),
+        silent_s=silent_s,
+        is_over=silent_s >= SILENT_S or (is_here and files.is_let_go(f"{CLAIMS}/{name}")),
         max_cost_usd=max_cost_usd,
     )
 
@@ -103,8 +113,9 @@ def take_claim(
 class HeldClaim:
     """The claim of this process on a shard; a thread looks whether it is still the latest.
 
-    `when_lost` is called once, from that thread, when there is a later one, or when storage has not
-    answered for so long that others may take this process for dead.
+    `when_lost` is called once, from a thread, when there is a later one, or when storage has not
+    answered for so long that others may take this process for dead. A second thread finds that out
+    though a call to storage never returns.
     """
 
     files: FolderFiles
@@ -114,55 +125,111 @@ class HeldClaim:
     max_cost_usd: float | None = None
     when_lost: Callable[[], object] | None = None
     is_lost: bool = False
+    _is_superseded: bool = False
     _looked_at: float = field(default_factory=time.monotonic)
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _begun: int = 0
+    _finished: int = 0
+    _wanted: int = 0
+    _is_closed: bool = False
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def open(self) -> None:
         """Begin to look."""
-        self._thread = threading.Thread(target=self._watch, name="claim", daemon=True)
-        self._thread.start()
+        for target, name in ((self._look_again, "claim"), (self._watch, "claim-watch")):
+            threading.Thread(target=target, name=name, daemon=True).start()
 
     def look(self, now: float) -> bool:
         """Return whether the claim still counts, and show that this process lives.
 
-        `now` is monotonic time.
+        `now` is monotonic time. What storage answers when the claim is lost counts no more.
         """
         if self.is_lost:
             return False
         try:
-            if is_superseded(self.epoch, _latest(self.files, _begin(self.shard))):
-                self.is_lost = True
+            if is_superseded(self.epoch, claims_on(self.files, self.shard)):
+                self._is_superseded = True
+                self._lose()
             else:
                 self.held.touch()
                 self._looked_at = now
-        except (OSError, StoreError):
-            self.is_lost = now - self._looked_at > SILENT_S
+        except OSError:
+            if now - self._looked_at > SILENT_S:
+                self._lose()
         return not self.is_lost
 
     def refuse_lost(self) -> None:
-        """Refuse to go on after another process has taken the shard over.
+        """Refuse to go on after another process has, or may have, taken the shard over.
 
         Raises CheckpointLockedError.
         """
-        if not self.look(time.monotonic()):
+        with self._changed:
+            wanted = self._wanted = self._begun + 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.is_lost or self._finished >= wanted)
+        if not self.is_lost:
+            return
+        if self._is_superseded:
             raise CheckpointLockedError(
                 f"shard {self.shard} was taken over by another process: this one had not been "
                 "heard of",
                 hint="nothing is lost: the other one has what was done, and does the rest",
             )
+        raise CheckpointLockedError(
+            f"the storage of the run folder has not answered for {SILENT_S:.0f} s: another process "
+            f"may have taken shard {self.shard} over",
+            hint="nothing is lost: when it answers again, run the same command again",
+        )
 
     def close(self) -> None:
-        """Let go of the shard."""
-        self._ended.set()
-        self.held.let_go()
+        """Let go of the shard; others need not be shown that for longer than they would wait."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        end = threading.Thread(target=self.held.let_go, name="claim-end", daemon=True)
+        end.start()
+        end.join(0.0 if self.is_lost else max(0.0, self._left_s()))
+
+    def _look_again(self) -> None:
+        """Look now and then, and when it is wanted, until the claim is lost or closed."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._is_wanted, LOOK_EVERY_S)
+                if self._is_closed or self.is_lost:
+                    return
+                self._begun += 1
+            self.look(time.monotonic())
+            with self._changed:
+                self._finished = self._begun
+                self._changed.notify_all()
+
+    def _is_wanted(self) -> bool:
+        return self._is_closed or self.is_lost or self._wanted > self._begun
 
     def _watch(self) -> None:
-        while not self._ended.wait(LOOK_EVERY_S):
-            if not self.look(time.monotonic()):
-                if self.when_lost is not None:
-                    self.when_lost()
+        """Give up the claim when storage has not answered for too long."""
+        with self._changed:
+            while not (self._is_closed or self.is_lost):
+                left_s = self._left_s()
+                if left_s < 0:
+                    break
+                self._changed.wait(left_s)
+            if self._is_closed:
                 return
+        self._lose()
+
+    def _left_s(self) -> float:
+        """Return how long others will still take this process for alive."""
+        return self._looked_at + SILENT_S - time.monotonic()
+
+    def _lose(self) -> None:
+        """Note that the claim counts no more, and call whoever is to stop."""
+        with self._changed:
+            if self.is_lost:
+                return
+            self.is_lost = True
+            self._changed.notify_all()
+        if self.when_lost is not None:
+            self.when_lost()
 
 
 def held_by_another(shard: int, by: str, free_in_s: float) -> CheckpointLockedError:

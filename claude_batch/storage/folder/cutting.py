@@ -1,4 +1,4 @@
-"""The shards of a file: byte ranges that end where a line ends, or the whole where it is not cut.
+"""The shards of an input: byte ranges that end where a line ends, or the whole where it is not cut.
 
 Compressed files, JSON, Parquet and workbooks stay whole, and so does a table with line ends within
 quotes, or a text with carriage returns alone.
@@ -11,36 +11,66 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from claude_batch.core.shards.cutting import Cutter, Piece
-from claude_batch.errors import CheckpointMismatchError
+from claude_batch.storage.files import BLOCK
+from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.inputs import Input
+from claude_batch.storage.objects.locations import has_changed
 from claude_batch.storage.prompts.lines import LineBlocks, fingerprint
-from claude_batch.storage.tables.kinds import CSV, JSONL, TSV, TXT, InputOptions, Kind
-from claude_batch.storage.tables.reading import delimiter_of, kind_of
+from claude_batch.storage.tables.kinds import (
+    CSV,
+    JSONL,
+    TSV,
+    TXT,
+    InputOptions,
+    Kind,
+)
+from claude_batch.storage.tables.reading import delimiter_of
 
 _LINES_APART = {"utf-8", "utf8", "utf-8-sig", "ascii", "latin-1", "iso-8859-1", "cp1252"}
 """Encodings in which a newline, a quote and a delimiter are the bytes that they are in ASCII."""
 
 
-def cut_file(
-    path: Path, name: str, options: InputOptions, *, lines: int, progress: Callable[[int], None]
+def cut_input(
+    source: Input,
+    options: InputOptions,
+    copies: Copies,
+    *,
+    lines: int,
+    progress: Callable[[int], None],
 ) -> Iterator[tuple[Piece, bool]]:
-    """Yield the pieces of a file, which the user calls `name`; none where it has no row.
+    """Yield the pieces of an input; none where it has no row.
 
-    The flag says whether the piece is the whole file; its `lines` are 0 where nobody has counted
-    them. `progress` is called with the bytes read so far. Raises UsageError for what cannot be
-    read.
+    The flag says whether the piece is the whole; its `lines` are 0 where nobody has counted them.
+    `progress` is called with the bytes read so far. Raises UsageError for what cannot be read.
     """
-    kind = kind_of(path, name, options)
-    pieces = _cut(path, kind, options, lines, progress) if _may_cut(kind, options) else None
+    kind, pieces = copies.kind(source, options), None
+    if _may_cut(kind, options):
+        blocks = _read_file(copies.whole(source)) if copies.has_whole(source) else _read(source)
+        pieces = _cut(blocks, kind, options, lines, progress)
     if pieces is None:
-        size, sha256 = fingerprint(path)
-        if size:
-            yield Piece(start=0, end=size, first_line=1, lines=0, sha256=sha256), True
+        if source.size:
+            sha256 = fingerprint(Path(source.source))[1] if source.pinned is None else ""
+            yield Piece(start=0, end=source.size, first_line=1, lines=0, sha256=sha256), True
         return
     has_header = kind.format in {CSV, TSV} and options.headers
     if has_header and sum(piece.lines for piece in pieces) <= 1:
         return
     for piece in pieces:
         yield piece, len(pieces) == 1
+
+
+def _read_file(path: Path) -> Iterator[bytes]:
+    return LineBlocks(path).read()
+
+
+def _read(source: Input) -> Iterator[bytes]:
+    """Yield the bytes of an object, in blocks, as they arrive."""
+    from claude_batch.storage.objects.fetching import read_object  # noqa: PLC0415  # for URLs only
+
+    assert source.pinned is not None  # noqa: S101  # it is an object
+    for block in read_object(source.source, source.pinned, source.size):
+        for begin in range(0, len(block), BLOCK):
+            yield block[begin : begin + BLOCK]
 
 
 def _may_cut(kind: Kind, options: InputOptions) -> bool:
@@ -51,17 +81,23 @@ def _may_cut(kind: Kind, options: InputOptions) -> bool:
 
 
 def _cut(
-    path: Path, kind: Kind, options: InputOptions, lines: int, progress: Callable[[int], None]
+    blocks: Iterator[bytes],
+    kind: Kind,
+    options: InputOptions,
+    lines: int,
+    progress: Callable[[int], None],
 ) -> list[Piece] | None:
     """Return the pieces of a file of lines; None where an end of line may be within a row."""
-    cutter, source = Cutter(lines=lines), LineBlocks(path)
-    look = None if kind.format == JSONL else _TableLines(path, kind, options)
+    cutter = Cutter(lines=lines)
+    look = None if kind.format == JSONL else _TableLines(kind, options)
     pieces: list[Piece] = []
-    for block in source.read():
+    done = 0
+    for block in blocks:
         if look is not None and not look.are_rows(block):
             return None
         pieces += cutter.feed(block)
-        progress(source.size)
+        done += len(block)
+        progress(done)
     if look is not None and not look.are_rows(b""):
         return None
     return [*pieces, *cutter.finish()]
@@ -70,22 +106,22 @@ def _cut(
 class _TableLines:
     """Finds out, block by block, whether each line of a table or text is a row."""
 
-    def __init__(self, path: Path, kind: Kind, options: InputOptions) -> None:
+    def __init__(self, kind: Kind, options: InputOptions) -> None:
         self._rest = b""
-        self._delimiter: str | None = None
-        if kind.format != TXT:
-            with path.open("rb") as file:
-                first = file.readline().decode("latin-1")
-            self._delimiter = options.delimiter or delimiter_of(first, kind.format)
+        self._format = kind.format
+        self._delimiter = options.delimiter
 
     def are_rows(self, block: bytes) -> bool:
         """Return whether the lines that end in `block` are rows; an empty block is the end."""
         text = self._rest + block
+        if self._delimiter is None and self._format != TXT:
+            first = text.partition(b"\n")[0].decode("latin-1")
+            self._delimiter = delimiter_of(first, self._format)
         end = text.rfind(b"\n") + 1 if block else len(text)
         text, self._rest = text[:end], text[end:]
         if text.count(b"\r") != text.count(b"\r\n"):
             return False
-        if self._delimiter is None or b'"' not in text:
+        if self._format == TXT or self._delimiter is None or b'"' not in text:
             return True
         quoted = [line for line in text.decode("latin-1").split("\n") if '"' in line]
         try:
@@ -98,8 +134,4 @@ class _TableLines:
 def refuse_changed(source: Path, start: int, end: int | None, sha256: str) -> None:
     """Refuse a shard whose bytes are not what they were when the folder was made."""
     if fingerprint(source, start, end)[1] != sha256:
-        raise CheckpointMismatchError(
-            f"{source}: has changed since the run folder was made",
-            hint="put the old file back and run the same command again; for the new one make "
-            "another folder: --out DIR/",
-        )
+        raise has_changed(str(source))

@@ -22,6 +22,8 @@ import orjson
 from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import InvalidPromptsError
 from claude_batch.storage.files import read_blocks
+from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.prompts.columns import CUSTOM_ID, ID, LONGEST_ID, Columns, own_id, row_id
 from claude_batch.storage.prompts.input import as_json, rereadable
 from claude_batch.storage.prompts.lines import Lines, PromptLines
@@ -47,14 +49,6 @@ _BEDROCK_ID = "recordId"
 
 Values = tuple[Sequence[int], Sequence[Any]]
 """Some lines of an input: their numbers, and their values; None for what is no JSON."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """A file that rows come from, and what it is called in ids."""
-
-    path: Path
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +77,13 @@ class IdReader:
     def __init__(
         self,
         inputs: Sequence[Input],
+        copies: Copies,
         columns: Columns,
         options: InputOptions,
         progress: Callable[[Input, int], None],
     ) -> None:
         self._inputs = inputs
+        self._copies = copies
         self._columns = columns
         self._options = options
         self._progress = progress
@@ -136,7 +132,7 @@ class IdReader:
         """Return whether the first row of an input has an id that may be taken by itself."""
         is_table = self._is_table(source)
         looked_at = 0
-        for _, values in self._values(source, (ID, CUSTOM_ID), all_lines=True):
+        for _, values in self._values(source, (ID, CUSTOM_ID), all_lines=True, first_rows=True):
             first = next(filter(None, values), None)
             looked_at += len(values)
             if first is None and looked_at < _AT_ONCE:
@@ -148,7 +144,7 @@ class IdReader:
         return False
 
     def _is_table(self, source: Input) -> bool:
-        kind = kind_of(source.path, str(source.path), self._options)
+        kind = self._copies.kind(source, self._options)
         return kind.format not in {JSON, JSONL}
 
     def _are_unique(self) -> bool:
@@ -214,19 +210,26 @@ class IdReader:
         return f"give every row an id of its own, or name another --id-column; {by_line}"
 
     def _values(
-        self, source: Input, needed: tuple[str, ...], *, all_lines: bool = False
+        self,
+        source: Input,
+        needed: tuple[str, ...],
+        *,
+        all_lines: bool = False,
+        first_rows: bool = False,
     ) -> Iterator[Values]:
         """Yield the lines of an input; of one without ids none at all, unless `all_lines`.
 
-        In rows the columns that are `needed` are there, others may be left out.
+        In rows the columns that are `needed` are there, others may be left out. `first_rows`: those
+        are enough.
         """
-        path, name, options = source.path, str(source.path), self._options
-        kind = kind_of(path, name, options)
+        options, copies = self._options, self._copies
+        path = copies.first_rows(source, options) if first_rows else copies.whole(source)
+        name, kind = source.source, kind_of(path, source.source, options)
         self._progress(source, 0)
         if kind.format == JSONL:
             is_plain = kind.packed is None and options.encoding is None
             if all_lines or not is_plain or _mentions(path, {*needed, _BEDROCK_ID}):
-                with rereadable(name, options=options) as lines_path:
+                with rereadable(str(path), options=options) as lines_path:
                     lines = PromptLines(lines_path)
                     for numbers, some in lines:
                         yield numbers, _parsed(some)

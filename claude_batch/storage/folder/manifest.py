@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from claude_batch.config.spelling import spelled
 from claude_batch.core.catalog.routing import are_alike, routes_of_text
 from claude_batch.errors import CheckpointError, CheckpointMismatchError, SettingsError
 from claude_batch.storage.folder.files import FolderFiles
+from claude_batch.storage.objects.locations import Pinned, is_url
 from claude_batch.storage.prompts.columns import CUSTOM_ID
 from claude_batch.storage.run.paths import MANIFEST
 from claude_batch.storage.tables.kinds import Part
@@ -28,7 +30,7 @@ class Shard:
     """One shard, numbered from 1: `source`, called `name` in ids, from `start` up to `end`.
 
     `end` None: all of the file. Of what was not cut `lines` may be unknown. `size` (bytes) and
-    `sha256` are those of the shard's bytes.
+    `sha256` are those of the shard's bytes; of an object there is the `etag` of the whole instead.
     """
 
     shard: int
@@ -40,6 +42,14 @@ class Shard:
     lines: int | None
     size: int
     sha256: str
+    etag: str | None = None
+
+    @property
+    def pinned(self) -> Pinned | None:
+        """What the object has to be that it is read from; None for a file."""
+        if not is_url(self.source):
+            return None
+        return Pinned(size=self.size if self.end is None else None, etag=self.etag)
 
     @property
     def part(self) -> Part | None:
@@ -90,7 +100,7 @@ def create_manifest(files: FolderFiles, manifest: Manifest) -> bool:
     return files.create(MANIFEST, head[:-1] + b',"shards":[\n' + lines + b"\n]}\n")
 
 
-def read_manifest(files: FolderFiles, folder: str) -> Manifest | None:
+def read_manifest(files: FolderFiles, folder: Path) -> Manifest | None:
     """Return the manifest of a run folder; None without one. Raises CheckpointError."""
     try:
         content = files.read(MANIFEST)
@@ -126,14 +136,14 @@ def _parse(record: dict[str, Any]) -> Manifest:
     )
 
 
-def _unreadable(folder: str, why: str) -> CheckpointError:
+def _unreadable(folder: Path, why: str) -> CheckpointError:
     return CheckpointError(
-        f"{folder}/{MANIFEST} cannot be read: {why}",
+        f"{folder / MANIFEST} cannot be read: {why}",
         hint="put it back from a copy; its shards are whole",
     )
 
 
-def refuse_other(folder: str, old: Manifest, new: Manifest) -> None:
+def refuse_other(folder: Path, old: Manifest, new: Manifest) -> None:
     """Refuse to continue a run folder with another input, or with options that change results.
 
     Raises CheckpointMismatchError.

@@ -1,12 +1,13 @@
-"""Where objects are: URLs in their parts."""
+"""Where objects are, and which ones: URLs in their parts. Loads nothing."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from claude_batch.errors import UsageError
+from claude_batch.errors import CheckpointMismatchError, UsageError
 
 S3 = "s3"
 SCHEMES = (S3, "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
@@ -56,3 +57,45 @@ def location_of(url: str) -> Location:
     if not place:
         raise UsageError(f"{url}: names no bucket", hint=f"write {scheme}://BUCKET/KEY")
     return Location(scheme=scheme, place=place, key=key)
+
+
+Progress = Callable[[int, int], None]
+"""Is called with the bytes that have been copied, and how many they will be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """What an object was when it was found: only that may be read.
+
+    `size`, in bytes, is None where only a part of it is read; `etag` where there is none.
+    """
+
+    size: int | None
+    etag: str | None
+
+    def is_like(self, other: Pinned) -> bool:
+        """Return whether both may be the same object, unchanged."""
+        if self.etag is not None and other.etag is not None:
+            return self.etag == other.etag
+        return self.size is None or other.size is None or self.size == other.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """How an object is to be copied: `pinned`, where it has to be a certain one."""
+
+    pinned: Pinned | None = None
+    progress: Progress | None = None
+
+
+ANY = Fetch()
+"""Whatever object is there, and nobody is told how far it is."""
+
+
+def has_changed(source: str) -> CheckpointMismatchError:
+    """Return the error that a source is not what it was."""
+    return CheckpointMismatchError(
+        f"{source}: has changed since the run folder was made",
+        hint="put the old file back and run the same command again; for the new one make "
+        "another folder: --out DIR/",
+    )

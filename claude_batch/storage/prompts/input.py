@@ -1,7 +1,8 @@
 """Prompts as the user names them, made a file of lines that can be read again and again.
 
-JSONL is read where it is. Stdin, a pipe or a device is copied first. Everything else is converted,
-here and nowhere else: each record becomes a line `{"line": N, "row": ...}`, as read, not rendered.
+JSONL is read where it is. Stdin, a pipe, a device or an object is copied first. Everything else is
+converted, here and nowhere else: each record becomes a line `{"line": N, "row": ...}`, as read, not
+rendered.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import orjson
 
 from claude_batch.core.model.typos import nearest
 from claude_batch.errors import CheckpointWriteError, NoRowsError, UsageError
 from claude_batch.storage.files import beside, open_new, open_to_read, sync_open
+from claude_batch.storage.objects.locations import ANY, Fetch, is_url
 from claude_batch.storage.prompts.lines import (
     MOST_BYTES,
     LineBlocks,
@@ -36,6 +39,8 @@ from claude_batch.storage.tables.reading import Bad, kind_of, open_part, open_re
 
 STDIN = "-"
 
+T = TypeVar("T")
+
 _NOTHING_SAID = InputOptions()
 
 
@@ -45,13 +50,15 @@ def rereadable(
     copy: Path | None = None,
     options: InputOptions = _NOTHING_SAID,
     part: Part | None = None,
+    fetch: Fetch = ANY,
 ) -> Iterator[Path]:
     """Give a path from which the prompts can be read line by line, again and again.
 
     A file of JSONL stays where it is; a `part` of one is copied. Whatever is no regular file is
     copied, and whatever is no plain JSONL is converted: to `copy`, or to a temporary file. The copy
     is removed at the end, unless it has been moved. Raises UsageError when there is nothing to
-    read, or nothing that can be read, and CheckpointWriteError when there is no room for a copy.
+    read, or nothing that can be read, CheckpointWriteError when there is no room for a copy, and
+    CheckpointMismatchError for an object that is not the one that `fetch` wants.
     """
     refuse_unreadable(prompts)
     if prompts == STDIN and sys.stdin.isatty():
@@ -68,20 +75,19 @@ def rereadable(
             source = Path(prompts).resolve()
         else:
             source = copy
-            _write(source, lambda file: _copy(prompts, file))
+            part = _write(source, lambda file: _copy(prompts, file, part, fetch))
         kind = kind_of(source, prompts, options)
-        if part is not None:
-            _write(copy, lambda file: _take_part(source, prompts, kind, options, part, file))
-            yield copy
-            return
         encoding = None if kind.format == JSONL and options.encoding in _AS_IS else options.encoding
-        if kind.format == JSONL and kind.packed is None and encoding is None:
+        is_plain = kind.format == JSONL and kind.packed is None and encoding is None
+        if part is None and is_plain:
             yield source
             return
         if source == copy:
             source = copy.replace(beside(copy, ".source"))
             stack.callback(source.unlink, missing_ok=True)
-        if kind.format == JSONL:
+        if part is not None:
+            _write(copy, lambda file: _take_part(source, prompts, kind, options, part, file))
+        elif kind.format == JSONL:
             _write(copy, lambda file: _unpack(source, prompts, kind.packed, encoding, file))
         else:
             _write(copy, lambda file: _convert(source, prompts, kind, options, file))
@@ -96,34 +102,34 @@ _MOST_NAMED = 8
 
 
 @contextmanager
-def first_rows(prompts: str, options: InputOptions = _NOTHING_SAID) -> Iterator[Path]:
+def first_rows(source: Path, name: str, options: InputOptions = _NOTHING_SAID) -> Iterator[Path]:
     """Give a path with the first few lines or records of a file, as `rereadable` gives all of them.
 
-    Raises UsageError when they cannot be read.
+    The user calls it `name`. Raises UsageError when they cannot be read.
     """
-    source = Path(prompts).resolve()
-    kind = kind_of(source, prompts, options)
+    kind = kind_of(source, name, options)
     with tempfile.TemporaryDirectory(prefix="claude-batch-") as folder:
         few = Path(folder, "prompts")
         if kind.format == JSONL:
-            with unpacked(source, prompts, kind.packed) as file, few.open("wb") as target:
+            with unpacked(source, name, kind.packed) as file, few.open("wb") as target:
                 lines = (line for line in file if not line.isspace())
                 target.writelines(islice(lines, _FIRST_ROWS))
         else:
-            _write(few, lambda file: _convert(source, prompts, kind, options, file, _FIRST_ROWS))
+            _write(few, lambda file: _convert(source, name, kind, options, file, _FIRST_ROWS))
         yield few
 
 
 _FIRST_ROWS = 20
 
 
-def _write(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Create `path` and have it written. Raises CheckpointWriteError."""
+def _write(path: Path, write: Callable[[BinaryIO], T]) -> T:
+    """Create `path` and have it written; return what `write` does. Raises CheckpointWriteError."""
     with _writing(path):
         file = open_new(path)
     with _writing(path), file:
-        write(file)
+        written = write(file)
         sync_open(file)
+    return written
 
 
 def _unpack(
@@ -230,12 +236,22 @@ def _unwritable(error: Exception) -> tuple[str, str]:
     return f"cannot be kept as JSON: {error}", "write it as a text"
 
 
-def _copy(prompts: str, file: BinaryIO) -> None:
+def _copy(prompts: str, file: BinaryIO, part: Part | None, fetch: Fetch) -> Part | None:
+    """Copy what can be read once; return where the part is in the copy."""
+    if is_url(prompts):
+        from claude_batch.storage.objects.fetching import copy_object  # noqa: PLC0415  # rarely
+
+        if part is None:
+            copy_object(prompts, file, fetch)
+            return None
+        before = copy_object(prompts, file, fetch, part.start, part.end)
+        return replace(part, start=before, end=before + part.end - part.start)
     if prompts == STDIN:
         shutil.copyfileobj(sys.stdin.buffer, file)
     else:
         with open_to_read(Path(prompts)) as source:
             shutil.copyfileobj(source, file)
+    return part
 
 
 @contextmanager
@@ -250,8 +266,8 @@ def _writing(part: Path) -> Iterator[None]:
 
 
 def is_regular(prompts: str) -> bool:
-    """Return whether prompts can be read again and again: not stdin, a pipe or a device."""
-    if prompts == STDIN:
+    """Return whether prompts are a file of their own: not stdin, a pipe, a device or an object."""
+    if prompts == STDIN or is_url(prompts):
         return False
     try:
         mode = Path(prompts).stat().st_mode
@@ -263,8 +279,11 @@ def is_regular(prompts: str) -> bool:
 def refuse_unreadable(
     prompts: str, *, hint: str = "give a table or a file of prompts, or - for stdin"
 ) -> None:
-    """Refuse prompts that are not there, are a folder, or may not be read."""
-    if prompts == STDIN:
+    """Refuse prompts that are not there, are a folder, or may not be read.
+
+    Of an object that shows when it is copied.
+    """
+    if prompts == STDIN or is_url(prompts):
         return
     path = Path(prompts)
     refuse_odd_name(path.absolute())

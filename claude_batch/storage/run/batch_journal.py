@@ -46,8 +46,7 @@ class BatchJournalFile:
 
     async def record(self, record: BatchRecord) -> None:
         """Append `record`; once this returns, it outlives the process."""
-        kind = _NAMES[type(record)]
-        await in_daemon(lambda: self._journal.durable_everywhere(kind, record))
+        await in_daemon(lambda: self._journal.durable(_NAMES[type(record)], record))
 
     async def cancels(self) -> Mapping[str, str]:
         """Return who canceled which batches, by batch ID, whichever process recorded it."""

@@ -32,6 +32,7 @@ from claude_batch.errors import (
     UsageError,
 )
 from claude_batch.storage.files import beside, open_to_read, replace_file
+from claude_batch.storage.objects.locations import ANY, Fetch
 from claude_batch.storage.prompts.check import CheckReport
 from claude_batch.storage.prompts.input import is_regular, rereadable
 from claude_batch.storage.prompts.lines import fingerprint
@@ -89,8 +90,9 @@ CheckFile = Callable[[Path, Callable[[InvalidLine], None]], CheckReport]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What the command asks for; `prompts` is a path, or - for stdin; `table` is to be written.
+    """What the command asks for; `table` is to be written.
 
+    `prompts` is a path, - for stdin, or the URL of an object, which is copied as `fetch` says.
     `part` is what the run is about of a file that is shared with other runs; None: all of it.
     """
 
@@ -101,6 +103,7 @@ class RunRequest:
     started_at: str
     table: Path | None = None
     part: Part | None = None
+    fetch: Fetch = ANY
     overrides: Overrides = NO_OVERRIDES
 
     @property
@@ -239,7 +242,7 @@ def _open_whole(wanted: RunRequest, check_file: CheckFile, before_start: BeforeS
     if are_gone(wanted.prompts, results, identity):
         return _open_without_prompts(wanted, journal)
     how = input_options(wanted.options)
-    with prompts_now(wanted.prompts, results, identity, how, wanted.part) as path:
+    with prompts_now(wanted.prompts, results, identity, how, wanted.part, wanted.fetch) as path:
         now = _identity(wanted, path, *fingerprint(path))
         starts_over = not is_same_run(identity, now) and came_to_nothing(
             wanted.prompts, results, journal
@@ -494,7 +497,8 @@ def _begin(wanted: RunRequest, check_file: CheckFile, before_start: BeforeStart)
         refuse_foreign_results(wanted.results)
     bad: list[bytes] = []
     how = input_options(wanted.options)
-    with rereadable(wanted.prompts, prompts_part(wanted.results), how, wanted.part) as path:
+    copy = prompts_part(wanted.results)
+    with rereadable(wanted.prompts, copy, how, wanted.part, wanted.fetch) as path:
         checked = check_file(path, _noting(wanted, bad))
         _refuse_invalid(wanted, checked)
         before_start(checked)

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from claude_batch.storage.files import read_blocks
+from claude_batch.storage.objects.locations import ANY, Fetch, is_url
 from claude_batch.storage.prompts.input import is_regular, rereadable
 from claude_batch.storage.prompts.lines import PromptLines, fingerprint, wrapping_of
 from claude_batch.storage.run.journal import RunIdentity
@@ -34,12 +35,21 @@ def prompts_now(
     identity: RunIdentity,
     options: InputOptions,
     part: Part | None = None,
+    fetch: Fetch = ANY,
 ) -> Iterator[Path]:
     """Give the prompts of a run as they are now: our copy, where its source is the same or gone.
 
     Raises what `rereadable` raises.
     """
     kept = copied_prompts(results)
+    if is_url(prompts) and fetch.pinned is not None and kept.exists():
+        from claude_batch.storage.objects.fetching import (  # noqa: PLC0415  # rarely needed
+            refuse_changed_object,
+        )
+
+        refuse_changed_object(prompts, fetch.pinned)
+        yield kept
+        return
     if identity.source_sha256 and kept.exists():
         is_copy = Path(prompts) == kept
         source = Path(identity.prompts) if is_copy else Path(prompts)
@@ -50,7 +60,7 @@ def prompts_now(
         prompts = str(source)
     elif Path(prompts) == kept:
         options = InputOptions()  # our own copy is always JSONL
-    with rereadable(prompts, prompts_part(results), options, part) as path:
+    with rereadable(prompts, prompts_part(results), options, part, fetch) as path:
         yield path
 
 

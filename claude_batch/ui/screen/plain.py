@@ -65,10 +65,10 @@ class PlainRenderer:
     def show(self, snapshot: Snapshot) -> None:
         """Write a line when one is due, and when the phase or what the user has set changes."""
         now = self.monotonic()
-        state = (snapshot.phase, snapshot.adjusted, snapshot.paused_at)
+        state = (_shown_phase(snapshot), snapshot.adjusted, snapshot.paused_at)
         if self._due_at is None:
             self._due_at = now + self._pause_s
-            self._failed = snapshot.failed
+            self._failed = _failed(snapshot)
         if now >= self._due_at:
             most_s = BATCH_EVERY_S if snapshot.chunks else EVERY_S
             self._pause_s = min(most_s, 2 * self._pause_s)
@@ -95,12 +95,25 @@ class PlainRenderer:
     def _latest_failure(self, snapshot: Snapshot) -> str:
         """Return one example of what failed for good since the last line."""
         final = [failure for failure in snapshot.failures if failure.retry_in_s is None]
-        if snapshot.failed <= self._failed or not final:
+        if _failed(snapshot) <= self._failed or not final:
             return ""
-        self._failed = snapshot.failed
+        self._failed = _failed(snapshot)
         latest = final[-1]
         name = printable(latest.custom_id)
         return f"  last failure: {name} (line {latest.line}) {printable(latest.what)}"
+
+
+def _shown_phase(snapshot: Snapshot) -> Phase:
+    """Return the phase; of one shard after another, no more than whether it stops early."""
+    is_one_of_many = snapshot.folder is not None and snapshot.folder.shard is not None
+    calm = {Phase.STARTING, Phase.RUNNING, Phase.FINISHED}
+    return Phase.RUNNING if is_one_of_many and snapshot.phase in calm else snapshot.phase
+
+
+def _failed(snapshot: Snapshot) -> int:
+    """Return how many results are no answers, in all of a run folder where it is one."""
+    folder = snapshot.folder
+    return snapshot.failed if folder is None else folder.done - folder.succeeded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +159,7 @@ def figures_text(snapshot: Snapshot) -> str:
         parts.append(f"{count(snapshot.retrying)} retrying")
     if snapshot.cached:
         parts.append(f"{count(snapshot.cached)} reused")
-    if not snapshot.chunks:
+    if not (snapshot.chunks or _is_over(snapshot)):
         parts.append(f"{count(snapshot.in_flight)} in flight")
         parts.append(f"{short(snapshot.requests_per_minute)}/min")
     if snapshot.phase is Phase.RUNNING:
@@ -164,6 +177,11 @@ def figures_text(snapshot: Snapshot) -> str:
     if len(snapshot.endpoints) > 1:
         parts += [_trouble(each) for each in snapshot.endpoints if each.why]
     return _in_its_folder("  ".join(parts), snapshot)
+
+
+def _is_over(snapshot: Snapshot) -> bool:
+    """Return whether these are the last figures of a run folder: it has no rate any more."""
+    return snapshot.folder is not None and snapshot.requests_per_minute is None
 
 
 def _in_its_folder(text: str, snapshot: Snapshot) -> str:

@@ -11,6 +11,7 @@ from claude_batch.ui.dashboard.dashboard import failure_lines
 from claude_batch.ui.dashboard.head import banner_lines, progress_line
 from claude_batch.ui.dashboard.lines import Lines, TextConsole
 from claude_batch.ui.figures import clock, cost_text, count, flaws
+from claude_batch.ui.folder_words import errors_text
 from claude_batch.ui.messages import printable
 from claude_batch.ui.output_stream import OutputStream
 from claude_batch.ui.screen.screen import SOFT_EXITS, RunSummary, is_silent, summary_text
@@ -74,8 +75,10 @@ def _figures(snapshot: Snapshot) -> RenderableType:
     left, right = _ends(snapshot), _speeds(snapshot)
     for number in range(max(len(left), len(right))):
         table.add_row(*_pair(left, number), *_pair(right, number))
-    where = Text.assemble(("results  ", "dim"), printable(snapshot.results))
-    return Group("", table, "", where)
+    where = [Text.assemble(("results  ", "dim"), printable(snapshot.results))]
+    if snapshot.folder is not None and (errors := errors_text(snapshot.folder.errors)):
+        where.append(Text.assemble(("errors   ", "dim"), (errors, "red")))
+    return Group("", table, "", *where)
 
 
 def _failures(snapshot: Snapshot) -> list[RenderableType]:
@@ -108,6 +111,8 @@ def _ends(snapshot: Snapshot) -> list[tuple[str, Text]]:
     ]
     if snapshot.total is not None:
         rows.append(("left", Text(count(max(0, snapshot.total - snapshot.done)))))
+    if snapshot.folder is not None and snapshot.folder.left_out:
+        rows.append(("left out", Text(count(snapshot.folder.left_out), style="yellow")))
     if snapshot.cached:
         rows.append(("reused", Text(count(snapshot.cached))))
     rows += [(name, Text(count(number), style="yellow")) for name, number in flaws(snapshot)]
@@ -126,8 +131,10 @@ def _speeds(snapshot: Snapshot) -> list[tuple[str, Text]]:
         ("results/min", count(per_minute)),
         ("tokens in", count(snapshot.input_tokens)),
         ("tokens out", count(snapshot.output_tokens)),
-        ("429s", f"{count(snapshot.rate_limited)} of {count(snapshot.attempts)} attempts"),
     ]
+    if snapshot.attempts or snapshot.folder is None:
+        limited = f"{count(snapshot.rate_limited)} of {count(snapshot.attempts)} attempts"
+        rows.append(("429s", limited))
     if snapshot.cost_usd is not None:
         rows.append(("would cost" if snapshot.sandbox else "cost", cost_text(snapshot)))
     return [(name, Text(value)) for name, value in rows]

@@ -10,6 +10,16 @@ import pytest
 from claude_batch.commands.folder.check import with_rows
 from claude_batch.config.reading import read_settings
 from claude_batch.errors import UsageError
+from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.inputs import Input
+
+
+def usable(*paths: Path) -> set[Path]:
+    found = [Input(source=str(each), name=each.name, size=1) for each in paths]
+    return {
+        Path(each.source)
+        for each in with_rows(found, Copies(lambda *_: None), read_settings({}, {}))
+    }
 
 
 def test_files_without_rows_are_left_out(tmp_path: Path) -> None:
@@ -20,8 +30,7 @@ def test_files_without_rows_are_left_out(tmp_path: Path) -> None:
     header.write_bytes(gzip.compress(b"prompt,n\n"))
     empty.touch()
     blank.write_text("\n\n")
-    paths = [rows, late, header, empty, blank]
-    assert with_rows(paths, read_settings({}, {})) == {rows, late}
+    assert usable(rows, late, header, empty, blank) == {rows, late}
 
 
 def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -30,7 +39,7 @@ def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
     other.write_text("text,label\nhello,1\nworld,2\n")
     third.write_text('{"promt": "hello"}\n')
     with pytest.raises(UsageError) as refused:
-        with_rows([good, other, third], read_settings({}, {}))
+        usable(good, other, third)
     assert "b.csv: there is no column 'prompt'" in refused.value.message
     assert "1 other file cannot be used either" in refused.value.message
     assert "--prompt-column text" in refused.value.hint
@@ -39,4 +48,4 @@ def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
 def test_one_bad_row_is_left_to_the_check_of_its_shard(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"promt": "hello"}\n"good"\n')
-    assert with_rows([path], read_settings({}, {})) == {path}
+    assert usable(path) == {path}

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from claude_batch.commands.folder.progress import FolderReader, FolderWatch, shown_while
+from claude_batch.commands.folder.progress import FolderReader, FolderWatch
 from claude_batch.core.model.shards import ShardState
-from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.storage.folder.claims import HeldClaim, take_claim
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.shards import ShardFolder
 from claude_batch.storage.run.control import LiveState, publish
-from claude_batch.ui.screen.screen import Screen
 from tests.storage.folder.test_manifest import SHARDS, a_manifest
 from tests.storage.folder.test_shards import a_done
 from tests.support.past_run import PastRun
@@ -133,37 +128,9 @@ def test_the_shard_of_this_process_can_be_left_out(tmp_path: Path) -> None:
     assert [each.shard for each in reader(tmp_path, 3).read(besides=2)] == [1, 3]
 
 
-@dataclass
-class Shown:
-    """A screen that remembers what it was to show."""
-
-    snapshots: list[Snapshot] = field(default_factory=list)
-    has_some: threading.Event = field(default_factory=threading.Event)
-
-    def publish(self, snapshot: Snapshot) -> None:
-        self.snapshots.append(snapshot)
-        self.has_some.set()
-
-
-def test_a_screen_shows_the_whole_while_others_work(tmp_path: Path) -> None:
+def test_all_of_a_folder_is_one_snapshot(tmp_path: Path) -> None:
     finish(tmp_path, 1)
-    screen, watch = Shown(), FolderWatch(reader=reader(tmp_path, 2), max_cost_usd=5.0)
-    shown: Screen = screen  # type: ignore[assignment]  # no more of it is used
-    with shown_while(watch, shown):
-        assert screen.has_some.wait(20)
-    folder = screen.snapshots[0].folder
-    assert folder is not None
-    assert (folder.finished, folder.shards, folder.max_cost_usd, folder.shard) == (1, 2, 5.0, None)
-
-
-def test_what_cannot_be_read_now_is_read_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    screen, watch = Shown(), FolderWatch(reader=reader(tmp_path, 2))
-    monkeypatch.setattr("claude_batch.commands.folder.progress.EVERY_S", 0.01)
-    (tmp_path / "claims").write_bytes(b"no folder")
-    shown: Screen = screen  # type: ignore[assignment]  # as above
-    with shown_while(watch, shown):
-        assert not screen.has_some.wait(0.1)
-        (tmp_path / "claims").unlink()
-        assert screen.has_some.wait(20)
+    seen = FolderWatch(reader=reader(tmp_path, 2), max_cost_usd=5.0).look()
+    assert (seen.total, seen.done, seen.results) == (50_002, 2, f"{tmp_path}/")
+    assert seen.folder is not None
+    assert (seen.folder.finished, seen.folder.max_cost_usd, seen.folder.shard) == (1, 5.0, None)

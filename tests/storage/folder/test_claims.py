@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,14 @@ from claude_batch.core.shards.claims import SILENT_S
 from claude_batch.errors import CheckpointLockedError
 from claude_batch.storage.folder import claims as module
 from claude_batch.storage.folder.claims import CLAIMS, HeldClaim, claims_on, take_claim
-from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.folder.files import LocalFiles, LocalHeld
 
 
 class Unanswering(LocalFiles):
     """A folder that cannot be read any more."""
 
-    def ages(self, folder: str, begin: str = "") -> dict[str, float]:
-        raise OSError(5, folder + begin)
+    def names(self, folder: str) -> list[str]:
+        raise OSError(5, folder)
 
 
 def taken(files: LocalFiles, epoch: int = 1) -> HeldClaim:
@@ -50,6 +51,89 @@ def test_storage_that_does_not_answer_is_waited_for_as_long_as_others_wait(tmp_p
     now = time.monotonic()
     assert [claim.look(now + SILENT_S - 1), claim.look(now + SILENT_S + 1)] == [True, False]
     claim.close()
+
+
+class Hanging(LocalFiles):
+    """A folder whose calls do not return until they are let go."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.hangs = False
+        self.end = threading.Event()
+
+    def hold(self, name: str, content: bytes) -> HangingHeld | None:  # type: ignore[override]  # a fake
+        held = super().hold(name, content)
+        return None if held is None else HangingHeld(self, held)
+
+    def names(self, folder: str) -> list[str]:
+        self.call()
+        return super().names(folder)
+
+    def call(self) -> None:
+        """Return at once, or only when the test is over."""
+        if self.hangs:
+            self.end.wait(60)
+
+
+class HangingHeld:
+    """A claim in such a folder."""
+
+    def __init__(self, files: Hanging, held: LocalHeld) -> None:
+        self._files, self._held = files, held
+
+    def touch(self) -> None:
+        self._files.call()
+        self._held.touch()
+
+    def let_go(self) -> None:
+        self._files.call()
+        self._held.let_go()
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(module, "SILENT_S", 1.0)
+    files = Hanging(tmp_path)
+    yield files
+    files.end.set()
+    while any(each.name.startswith("claim") for each in threading.enumerate()):
+        time.sleep(0.01)
+
+
+def test_a_call_that_never_returns_does_not_keep_a_holder_from_stopping(hanging: Hanging) -> None:
+    claim, lost = taken(hanging), threading.Event()
+    claim.when_lost = lost.set
+    hanging.hangs = True
+    assert lost.wait(20)
+    with pytest.raises(CheckpointLockedError, match="has not answered"):
+        claim.refuse_lost()
+    claim.close()  # though the claim cannot be let go of
+    hanging.hangs = False
+    hanging.end.set()
+    assert not claim.look(time.monotonic())  # it stays lost when storage answers again
+
+
+def test_the_look_before_the_end_does_not_wait_for_ever(hanging: Hanging) -> None:
+    claim = taken(hanging)
+    claim.refuse_lost()  # while storage answers
+    hanging.hangs = True
+    with pytest.raises(CheckpointLockedError, match="has not answered"):
+        claim.refuse_lost()
+    claim.close()
+
+
+def test_the_look_before_the_end_is_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 60.0)
+    first = taken(LocalFiles(tmp_path))
+    first.refuse_lost()
+    second = taken(LocalFiles(tmp_path), 2)
+    with pytest.raises(CheckpointLockedError, match="taken over"):
+        first.refuse_lost()
+    first.close()
+    second.close()
 
 
 def test_a_claim_that_cannot_be_read_counts_all_the_same(tmp_path: Path) -> None:

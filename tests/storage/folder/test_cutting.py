@@ -8,17 +8,24 @@ from pathlib import Path
 import pytest
 
 from claude_batch.errors import CheckpointMismatchError
-from claude_batch.storage.folder.cutting import cut_file, refuse_changed
+from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.cutting import cut_input, refuse_changed
+from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.tables.kinds import InputOptions
+
+HERE = Copies(lambda *_: None)
+
+
+def as_input(path: Path) -> Input:
+    return Input(source=str(path), name=path.name, size=path.stat().st_size)
 
 
 def cut(
     path: Path, content: bytes, lines: int = 2, encoding: str | None = None
 ) -> list[tuple[int, int, bool]]:
     path.write_bytes(content)
-    pieces = cut_file(
-        path, path.name, InputOptions(encoding=encoding), lines=lines, progress=lambda _: None
-    )
+    options = InputOptions(encoding=encoding)
+    pieces = cut_input(as_input(path), options, HERE, lines=lines, progress=lambda _: None)
     return [(piece.first_line, piece.lines, whole) for piece, whole in pieces]
 
 
@@ -76,7 +83,10 @@ def test_a_shard_that_has_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'"a"\n"b"\n"c"\n')
     first, second = (
-        piece for piece, _ in cut_file(path, "a", InputOptions(), lines=2, progress=lambda _: None)
+        piece
+        for piece, _ in cut_input(
+            as_input(path), InputOptions(), HERE, lines=2, progress=lambda _: None
+        )
     )
     path.write_bytes(b'"a"\n"b"\n"C"\n')
     refuse_changed(path, first.start, first.end, first.sha256)

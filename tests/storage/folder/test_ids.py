@@ -12,7 +12,9 @@ import pytest
 from claude_batch.config.options import Options
 from claude_batch.errors import InvalidPromptsError
 from claude_batch.storage.folder import ids as module
-from claude_batch.storage.folder.ids import FolderIds, IdReader, Input, Place
+from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.ids import FolderIds, IdReader, Place
+from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.prompts.options import columns_of, input_options
 
 
@@ -21,8 +23,10 @@ def reader(folder: Path, files: dict[str, str | bytes], **options: Any) -> IdRea
     for name, content in files.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     these = Options(**options)
-    inputs = [Input(path=folder / name, name=name) for name in files]
-    return IdReader(inputs, columns_of(these), input_options(these), lambda _, __: None)
+    inputs = [Input(source=str(folder / name), name=name, size=0) for name in files]
+    return IdReader(
+        inputs, Copies(lambda *_: None), columns_of(these), input_options(these), lambda _, __: None
+    )
 
 
 def refused(found: IdReader, matters: Callable[[Place, Place], bool] | None = None) -> str:

@@ -29,7 +29,7 @@ def a_tree(root: Path) -> Path:
 
 
 def found(root: Path, *names: str) -> list[str]:
-    return [str(path.relative_to(root)) for path in find_inputs(names, root / "out")]
+    return [each.source.removeprefix(f"{root}/") for each in find_inputs(names, str(root / "out"))]
 
 
 def test_a_folder_stands_for_the_inputs_below_it(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_where_results_go_is_no_input(tmp_path: Path) -> None:
     assert found(tmp_path, str(tmp_path)) == ["a.jsonl"]
 
 
-@pytest.mark.parametrize("name", ["-", "s3://bucket/a.jsonl", "nothing/*.jsonl", "gone.jsonl"])
+@pytest.mark.parametrize("name", ["-", "https://host/a.jsonl", "nothing/*.jsonl", "gone.jsonl"])
 def test_what_cannot_be_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

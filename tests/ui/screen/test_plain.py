@@ -72,6 +72,26 @@ def test_a_new_failure_is_shown_once() -> None:
     assert stream.text.count("last failure: line-17 (line 17) invalid_request_error") == 1
 
 
+def test_a_line_about_a_shard_is_about_the_whole_too() -> None:
+    (line,) = shown(seconds=3, snapshot=pictures.SHARD)
+    assert "shard 4: 1,200/10,000 done (12 %)" in line
+    assert "| all shards: 640,134/2,000,000 done (32 %)  12/40 finished" in line
+    assert "812.40 USD of 3,000.00 USD" in line
+
+
+def test_shards_that_begin_and_end_make_no_lines_of_their_own() -> None:
+    stream, hand = FakePipe(), Hand()
+    renderer = plain(stream, hand)
+    for phase in (Phase.STARTING, Phase.RUNNING, Phase.FINISHED, Phase.STARTING):
+        renderer.show(replace(pictures.SHARD, phase=phase))
+    assert stream.text == ""
+
+
+def test_a_line_about_a_run_folder_counts_its_shards() -> None:
+    line = figures_text(pictures.WHOLE)
+    assert "12 of 40 shards finished, 3 at work, 1 failed, 24 waiting" in line
+
+
 def test_an_unknown_total_is_left_out() -> None:
     line = shown(seconds=3, snapshot=replace(pictures.CALM, total=None))[0]
     assert "  1,200 done  0 failed" in line

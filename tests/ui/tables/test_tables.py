@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from syrupy.assertion import SnapshotAssertion
 
 from claude_batch.core.model.requests import LimitKind
+from claude_batch.core.model.snapshot import Phase
 from claude_batch.ui.screen.screen import RunSummary
 from claude_batch.ui.screen.summary import summary_picture
 from claude_batch.ui.tables.status import StatusRow, status_table
@@ -81,6 +82,12 @@ def printed(renderable: RenderableType, width: int) -> str:
 def test_a_summary_looks_like_this(width: int, snapshot: SnapshotAssertion) -> None:
     finished = replace(pictures.FINISHED, failures=pictures.FAILURES)
     assert printed(summary_picture(finished, SOME_FAILED), width) == snapshot
+
+
+def test_a_summary_of_a_run_folder_names_failures_by_kind(snapshot: SnapshotAssertion) -> None:
+    folder = replace(pictures.FOLDER, at_work=(), left_out=20)
+    ended = replace(pictures.WHOLE, phase=Phase.FINISHED, folder=folder, eta_s=None)
+    assert printed(summary_picture(ended, SOME_FAILED), 100) == snapshot
 
 
 def test_a_summary_says_how_to_resume() -> None:

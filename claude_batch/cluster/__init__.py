@@ -1,0 +1,1 @@
+"""Other machines: calls placed on Ray's workers, and processes that end with their worker."""

@@ -1,0 +1,110 @@
+"""Inputs as local files: a file where it is, an object as a copy in a temporary folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from claude_batch.errors import CheckpointWriteError
+from claude_batch.storage.folder.inputs import Input
+from claude_batch.storage.tables.kinds import CSV, JSONL, TSV, TXT, InputOptions, Kind
+from claude_batch.storage.tables.reading import kind_of
+
+START_BYTES = 4 << 20
+"""Bytes of an object in which its first rows are looked for. A smaller one is copied at once."""
+
+_MOST_BYTES = 1 << 30
+"""Bytes of copies that are kept for the next pass; one is kept, however large it is."""
+
+
+class Copies:
+    """Copies of objects, made when they are needed. Raises UsageError, CheckpointWriteError.
+
+    An object that has changed since it was found is refused. `progress` is called with an object,
+    the bytes that have been copied, and how many they will be.
+    """
+
+    def __init__(self, progress: Callable[[Input, int, int], None]) -> None:
+        self._progress = progress
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._kept: dict[tuple[str, int], Path] = {}
+        self._made = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def whole(self, source: Input) -> Path:
+        """Return where all of an input can be read."""
+        return Path(source.source) if source.pinned is None else self._copy(source, source.size)
+
+    def has_whole(self, source: Input) -> bool:
+        """Return whether an input is small, or here: its bytes need not be fetched as a stream."""
+        is_here = (source.source, source.size) in self._kept
+        return source.pinned is None or source.size <= START_BYTES or is_here
+
+    def kind(self, source: Input, options: InputOptions) -> Kind:
+        """Return what kind of file an input is."""
+        return kind_of(self._start(source), source.source, options)
+
+    def first_rows(self, source: Input, options: InputOptions) -> Path:
+        """Return where the first rows of an input can be read, and perhaps no others."""
+        kind = self.kind(source, options)
+        is_lines = kind.format in {JSONL, CSV, TSV, TXT} and kind.packed is None
+        return self._start(source) if is_lines else self.whole(source)
+
+    def _start(self, source: Input) -> Path:
+        """Return where the first lines of an input are; of a small one, all."""
+        return self.whole(source) if self.has_whole(source) else self._copy(source, START_BYTES)
+
+    def _copy(self, source: Input, end: int) -> Path:
+        """Return a copy of the bytes up to `end`; of a part only the lines that are whole."""
+        path = self._kept.pop((source.source, end), None)
+        if path is None:
+            self._make_room(end)
+            path = self._new_copy(source, end)
+        self._kept[source.source, end] = path  # the last one to be given up
+        return path
+
+    def _new_copy(self, source: Input, end: int) -> Path:
+        from claude_batch.storage.objects.fetching import read_object  # noqa: PLC0415  # for URLs
+
+        assert source.pinned is not None  # noqa: S101  # it is an object
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="claude-batch-")
+        self._made += 1
+        path = Path(self._folder.name, str(self._made))
+        try:
+            with path.open("w+b") as file:
+                for block in read_object(source.source, source.pinned, end):
+                    file.write(block)
+                    self._progress(source, file.tell(), end)
+                if end < source.size:
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1 or end)
+        except OSError as error:
+            raise CheckpointWriteError(
+                f"{path}: cannot copy {source.source}: {error.strerror}",
+                hint="make room, or name a folder on a larger disk with TMPDIR=DIR",
+            ) from error
+        return path
+
+    def _make_room(self, size: int) -> None:
+        """Give up the copies that were used the longest time ago."""
+        sizes = {each: each.stat().st_size for each in self._kept.values()}
+        for key, path in [*self._kept.items()]:
+            if sum(sizes.values()) + size <= _MOST_BYTES:
+                return
+            path.unlink()
+            del self._kept[key], sizes[path]
