@@ -4,6 +4,7 @@
     ├── UsageError             exit 2   the command, its files or its settings need changing
     │   ├── InvalidPromptsError         lines of the prompts file are wrong
     │   ├── BoundTooLowError            --max-cost does not cover the next request
+    │   │   └── BoundMetError  exit 6   nor did it before: the run has stopped at it
     │   ├── SettingsError               claude-batch.toml or the environment
     │   └── CredentialsMissingError     no key found
     ├── RunStoppedError        exit 4   the API will not serve this run
@@ -67,6 +68,12 @@ class BoundTooLowError(UsageError):
     def __init__(self, message: str, *, hint: str = "", enough_usd: float = 0.0) -> None:
         super().__init__(message, hint=hint)
         self.enough_usd = enough_usd
+
+
+class BoundMetError(BoundTooLowError):
+    """The run has reached its --max-cost before, and this command names no other."""
+
+    exit_code = Exit.BOUNDED
 
 
 class SettingsError(UsageError):

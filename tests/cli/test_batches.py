@@ -169,7 +169,7 @@ def test_an_endpoint_of_another_kind_is_not_asked(home: Path) -> None:
 def test_a_results_file_without_a_journal_is_no_run(serve: Serve) -> None:
     with serve():
         refused = claude_batch("batches", "cancel", "--run", "none.jsonl", "--yes")
-    assert refused.exit_code == 5
+    assert refused.exit_code == 2
     assert "none.jsonl" in refused.err
 
 
@@ -202,4 +202,4 @@ def test_prompts_in_the_place_of_results_are_named_with_what_was_meant(
         claude_batch("run", "p.jsonl", "--no-stdout", "--progress", "none")
         for command in (("status",), ("resume",), ("batches", "cancel", "--yes", "--run")):
             refused = claude_batch(*command, "p.jsonl")
-            assert (refused.exit_code, "did you mean p.results.jsonl?" in refused.err) == (5, True)
+            assert (refused.exit_code, "did you mean p.results.jsonl?" in refused.err) == (2, True)

@@ -27,7 +27,7 @@ def test_a_report_says_where_it_is(home: Path) -> None:
 
 
 def test_wrong_input_is_refused_with_a_next_step(home: Path) -> None:
-    assert claude_batch("report", "nothing.jsonl").exit_code == 5
+    assert claude_batch("report", "nothing.jsonl").exit_code == 2
     assert claude_batch("report", RESULTS, "-o", RESULTS).exit_code == 2
     assert claude_batch("report", RESULTS, "-o", "no/such/folder.html").exit_code in {2, 5}
     (home / "mine.html").write_text("mine")
@@ -53,7 +53,7 @@ def test_history_is_that_of_the_run_active_last() -> None:
 def test_history_without_a_run_is_refused(home: Path) -> None:
     for path in home.glob("*.journal"):
         path.unlink()
-    assert claude_batch("status", "--history").exit_code == 5
+    assert claude_batch("status", "--history").exit_code == 2
 
 
 def test_an_estimate_says_what_limited_the_last_run_of_the_file() -> None:

@@ -101,7 +101,7 @@ def test_after_its_bound_a_run_needs_a_new_one_and_the_screen_names_it(
         arguments = command[command.index("claude-batch") :].split()[1:]
         done = claude_batch(*arguments, *QUIET)
     assert stopped.exit_code == 6
-    assert refused.exit_code == 2
+    assert refused.exit_code == 6
     assert "this run has reached its --max-cost" in refused.err
     assert f"claude-batch {' '.join(arguments)}" in refused.err
     assert done.exit_code == 0, done.err

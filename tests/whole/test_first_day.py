@@ -117,7 +117,7 @@ def test_resume_passes_over_a_run_that_was_cut_off_after_its_last_result(program
     kept = [line for line in journal.read_text().splitlines(keepends=True) if "closed" not in line]
     journal.write_text("".join(kept))
     refused = program.run("resume")
-    assert refused.returncode == 5
+    assert refused.returncode == 2
     assert b"no unfinished run" in refused.stderr
 
 

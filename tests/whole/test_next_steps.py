@@ -134,7 +134,7 @@ AND_FRESH = "{first} --fresh"
 STEPS = {
     "a bound reached": Step(first=BOUNDED, code=6, said=COMMAND),
     "resumed at a bound that was reached": Step(
-        before=stopped_at_its_bound, first=f"claude-batch resume {RESULTS}", said=COMMAND
+        before=stopped_at_its_bound, first=f"claude-batch resume {RESULTS}", said=COMMAND, code=6
     ),
     "run again with other options": Step(
         before=stopped_at_its_bound, first=RUN, code=5, said=COMMAND

@@ -40,6 +40,7 @@ from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Held, decide
 from claude_batch.core.shards.money import slice_usd
 from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import (
+    BoundMetError,
     BoundTooLowError,
     CheckpointLockedError,
     Exit,
@@ -254,9 +255,10 @@ class FolderWork:
     def _too_little(self, shard: Shard, bound: float, enough_usd: float) -> BoundTooLowError:
         """Return the error that a shard, for which `enough_usd` would be enough, cannot go on."""
         statuses = self._statuses()
-        others = [each for each in statuses if each.shard.shard != shard.shard]
+        others, given = [each for each in statuses if each.shard != shard], self.folder.given
         enough = max(_enough(bound, statuses), _rounded(_MARGIN * enough_usd / self._part(shard)))
-        return BoundTooLowError(
+        is_met = any(each.money.spent_usd for each in statuses) and "max_cost" not in given
+        return (BoundMetError if is_met else BoundTooLowError)(
             f"too little of --max-cost {bound:.10g} is left for shard {shard.shard}: "
             f"{_money_text(statuses, others)}",
             hint=f"{_resume(self.folder.path)} --max-cost {enough:.10g}",

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from claude_batch.commands.money import Outlook, forecast, look_ahead, most_usd
-from claude_batch.commands.run.messages import resume_command
+from claude_batch.commands.run.messages import resume_command, shown
 from claude_batch.commands.run.requests import requests_left
 from claude_batch.config.declaration import journaled
 from claude_batch.config.options import OPTIONS
 from claude_batch.config.settings import Settings
-from claude_batch.config.spelling import flag, spelled
+from claude_batch.config.spelling import as_typed, flag, spelled
 from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.guards import InputBound
-from claude_batch.errors import BoundTooLowError
+from claude_batch.errors import BoundMetError, BoundTooLowError
 from claude_batch.storage.prompts.workload import Expectation
 from claude_batch.storage.run.checkpoint import mean_output
 from claude_batch.storage.run.opening import OpenRun, RunRequest
@@ -29,7 +31,7 @@ _IN_FLIGHT = 3
 """Requests whose highest possible price must fit a bound beside what the rest will likely cost."""
 
 
-def resumed(settings: Settings) -> str | None:
+def resumed(settings: Settings, results: Path) -> str | None:
     """Return which options are in force only because the journal has them; None without any."""
     options = settings.options
     named = [name for name in settings.resumed if OPTIONS[name].group]
@@ -39,7 +41,11 @@ def resumed(settings: Settings) -> str | None:
     text = f"Using {using} from this run's journal; override or unset with none"
     if settings.overruled:
         began = ", ".join(spelled(name, value) for name, value in settings.overruled.items())
-        text += f". Not {began}: the run began with that, and was adjusted since"
+        again = " ".join(as_typed(name, value) for name, value in settings.overruled.items())
+        text += (
+            f". Not {began}: the run began with that, and was adjusted since; to go back: "
+            f"claude-batch adjust {shlex.quote(shown(results))} {again}"
+        )
     return text
 
 
@@ -93,7 +99,7 @@ def refuse_met_bound(
     if is_new or opened.batches.open_chunks:
         return
     enough = enough_usd(outlook(), opened, bound, catalog)
-    raise BoundTooLowError(
+    raise BoundMetError(
         f"this run has reached its --max-cost of {dollars(bound)}: "
         f"{dollars(opened.checkpoint.tally.most_spent_usd)} spent",
         hint=resume_command(request.results, replace(closed, enough_usd=enough)),
@@ -125,7 +131,8 @@ def refuse_small_bound(
         return
     enough = enough_usd(outlook(), opened, bound, catalog)
     so_far = f"{dollars(spent)} of it are spent, and " if spent else ""
-    raise BoundTooLowError(
+    is_met = spent and "max_cost" not in request.settings.typed
+    raise (BoundMetError if is_met else BoundTooLowError)(
         f"--max-cost {bound:.10g} is too low: {so_far}line {first.line} alone can cost "
         f"{dollars(usd)} with its max_tokens of {first.max_tokens:,}; nothing was sent",
         hint=f"--max-cost {enough:.10g} will probably do for the whole run",

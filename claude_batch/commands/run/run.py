@@ -268,7 +268,7 @@ def carry_out(screen: Screen, request: RunRequest, shard: ShardStage | None = No
 def _report_options(screen: Screen, request: RunRequest) -> None:
     """Say which options the journal has put in force, and what was said to no effect."""
     settings = request.settings
-    if (message := resumed(settings)) is not None:
+    if (message := resumed(settings, request.results)) is not None:
         screen.notice(message)
     effects = {
         WITHOUT_CACHE: not settings.options.caches,

@@ -229,7 +229,7 @@ class ShownRun:
 
 
 def status_of(results: Path) -> RunStatus:
-    """Return the state of a run. Raises CheckpointError where there is none."""
+    """Return the state of a run. Raises UsageError where there is none."""
     status = run_status(results.absolute())
     if status is None:
         raise no_run_at(results)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from claude_batch.commands.runs.report import page_path, report_data, write_report
-from claude_batch.errors import CheckpointError, UsageError
+from claude_batch.errors import UsageError
 from claude_batch.storage.files import beside
 from tests.support.past_run import PastRun
 
@@ -63,7 +63,7 @@ def test_a_file_of_the_run_is_no_place_for_a_report(run: PastRun) -> None:
 
 def test_results_without_a_journal_are_refused(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text("{}\n")
-    with pytest.raises(CheckpointError, match="no run has left a journal there"):
+    with pytest.raises(UsageError, match="no run has left a journal there"):
         write_report(tmp_path / "r.jsonl", None)
 
 
