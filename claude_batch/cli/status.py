@@ -35,18 +35,27 @@ def status(
 
     if watch:
         from claude_batch.commands.find_run import last_active  # noqa: PLC0415  # as above
+        from claude_batch.commands.folder.watch import watch_folder  # noqa: PLC0415  # as above
         from claude_batch.commands.runs.watch import watch as follow  # noqa: PLC0415  # as above
+        from claude_batch.storage.run.paths import has_manifest  # noqa: PLC0415  # as above
 
         if as_json or history:
             raise UsageError(
                 "--watch shows a dashboard", hint="leave out --json and --history, or --watch"
             )
+        if results is None and has_manifest(Path.cwd()):
+            results = Path()
+        if results is not None and results.is_dir():
+            watch_folder(results)
+            return
         follow(checkpoint_of(results or last_active()))
         return
-    if results is not None and results.is_dir() and not history:
+    if results is not None and results.is_dir():
         from claude_batch.commands.folder.show import show_folder_status  # noqa: PLC0415  # as above
+        from claude_batch.commands.folder.watch import show_folder_history  # noqa: PLC0415  # as above
 
-        show_folder_status(results, as_json=as_json)
+        show_folder = show_folder_history if history else show_folder_status
+        show_folder(results, as_json=as_json)
         return
     show = show_history if history else show_status
     show(results and checkpoint_of(results), as_json=as_json)

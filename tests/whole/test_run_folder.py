@@ -96,6 +96,26 @@ def test_scripts_read_of_each_shard_and_of_the_whole_and_one_end(program: Progra
     assert (end["folder"]["finished"], end["folder"]["shards"]) == (2, 2)
 
 
+def test_one_watches_what_others_work_on(program: Program) -> None:
+    process = program.start("run", "in", "--out", "out/", "--shard-size", "60", "--rpm", "600")
+    first = program.folder / "out/shards/0001/1.results.jsonl"
+    wait_for(lambda: first.exists() and first.read_bytes().count(b"\n") > 3)
+    found = status(program)
+    (begun,) = [each for each in found["per_shard"] if each["state"] == "running"]
+    assert (found["shards_running"], found["shards_waiting"], begun["shard"]) == (1, 1, 1)
+    assert begun["holder"].startswith(f"process {process.pid} on ")
+    watched = program.run("status", "out/", "--watch").stdout.decode()
+    process.communicate()
+    assert "shards finished" in watched
+    assert "2 of 2 shards finished" in watched.splitlines()[-1]
+    history = json.loads(program.run("status", "out/", "--history", "--json").stdout)
+    assert sum(each["succeeded"] for each in history) == 120
+    (listed,) = json.loads(program.run("status", "--json").stdout)
+    assert (listed["done"], listed["left"], listed["failed"]) == (120, 0, 0)
+    idle = program.run("status", "out/", "--watch")
+    assert (idle.returncode, b"no process works on" in idle.stdout) == (0, True)
+
+
 @pytest.mark.parametrize("again", [("run", "in/*.jsonl", "--out", "out/"), ("resume", "out/")])
 def test_after_a_kill_the_same_command_and_resume_do_the_rest(
     program: Program, again: tuple[str, ...]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from claude_batch.commands.folder.status import ShardStatus
 from claude_batch.commands.run.messages import shown
+from claude_batch.config.reading import read_settings
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.shards import FolderView, ShardState, ShardView
 from claude_batch.core.model.snapshot import FailureView, Snapshot
@@ -21,6 +23,7 @@ from claude_batch.storage.folder.shards import Done, ShardFolder
 from claude_batch.storage.run.control import FRESH_S, read_live
 from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.status import RunState, run_status
+from claude_batch.ui.folder_words import SILENT_AFTER_S
 
 EVERY_S = 1.0
 """How often a run folder is looked at, in seconds."""
@@ -99,7 +102,14 @@ class FolderReader:
         view = self._unfinished(shard, folder.current(done), failures, is_held=is_held)
         if claim is None or not is_held:
             return view
-        return replace(view, state=ShardState.RUNNING, holder=claim.holder, silent_s=claim.silent_s)
+        heard = claim.silent_s < SILENT_AFTER_S
+        return replace(
+            view,
+            state=ShardState.RUNNING,
+            holder=claim.holder,
+            silent_s=claim.silent_s,
+            requests_per_minute=view.requests_per_minute if heard else None,
+        )
 
     def _waiting_view(self, shard: Shard) -> ShardView:
         view = self._waiting.get(shard.shard)
@@ -282,6 +292,11 @@ def facts_of(manifest: Manifest, view: FolderView, *, host: str, resumed: int = 
         total=view.total,
         resumed=resumed,
     )
+
+
+def bound_of(manifest: Manifest) -> float | None:
+    """Return what a run folder may cost as it was started; None: no bound."""
+    return read_settings({}, os.environ, run=manifest.settings).options.max_cost
 
 
 def inputs_text(manifest: Manifest) -> str:

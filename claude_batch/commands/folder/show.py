@@ -5,25 +5,30 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from claude_batch.commands.folder.manifest import existing_folder
+from claude_batch.commands.folder.progress import bound_of, shard_view, state_of
 from claude_batch.commands.folder.status import ShardStatus, shard_statuses
 from claude_batch.commands.folder.table import write_folder_table
 from claude_batch.commands.results import ResultsOrder, print_run, write_lines
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.terminal import print_json
+from claude_batch.core.model.shards import ShardState, ShardView
+from claude_batch.core.shards.progress import Pace, fold, timed
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import Manifest
 from claude_batch.storage.run.paths import refuse_as_stdout
+from claude_batch.storage.run.results import utc
 from claude_batch.storage.tables.writing import is_table
+from claude_batch.ui.figures import short
+from claude_batch.ui.folder_words import SILENT_AFTER_S
 from claude_batch.ui.tables.status import StatusRow, status_table
 from claude_batch.ui.tables.tables import print_table
-
-RUNNING, WAITING, FINISHED, INTERRUPTED = "running", "waiting", "finished", "interrupted"
+from claude_batch.ui.waiting import activity_text, adjusted_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +40,25 @@ class ShardReport:
     first_line: int
     lines: int | None
     state: str
+    why: str
     holder: str | None
+    silent_s: float | None
     results: str | None
     total: int
     done: int
     failed: int
+    succeeded: int
+    errored: int
+    canceled: int
+    expired: int
+    left_out: int
+    output_errors: int
+    input_tokens: int
+    output_tokens: int
     cost_usd: float | None
+    results_per_minute: float | None
+    errors: Mapping[str, int]
+    stop_reasons: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +74,29 @@ class FolderReport:
     shards: int
     shards_finished: int
     shards_running: int
+    shards_failed: int
+    shards_interrupted: int
+    shards_waiting: int
     total: int
     done: int
     failed: int
+    succeeded: int
+    errored: int
+    canceled: int
+    expired: int
+    left: int
+    left_out: int
+    output_errors: int
+    input_tokens: int
+    output_tokens: int
     cost_usd: float | None
+    max_cost_usd: float | None
+    results_per_minute: float | None
+    eta_s: float | None
+    errors: Mapping[str, int]
+    stop_reasons: Mapping[str, int]
+    created_at: str
+    last_activity_at: str
     per_shard: tuple[ShardReport, ...]
 
 
@@ -84,6 +121,12 @@ def row_of(path: Path) -> StatusRow:
     """Return the run folder at `path` as a row of the table. Raises CheckpointError."""
     manifest = existing_folder(path)
     return folder_row(path, manifest, shard_statuses(path, LocalFiles(path), manifest))
+
+
+def report_of(path: Path) -> FolderReport:
+    """Return the run folder at `path` as --json prints it. Raises CheckpointError."""
+    manifest = existing_folder(path)
+    return _report(path, manifest, shard_statuses(path, LocalFiles(path), manifest))
 
 
 def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> StatusRow:
@@ -112,7 +155,7 @@ def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) 
 def _row(status: ShardStatus, manifest: Manifest) -> StatusRow:
     return StatusRow(
         results=f"  shard {status.shard.shard}",
-        state=_state(status),
+        state=state_of(status),
         done=status.results_there,
         failed=status.failed,
         total=status.total,
@@ -120,29 +163,36 @@ def _row(status: ShardStatus, manifest: Manifest) -> StatusRow:
         mode=manifest.mode,
         sandbox=manifest.options.sandbox,
         cost_usd=status.cost_usd,
-        sentence=status.claim.holder if status.is_held and status.claim is not None else "",
+        sentence=_sentence(status),
     )
 
 
-def _state(status: ShardStatus) -> str:
-    if status.done is not None:
-        return FINISHED
-    if status.is_held:
-        return RUNNING
-    return WAITING if status.run is None else INTERRUPTED
+def _sentence(status: ShardStatus) -> str:
+    """Return who works on a shard, and how it gets on; or why it has stopped."""
+    claim, run = status.claim, status.run
+    if not status.is_held or claim is None:
+        return "" if run is None else run.why
+    parts = [claim.holder]
+    if claim.silent_s >= SILENT_AFTER_S:
+        parts.append(f"silent for {claim.silent_s:.0f} s")
+    if run is not None and run.pace is not None:
+        parts.append(f"{short(run.pace.results_per_minute)}/min")
+    if run is not None and run.live is not None:
+        parts += [activity_text(run.live), *adjusted_texts(run.live)]
+    return ", ".join(parts)
 
 
 def _folder_state(statuses: Sequence[ShardStatus]) -> str:
-    states = {_state(each) for each in statuses}
-    if states == {FINISHED}:
-        return FINISHED
-    if RUNNING in states:
-        return RUNNING
-    return WAITING if states == {WAITING} else INTERRUPTED
+    states = {state_of(each) for each in statuses}
+    if states == {ShardState.FINISHED}:
+        return ShardState.FINISHED
+    if ShardState.RUNNING in states:
+        return ShardState.RUNNING
+    return ShardState.WAITING if states == {ShardState.WAITING} else ShardState.INTERRUPTED
 
 
 def _next(path: Path, state: str) -> str:
-    if state in {FINISHED, RUNNING}:
+    if state in {ShardState.FINISHED, ShardState.RUNNING}:
         return ""
     return f"claude-batch resume {shlex.quote(shown(path))}/"
 
@@ -161,7 +211,9 @@ def _sum(costs: Iterable[float | None]) -> float | None:
 
 
 def _report(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> FolderReport:
-    row = folder_row(path, manifest, statuses)
+    row, views = folder_row(path, manifest, statuses), [shard_view(each) for each in statuses]
+    bound = bound_of(manifest)
+    whole = timed(fold(str(path), views, max_cost_usd=bound), Pace(), elapsed_s=0.0)
     return FolderReport(
         folder=str(path),
         run_id=manifest.run_id,
@@ -169,31 +221,63 @@ def _report(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> 
         sandbox=row.sandbox,
         state=row.state,
         next_command=row.next_command or None,
-        shards=len(statuses),
-        shards_finished=sum(each.done is not None for each in statuses),
-        shards_running=sum(each.is_held for each in statuses),
-        total=row.total,
-        done=row.done,
-        failed=row.failed,
-        cost_usd=row.cost_usd,
-        per_shard=tuple(map(_shard_report, statuses)),
+        shards=whole.shards,
+        shards_finished=whole.finished,
+        shards_running=whole.running,
+        shards_failed=whole.failed,
+        shards_interrupted=whole.interrupted,
+        shards_waiting=whole.waiting,
+        total=whole.total,
+        done=whole.done,
+        failed=whole.done - whole.succeeded,
+        succeeded=whole.succeeded,
+        errored=whole.errored,
+        canceled=whole.canceled,
+        expired=whole.expired,
+        left=max(0, whole.total - whole.done),
+        left_out=whole.left_out,
+        output_errors=whole.output_errors,
+        input_tokens=whole.input_tokens,
+        output_tokens=whole.output_tokens,
+        cost_usd=whole.cost_usd,
+        max_cost_usd=bound,
+        results_per_minute=whole.requests_per_minute,
+        eta_s=whole.eta_s,
+        errors=whole.errors,
+        stop_reasons=whole.stop_reasons,
+        created_at=utc(manifest.created_at),
+        last_activity_at=utc(row.last_activity_at or manifest.created_at),
+        per_shard=tuple(map(_shard_report, statuses, views)),
     )
 
 
-def _shard_report(status: ShardStatus) -> ShardReport:
+def _shard_report(status: ShardStatus, view: ShardView) -> ShardReport:
     shard = status.shard
     return ShardReport(
         shard=shard.shard,
         source=shard.source,
         first_line=shard.first_line,
         lines=shard.lines,
-        state=_state(status),
-        holder=status.claim.holder if status.is_held and status.claim is not None else None,
+        state=view.state,
+        why="" if status.run is None else status.run.why,
+        holder=view.holder or None,
+        silent_s=view.silent_s,
         results=None if status.results is None else str(status.results),
-        total=status.total,
-        done=status.results_there,
-        failed=status.failed,
-        cost_usd=status.cost_usd,
+        total=view.total,
+        done=view.done,
+        failed=view.failed,
+        succeeded=view.succeeded,
+        errored=view.errored,
+        canceled=view.canceled,
+        expired=view.expired,
+        left_out=view.left_out,
+        output_errors=view.output_errors,
+        input_tokens=view.input_tokens,
+        output_tokens=view.output_tokens,
+        cost_usd=view.cost_usd,
+        results_per_minute=view.requests_per_minute,
+        errors=view.errors,
+        stop_reasons=view.stop_reasons,
     )
 
 

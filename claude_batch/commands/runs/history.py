@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from claude_batch.commands.find_run import journal_of, no_run_at
 from claude_batch.commands.terminal import print_json
 from claude_batch.core.history.minutes import bound_of, main_lane
+from claude_batch.core.history.run import Session
 from claude_batch.core.model.minutes import Minute, percentile_s
 from claude_batch.storage.run.history import read_history
 from claude_batch.storage.run.results import utc
@@ -66,14 +67,18 @@ def show_history(results: Path | None, *, as_json: bool) -> None:
             raise no_run_at(Path.cwd())
         results = runs[0]
     journal_of(results)
-    history = read_history(results.absolute())
+    print_history(read_history(results.absolute()).sessions, as_json=as_json)
+
+
+def print_history(sessions: Sequence[Session], *, as_json: bool) -> None:
+    """Print what processes did, minute by minute."""
     if not as_json:
-        print_table(history_table(history.sessions), to_stdout=True)
+        print_table(history_table(sessions), to_stdout=True)
         return
     print_json(
         [
             _report(minute, process)
-            for process, session in enumerate(history.sessions, start=1)
+            for process, session in enumerate(sessions, start=1)
             for minute in session.whole_minutes
         ]
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from claude_batch.commands.find_run import no_run_at
 from claude_batch.commands.run.messages import counted, resume_command, shown, stop_text
@@ -26,6 +27,11 @@ from claude_batch.ui.tables.batches import run_batches_table
 from claude_batch.ui.tables.status import StatusRow, results_by_endpoint, status_table
 from claude_batch.ui.tables.tables import print_table
 from claude_batch.ui.waiting import activity_text, adjusted_texts
+
+if TYPE_CHECKING:
+    from claude_batch.commands.folder.show import FolderReport
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +93,9 @@ def show_status(results: Path | None, *, as_json: bool) -> None:
     runs.sort(key=lambda run: -run.status.last_activity_at)
     if as_json:
         reports = [_report(run, time.time()) for run in runs]
-        print_json(reports if results is None else reports[0])
+        print_json([*reports, *_folder_reports()] if results is None else reports[0])
         return
-    folders = _run_folders() if results is None else []
+    folders = _folder_rows() if results is None else []
     if not runs and not folders:
         sys.stderr.write("there is no run in or below this folder\n")
         return
@@ -112,21 +118,37 @@ def _all_runs() -> Iterator[ShownRun]:
             sys.stderr.write(notice_text(f"{shown(path)} cannot be read: {error}"))
 
 
-def _run_folders() -> list[StatusRow]:
-    """Return the run folders here, and this one if it is one; what cannot be read is left out."""
-    here = Path.cwd()
-    found = [path for path in (here, *sorted(here.iterdir())) if has_manifest(path)]
-    if not found:
+def _folder_rows() -> list[StatusRow]:
+    """Return the run folders here as rows of the table."""
+    if not (found := _run_folders()):
         return []
     from claude_batch.commands.folder.show import row_of  # noqa: PLC0415  # rarely needed
 
-    rows = []
-    for path in found:
+    return list(_readable(found, row_of))
+
+
+def _folder_reports() -> list[FolderReport]:
+    """Return the run folders here as --json prints them."""
+    if not (found := _run_folders()):
+        return []
+    from claude_batch.commands.folder.show import report_of  # noqa: PLC0415  # as above
+
+    return list(_readable(found, report_of))
+
+
+def _run_folders() -> list[Path]:
+    """Return the run folders here, and this one if it is one."""
+    here = Path.cwd()
+    return [path for path in (here, *sorted(here.iterdir())) if has_manifest(path)]
+
+
+def _readable(paths: Sequence[Path], read: Callable[[Path], T]) -> Iterator[T]:
+    """Yield what is read of each; what cannot be read is reported and left out."""
+    for path in paths:
         try:
-            rows.append(row_of(path))
+            yield read(path)
         except (OSError, ClaudeBatchError) as error:
             sys.stderr.write(notice_text(f"{shown(path)} cannot be read: {error}"))
-    return rows
 
 
 class ShownRun:

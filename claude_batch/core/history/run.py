@@ -133,6 +133,21 @@ def joined(histories: Iterable[RunHistory]) -> RunHistory:
     )
 
 
+def by_minute(history: RunHistory) -> tuple[Session, ...]:
+    """Return what processes did, those that worked at the same time or soon after as one.
+
+    Their figures are added up, minute by minute: shards may be shorter than a minute.
+    """
+    groups: list[list[Session]] = []
+    ends_at = -math.inf
+    for each in sorted(history.sessions, key=lambda each: each.begin):
+        if each.begin > ends_at + _MINUTE_S:
+            groups.append([])
+        groups[-1].append(each)
+        ends_at = max(ends_at, each.end)
+    return tuple(_together(group) for group in groups)
+
+
 def _at(event: Waited | Switched | Adjustment) -> float:
     return event.at
 

@@ -19,6 +19,7 @@ _STATE_STYLES = {
     "finished": "green",
     "interrupted": "yellow",
     "stopped": "red",
+    "failed": "red",
 }
 
 

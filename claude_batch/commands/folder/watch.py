@@ -1,0 +1,81 @@
+"""`status --watch` and `--history` of a run folder that other terminals and hosts work on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from claude_batch.commands.folder.manifest import existing_folder
+from claude_batch.commands.folder.progress import EVERY_S, FolderReader, FolderWatch, bound_of
+from claude_batch.commands.folder.show import show_folder_status
+from claude_batch.commands.folder.status import shard_statuses
+from claude_batch.commands.run.messages import shown
+from claude_batch.commands.runs.history import print_history
+from claude_batch.core.history.run import by_minute, joined
+from claude_batch.core.model.shards import FolderView
+from claude_batch.core.model.snapshot import Snapshot
+from claude_batch.errors import ClaudeBatchError
+from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.run.history import read_history
+from claude_batch.ui.messages import notice_text
+from claude_batch.ui.screen.opening import open_screen
+from claude_batch.ui.screen.screen import Screen
+
+IDLE_S = 15.0
+"""A folder that nobody has worked on for so long, in seconds, is not worked on: a process that goes
+from shard to shard, or places them, needs less."""
+
+
+def watch_folder(path: Path) -> None:
+    """Show a run folder until nobody works on it, then where it stands.
+
+    Raises UsageError, CheckpointError.
+    """
+    path = path.absolute()
+    manifest = existing_folder(path)
+    reader = FolderReader(path=path, files=LocalFiles(path), manifest=manifest)
+    watch = FolderWatch(reader=reader, max_cost_usd=bound_of(manifest), is_own=False)
+    if not _folder(watch.look()).running:
+        sys.stdout.write(notice_text(f"{shown(path)}/: no process works on this run folder now"))
+        show_folder_status(path, as_json=False)
+        return
+    screen = open_screen("auto", quiet=False, to_stdout=True)
+    try:
+        screen.close(_follow(watch, screen), None)
+    finally:
+        screen.close(None, None)
+    show_folder_status(path, as_json=False)
+
+
+def _follow(watch: FolderWatch, screen: Screen) -> Snapshot | None:
+    """Show all of a folder until nobody works on it; return the last figures."""
+    worked_at, latest = time.monotonic(), None
+    while True:
+        try:
+            latest = watch.look()
+        except (OSError, ClaudeBatchError) as error:  # a share that is gone for a moment
+            if time.monotonic() - worked_at > IDLE_S:
+                raise
+            screen.notice(f"cannot be read now: {error}")
+        else:
+            screen.publish(latest)
+            folder, now = _folder(latest), time.monotonic()
+            worked_at = now if folder.running else worked_at
+            if folder.finished == folder.shards or now - worked_at > IDLE_S:
+                return latest
+        time.sleep(EVERY_S)
+
+
+def _folder(snapshot: Snapshot) -> FolderView:
+    assert snapshot.folder is not None  # noqa: S101  # it is about one
+    return snapshot.folder
+
+
+def show_folder_history(path: Path, *, as_json: bool) -> None:
+    """Print what happened in all shards together, minute by minute."""
+    path = path.absolute()
+    manifest = existing_folder(path)
+    statuses = shard_statuses(path, LocalFiles(path), manifest)
+    begun = [each.results for each in statuses if each.results is not None]
+    print_history(by_minute(joined(map(read_history, begun))), as_json=as_json)
