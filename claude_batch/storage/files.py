@@ -13,9 +13,11 @@ import errno
 import fcntl
 import os
 import shlex
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +28,7 @@ BLOCK = 1 << 18
 
 PRIVATE, _PRIVATE_FOLDER = 0o600, 0o700
 _BUFFER = 1 << 20
+_TEMPORARY = "claude-batch-copies-"
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM}
 """What some file systems (FUSE, SMB, NFS) answer when a directory is to be synced."""
 
@@ -67,6 +70,37 @@ def make_private_folder(folder: Path) -> None:
     if not folder.is_dir():
         make_private_folder(folder.parent)
         folder.mkdir(_PRIVATE_FOLDER, exist_ok=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Give a folder for copies, which is removed at the end.
+
+    A signal or a crash leaves it: so those are removed here whose process, which has locked its
+    folder, is gone.
+    """
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):
+            os.close(_lock_folder(left))
+            shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+    with ExitStack() as stack:
+        with suppress(OSError):  # a file system without locks, where nothing is removed either
+            stack.callback(os.close, _lock_folder(folder))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
+
+
+def _lock_folder(folder: Path) -> int:
+    """Return the descriptor of a folder that is locked until it is closed. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def open_own(path: Path, flags: int) -> int:

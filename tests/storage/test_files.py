@@ -30,6 +30,7 @@ from claude_batch.storage.files import (
     read_blocks,
     replace_file,
     sync_directory,
+    temporary_folder,
 )
 from claude_batch.storage.run.paths import (
     default_results,
@@ -197,6 +198,19 @@ def test_a_part_that_a_crash_left_is_replaced_and_private(tmp_path: Path) -> Non
 @given(
     content=st.binary(max_size=30), start=st.integers(0, 9), length=st.none() | st.integers(0, 30)
 )
+def test_temporary_folders_of_processes_that_are_gone_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / "claude-batch-copies-left"
+    left.mkdir()
+    (left / "1").touch()
+    with temporary_folder() as first, temporary_folder() as second:
+        (second / "1").touch()
+        assert sorted(tmp_path.iterdir()) == sorted([first, second])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_range_of_bytes_is_read_in_blocks(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, start: int, length: int | None
 ) -> None:

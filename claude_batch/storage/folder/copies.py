@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from claude_batch.errors import CheckpointWriteError
+from claude_batch.storage.files import temporary_folder
 from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.tables.kinds import CSV, JSONL, TSV, TXT, InputOptions, Kind
 from claude_batch.storage.tables.reading import kind_of
@@ -29,7 +30,8 @@ class Copies:
 
     def __init__(self, progress: Callable[[Input, int, int], None]) -> None:
         self._progress = progress
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._around = ExitStack()
+        self._folder: Path | None = None
         self._kept: dict[tuple[str, int], Path] = {}
         self._made = 0
 
@@ -42,8 +44,7 @@ class Copies:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._around.close()
 
     def whole(self, source: Input) -> Path:
         """Return where all of an input can be read."""
@@ -82,9 +83,9 @@ class Copies:
 
         assert source.pinned is not None  # noqa: S101  # it is an object
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="claude-batch-")
+            self._folder = self._around.enter_context(temporary_folder())
         self._made += 1
-        path = Path(self._folder.name, str(self._made))
+        path = self._folder / str(self._made)
         try:
             with path.open("w+b") as file:
                 for block in read_object(source.source, source.pinned, end):

@@ -29,8 +29,8 @@ def copy_object(
     that is not the one that is pinned.
     """
     location = location_of(url)
+    pinned = fetch.pinned or _pinned(find_object(ObjectStore(location), location.key))
     store = ObjectStore(location, patience_s=READING_PATIENCE_S)
-    pinned = fetch.pinned or _pinned(find_object(store, location.key))
     with _as_it_was(url, is_pinned=fetch.pinned is not None):
         head = _head(store, location.key, start, pinned.etag)
         target.write(head)

@@ -13,7 +13,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -25,7 +24,7 @@ import orjson
 
 from claude_batch.core.model.typos import nearest
 from claude_batch.errors import CheckpointWriteError, NoRowsError, UsageError
-from claude_batch.storage.files import beside, open_new, open_to_read, sync_open
+from claude_batch.storage.files import beside, open_new, open_to_read, sync_open, temporary_folder
 from claude_batch.storage.objects.locations import ANY, Fetch, is_url
 from claude_batch.storage.prompts.lines import (
     MOST_BYTES,
@@ -68,8 +67,7 @@ def rereadable(
         )
     with ExitStack() as stack:
         if copy is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="claude-batch-"))
-            copy = Path(folder, "prompts")
+            copy = stack.enter_context(temporary_folder()) / "prompts"
         stack.callback(copy.unlink, missing_ok=True)
         if is_regular(prompts):
             source = Path(prompts).resolve()
@@ -108,8 +106,8 @@ def first_rows(source: Path, name: str, options: InputOptions = _NOTHING_SAID) -
     The user calls it `name`. Raises UsageError when they cannot be read.
     """
     kind = kind_of(source, name, options)
-    with tempfile.TemporaryDirectory(prefix="claude-batch-") as folder:
-        few = Path(folder, "prompts")
+    with temporary_folder() as folder:
+        few = folder / "prompts"
         if kind.format == JSONL:
             with unpacked(source, name, kind.packed) as file, few.open("wb") as target:
                 lines = (line for line in file if not line.isspace())
