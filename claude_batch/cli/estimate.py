@@ -1,8 +1,9 @@
-"""`claude-batch estimate`: what a file of prompts will take: tokens, cost, time."""
+"""`claude-batch estimate`: what prompts will take: tokens, cost, time."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,7 @@ _ADVISED = {"deadline"}
 
 
 def estimate(
-    prompts: opt.Prompts,
+    prompts: opt.ManyPrompts,
     given: opt.Given,
     expect_output: Annotated[
         int | None,
@@ -42,14 +43,14 @@ def estimate(
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Show what a file of prompts will take: tokens, cost, time; and what would be cheapest.
+    """Show what files of prompts will take: tokens, cost, time; and what would be cheapest.
 
     Sends nothing, but for --sample (free) and --learn. Without --expect-output
     answers are taken to be like those in the results file beside it, else to be
     a quarter of their max_tokens long, 256 tokens at least. --sandbox plans for
     the limits of the sandbox. The last line is the command to run.
 
-    --json: {"prompts", "requests", "input_tokens", "output_tokens",
+    --json: {"prompts", "files", "requests", "input_tokens", "output_tokens",
     "output_basis" (stated, sampled, guessed), "counted_lines", "models":
     [{"model", "requests", "input_tokens", "input_low", "input_high",
     "output_tokens", "live", "batch", "fast" (requests in fast mode)}],
@@ -73,7 +74,7 @@ def estimate(
 
     estimate(
         EstimateRequest(
-            prompts=prompts,
+            inputs=prompts,
             settings=settings,
             expect_output=expect_output,
             sample=sample,
@@ -87,8 +88,9 @@ def estimate(
     )
 
 
-def _run_command(prompts: str, settings: Settings) -> str:
+def _run_command(prompts: Sequence[str], settings: Settings) -> str:
     """Return the `run` of these prompts with the options typed; the advice sets the deadline."""
+    from claude_batch.commands.inputs import results_of  # noqa: PLC0415  # only when really run
     from claude_batch.config.options import OPTIONS  # noqa: PLC0415  # only when really run
     from claude_batch.config.spelling import as_typed  # noqa: PLC0415  # only when really run
 
@@ -97,4 +99,4 @@ def _run_command(prompts: str, settings: Settings) -> str:
         for name in OPTIONS
         if name in settings.typed and name not in _ADVISED
     ]
-    return " ".join(["claude-batch run", shlex.quote(prompts), *taken])
+    return " ".join(["claude-batch run", *map(shlex.quote, prompts), *taken, *results_of(prompts)])

@@ -30,14 +30,8 @@ ManyPrompts = Annotated[
     typer.Argument(
         metavar="PROMPTS",
         help="A file of prompts or rows: JSONL, JSON, CSV, TSV, text, Parquet, Excel; - for stdin. "
-        "Several files, folders or quoted globs are a run folder (--out DIR/).",
-    ),
-]
-Prompts = Annotated[
-    str,
-    typer.Argument(
-        metavar="PROMPTS",
-        help="A file of prompts or rows: JSONL, JSON, CSV, TSV, text, Parquet, Excel; - for stdin.",
+        "Several files, folders or quoted globs are a run folder (--out DIR/); s3://BUCKET/KEY "
+        "names objects.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]

@@ -1,4 +1,4 @@
-"""`estimate`: what a file will take and cost, whichever way it is run, and what to do.
+"""`estimate`: what prompts will take and cost, whichever way they are run, and what to do.
 
 What it asks the API: exact counts of some lines (--sample), the limits (--learn).
 """
@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_batch.commands.account.probing import Probe, counting_of, one_per_class, probe, remedy
 from claude_batch.commands.api import MOST_CONCURRENT, Api
-from claude_batch.commands.check import check_shown, defaults_of, refuse_random_alone
+from claude_batch.commands.check import check_shown, defaults_of, fetching, refuse_random_alone
 from claude_batch.commands.endpoints import ceilings, known_endpoints
+from claude_batch.commands.folder.check import inputs_of
+from claude_batch.commands.inputs import is_one_run
+from claude_batch.commands.money import catalog_for
+from claude_batch.commands.run.messages import shown_source
 from claude_batch.commands.terminal import print_json
 from claude_batch.config.options import Options
 from claude_batch.config.settings import Endpoint, Settings
@@ -44,18 +50,17 @@ from claude_batch.core.planning.plan import (
 )
 from claude_batch.core.planning.workload import Workload, calibrated
 from claude_batch.engine.counting import Counts, count_lines
-from claude_batch.errors import CheckpointError, InvalidPromptsError
+from claude_batch.errors import CheckpointError, InvalidPromptsError, UsageError
 from claude_batch.report.words import bound_title, tier_words
-from claude_batch.storage.prompts.check import CheckReport, ignore
+from claude_batch.storage.prompts.check import ignore
 from claude_batch.storage.prompts.input import is_regular, rereadable
 from claude_batch.storage.prompts.options import input_options
 from claude_batch.storage.prompts.reading import read_requests
-from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.prompts.workload import (
     Expectation,
     Found,
     Question,
-    read_workload,
+    WorkloadReader,
 )
 from claude_batch.storage.run.checkpoint import mean_output
 from claude_batch.storage.run.history import read_history
@@ -68,6 +73,7 @@ from claude_batch.ui.plan_words import (
     retirement_words,
 )
 from claude_batch.ui.screen.opening import open_screen
+from claude_batch.ui.screen.screen import Screen
 from claude_batch.ui.tables.estimate import estimate_table
 from claude_batch.ui.tables.tables import print_table
 
@@ -83,7 +89,7 @@ class EstimateRequest:
     `run_command` runs the same prompts with the same options.
     """
 
-    prompts: str
+    inputs: Sequence[str]
     settings: Settings
     expect_output: int | None
     sample: int
@@ -94,91 +100,170 @@ class EstimateRequest:
     run_command: str
     as_json: bool
 
+    @property
+    def prompts(self) -> str | None:
+        """The only file; None where there may be several."""
+        return self.inputs[0] if is_one_run(self.inputs, {}) else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
-    """What the file holds, and what it was read with."""
+    """What the files hold, and what is to be known of them; `requests` are to be counted."""
 
-    defaults: Defaults
-    report: CheckReport
+    catalog: Catalog
+    models: frozenset[str]
+    warnings: tuple[str, ...]
     found: Found
+    files: int
+    chosen: tuple[Chosen, ...]
+    requests: tuple[Request, ...]
 
 
 def estimate(request: EstimateRequest) -> None:
-    """Print what the file will take. Raises InvalidPromptsError, UsageError, SettingsError."""
+    """Print what the prompts will take. Raises InvalidPromptsError, UsageError, SettingsError."""
     settings = request.settings
     refuse_random_alone(settings.options)
-    defaults = defaults_of(settings, request.prompts)
-    sample = LineSample(size=request.sample, draw=random.random) if request.sample else None
-    with rereadable(request.prompts, options=input_options(settings.options)) as path:
-        read = _read(request, path, defaults, sample)
-        measurement = Measurement(
-            settings=settings,
-            sandbox=request.sandbox,
-            scenario=request.scenario,
-            prompts=path,
-            defaults=defaults,
-            chosen=sample.choose() if sample else (),
-            models=tuple(read.report.models) if request.learn else (),
-        )
-        found = _estimate(request, read, measure(measurement))
+    screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
+    try:
+        read = _Reading(request, screen).read()
+    finally:
+        screen.checked()
+        screen.close(None, None)
+    measurement = Measurement(
+        settings=settings,
+        sandbox=request.sandbox,
+        scenario=request.scenario,
+        catalog=read.catalog,
+        chosen=read.chosen,
+        requests=read.requests,
+        models=tuple(read.models) if request.learn else (),
+    )
+    found = _estimate(request, read, measure(measurement))
     if request.as_json:
         print_json(found)
     else:
         print_table(estimate_table(found), to_stdout=True)
 
 
-def _read(
-    request: EstimateRequest, path: Path, defaults: Defaults, sample: LineSample | None
-) -> _Read:
-    """Check the file and add up its lines, shown on the screen."""
-    options, name = request.settings.options, request.prompts
-    screen = open_screen(options.progress, quiet=options.quiet)
-    try:
+_FILES_APART = 1 << 40
+"""Lines of different files have numbers that differ by more than any file has lines."""
+
+
+class _Reading:
+    """Checks files and adds up their lines, shown on the screen."""
+
+    def __init__(self, request: EstimateRequest, screen: Screen) -> None:
+        self._request, self._screen = request, screen
+        self._settings, self._catalog = request.settings, catalog_for(request.settings.options)
+        self._sample: LineSample | None = None
+        if request.sample:
+            self._sample = LineSample(size=request.sample, draw=random.random)
+        self._models: set[str] = set()
+        self._warnings: dict[str, None] = {}
+
+    def read(self) -> _Read:
+        """Read all of them."""
+        request = self._request
+        if request.prompts is None:
+            if self._settings.options.limit is not None:
+                raise UsageError("--limit is for one file", hint="leave it out for several")
+            sources = [each.source for each in inputs_of("estimate", request.inputs)]
+            reader = WorkloadReader(self._question(None))
+            for number, source in enumerate(sources):
+                with self._opened(source) as path:
+                    self._read(reader, path, source, number)
+            chosen = self._chosen()
+            requests = [*self._requests_in(sources, {each.line for each in chosen})]
+        else:
+            sources = [request.prompts]
+            with self._opened(request.prompts) as path:
+                reader = WorkloadReader(self._question(path))
+                self._read(reader, path, request.prompts, 0)
+                chosen = self._chosen()
+                lines = {each.line for each in chosen}
+                requests = [*self._requests(path, request.prompts, lines, 0)] if lines else []
+        return _Read(
+            catalog=self._catalog,
+            models=frozenset(self._models),
+            warnings=tuple(self._warnings),
+            found=reader.found(),
+            files=len(sources),
+            chosen=chosen,
+            requests=tuple(requests),
+        )
+
+    def _opened(self, source: str) -> AbstractContextManager[Path]:
+        name = shown_source(source)
+        how, fetch = input_options(self._settings.options), fetching(name, self._screen)
+        return rereadable(source, options=how, fetch=fetch)
+
+    def _question(self, path: Path | None) -> Question:
+        options = self._settings.options
+        only = None
+        if path is not None and options.limit is not None:
+            only = choose_lines(path, options.limit, left_out=(), at_random=options.random)
+        return Question(
+            catalog=self._catalog,
+            expectation=_expectation(self._request),
+            compare=self._request.compare,
+            sample=self._sample,
+            only=only,
+        )
+
+    def _read(self, reader: WorkloadReader, path: Path, source: str, number: int) -> None:
+        """Check a file, and add up its lines. Raises InvalidPromptsError."""
+        name, screen = shown_source(source), self._screen
+        defaults = defaults_of(self._settings, source)
         report = check_shown(path, name, defaults, screen, ignore)
         if report.invalid:
             lines = "1 invalid line" if report.invalid == 1 else f"{report.invalid:,} invalid lines"
             raise InvalidPromptsError(
                 f"{name}: {lines}: nothing was estimated", hint="correct or remove them"
             )
-        found = read_workload(
+        self._models.update(report.models)
+        self._warnings |= dict.fromkeys(report.warnings)
+        reader.read(
             path,
-            Question(
-                defaults=defaults,
-                expectation=_expectation(request),
-                compare=request.compare,
-                sample=sample,
-                only=None
-                if options.limit is None
-                else choose_lines(path, options.limit, left_out=(), at_random=options.random),
-            ),
+            defaults,
+            before=number * _FILES_APART,
             progress=lambda done: screen.checking(name, done, report.size, "estimating"),
         )
-    finally:
-        screen.checked()
-        screen.close(None, None)
-    return _Read(defaults=defaults, report=report, found=found)
+
+    def _chosen(self) -> tuple[Chosen, ...]:
+        return self._sample.choose() if self._sample else ()
+
+    def _requests_in(self, sources: Sequence[str], lines: set[int]) -> Iterator[Request]:
+        for number in sorted({line // _FILES_APART for line in lines}):
+            source = sources[number]
+            with self._opened(source) as path:
+                yield from self._requests(path, source, lines, number * _FILES_APART)
+
+    def _requests(self, path: Path, source: str, lines: set[int], before: int) -> Iterator[Request]:
+        """Yield the requests of some lines, which are numbered after `before`."""
+        defaults = defaults_of(self._settings, source)
+        for each in read_requests(path, defaults, skip=lambda line: before + line not in lines):
+            yield replace(each, line=before + each.line)
 
 
 def _expectation(request: EstimateRequest) -> Expectation:
     """Return what is known of answers: stated by the user, or in the results of an earlier run."""
     if request.expect_output is not None:
         return Expectation(stated=request.expect_output)
-    if not is_regular(request.prompts):
+    if request.prompts is None or not is_regular(request.prompts):
         return Expectation()
     results = default_results(Path(request.prompts), sandbox=request.sandbox)
     return Expectation(mean=mean_output(results))
 
 
 def _estimate(request: EstimateRequest, read: _Read, measured: Measured) -> Estimate:
-    options, catalog, report = request.settings.options, read.defaults.catalog, read.report
+    options, catalog = request.settings.options, read.catalog
     settings = request.settings
     if request.sandbox:
         settings = replace(settings, endpoints=(Endpoint(name="sandbox"),))
     limits = plan_limits(
         known_endpoints(settings, measured.limits, catalog),
         ceilings(options),
-        report.models,
+        read.models,
         catalog,
     )
     calibrations = measured.counts.calibrations()
@@ -197,7 +282,8 @@ def _estimate(request: EstimateRequest, read: _Read, measured: Measured) -> Esti
         load = calibrated(read.found.whole, calibrations)
         whole = _whole_file(plan(load, (), limits, _speed(options, measured), catalog))
     return Estimate(
-        prompts=request.prompts,
+        prompts=" ".join(map(shlex.quote, request.inputs)) if read.files > 1 else request.inputs[0],
+        files=read.files,
         requests=planned.requests,
         input_tokens=planned.input_tokens,
         output_tokens=planned.output_tokens,
@@ -264,7 +350,7 @@ def _counted_alike(model: str, measured: Measured, catalog: Catalog) -> list[Cou
 
 def _notes(read: _Read, measured: Measured, planned: Plan, limits: PlanLimits) -> Iterator[str]:
     """Yield what to know before believing the figures, and before sending."""
-    catalog, models = read.defaults.catalog, read.report.models
+    catalog, models = read.catalog, read.models
     yield from plan_notes(planned)
     yield from measured.notes
     yield from limit_notes(limits)
@@ -278,12 +364,12 @@ def _notes(read: _Read, measured: Measured, planned: Plan, limits: PlanLimits) -
         notice = retirement_words(retirement(model, today, catalog))
         if notice and model not in models:
             yield notice
-    yield from read.report.warnings
+    yield from read.warnings
 
 
 def _observed(request: EstimateRequest, catalog: Catalog) -> Iterator[str]:
     """Yield what limited an earlier run of the same file, and what higher tiers would bring."""
-    if not is_regular(request.prompts):
+    if request.prompts is None or not is_regular(request.prompts):
         return
     results = default_results(Path(request.prompts), sandbox=request.sandbox)
     try:
@@ -298,14 +384,14 @@ def _observed(request: EstimateRequest, catalog: Catalog) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What to measure: the tokens of the lines in `chosen`, and the limits of `models`."""
+    """What to measure: the tokens of `requests`, whose lines were `chosen`; limits of `models`."""
 
     settings: Settings
     sandbox: bool
     scenario: Path | None
-    prompts: Path
-    defaults: Defaults
+    catalog: Catalog
     chosen: tuple[Chosen, ...]
+    requests: Sequence[Request]
     models: tuple[str, ...]
 
 
@@ -334,22 +420,13 @@ def measure(wanted: Measurement) -> Measured:
         scenario=wanted.scenario,
     ) as api:
         api.open()
-        requests = list(_chosen_requests(wanted))
-        return asyncio.run(_measure(api, wanted, requests))
+        return asyncio.run(_measure(api, wanted))
 
 
-def _chosen_requests(wanted: Measurement) -> Iterator[Request]:
-    lines = {each.line for each in wanted.chosen}
-    if lines:
-        yield from read_requests(
-            wanted.prompts, wanted.defaults, skip=lambda line: line not in lines
-        )
-
-
-async def _measure(api: Api, wanted: Measurement, requests: Sequence[Request]) -> Measured:
-    catalog = wanted.defaults.catalog
+async def _measure(api: Api, wanted: Measurement) -> Measured:
+    catalog = wanted.catalog
     try:
-        counts, notes = await _count(api.transport, wanted, requests)
+        counts, notes = await _count(api.transport, wanted)
         models = one_per_class(wanted.models, catalog)
         probed = {transport.name: await probe(transport, models) for transport in _primary(api)}
     finally:
@@ -394,9 +471,10 @@ def _unreported(probed: Mapping[str, Sequence[Probe]]) -> Iterator[str]:
 
 
 async def _count(
-    transport: EndpointTransport, wanted: Measurement, requests: Sequence[Request]
+    transport: EndpointTransport, wanted: Measurement
 ) -> tuple[Counts, tuple[str, ...]]:
     """Return the counted lines, and why some could not be counted."""
+    requests = wanted.requests
     if not requests:
         return Counts(), ()
     account = counting_of(transport)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from claude_batch.storage.objects.locations import is_url, location_of
-from claude_batch.storage.run.paths import has_manifest
+from claude_batch.storage.run.paths import default_results, has_manifest
 
 _STDIN = "-"
 
@@ -24,3 +25,13 @@ def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:
         and (out is None or not (str(out).endswith("/") or has_manifest(Path(out))))
         and not any(name in given for name in ("shard", "shard_size", "on", "workers"))
     )
+
+
+def results_of(inputs: Sequence[str]) -> list[str]:
+    """Return where a run has to be asked to write its results; nothing where that is clear."""
+    if not is_one_run(inputs, {}):
+        return ["--out", "out/"]
+    if is_url(inputs[0]):
+        name = default_results(Path(Path(inputs[0]).name), sandbox=False).name
+        return ["--out", shlex.quote(name)]
+    return []

@@ -65,6 +65,21 @@ def test_a_piped_estimate_is_a_page_on_stdout_and_nothing_else(program: Program)
     assert done.stderr == b""
 
 
+def test_several_files_are_estimated_together(program: Program) -> None:
+    (program.folder / "rows.csv").write_text("prompt,n\nhello,1\nthere,2\n")
+    done = program.run("estimate", "prompts.jsonl", "*.csv", "--json", "--sample", "9", "--sandbox")
+    found = json.loads(done.stdout)
+    assert (found["files"], found["requests"], found["counted_lines"]) == (2, 52, 9)
+    assert "claude-batch run prompts.jsonl '*.csv'" in found["recommendation"]
+    assert "--out out/" in found["recommendation"]
+    refused = program.run("estimate", "prompts.jsonl", "rows.csv", "--limit", "5")
+    assert refused.returncode == 2
+    (program.folder / "bad.jsonl").write_text('{"promt": "x"}\n')
+    refused = program.run("estimate", ".")
+    assert refused.returncode == 2
+    assert b"bad.jsonl: 1 invalid line: nothing was estimated" in refused.stderr
+
+
 def test_an_estimate_learns_from_the_run_it_foretold(program: Program) -> None:
     with served(program.folder) as api:
         ran = at(program, api.variables).run("run", "prompts.jsonl", "--no-stdout")

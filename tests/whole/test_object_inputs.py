@@ -223,4 +223,9 @@ def test_check_and_estimate_read_objects(program: Program) -> None:
     check = program.run("check", "s3://bucket/in/")
     assert (check.returncode, check.stdout.count(b"no bad line")) == (0, 5)
     estimate = program.run("estimate", "s3://bucket/in/a.jsonl", "--json")
-    assert json.loads(estimate.stdout)["requests"] == 12
+    found = json.loads(estimate.stdout)
+    assert found["requests"] == 12
+    assert "run s3://bucket/in/a.jsonl --out a.results.jsonl" in found["recommendation"]
+    estimate = program.run("estimate", "s3://bucket/in/", "--json", "--sample", "5")
+    found = json.loads(estimate.stdout)
+    assert (found["files"], found["requests"], found["counted_lines"]) == (5, 32, 5)

@@ -30,12 +30,7 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
     A file that cannot be read as it is does not keep the others from being checked. Raises
     UsageError where there are no files.
     """
-    for name in inputs:
-        if has_manifest(Path(name)):
-            raise UsageError(
-                f"{name}: is a run folder", hint="check takes the files that it was made from"
-            )
-    found = find_inputs(inputs)
+    found = inputs_of("check", inputs)
     codes, ids = [Exit.SUCCEEDED], None
     screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
     try:
@@ -65,6 +60,16 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
             code = error.exit_code
         codes.append(Exit(code))
     return max(codes)
+
+
+def inputs_of(command: str, names: Sequence[str]) -> list[Input]:
+    """Return the inputs that a command is about. Raises UsageError; for a run folder, too."""
+    for name in names:
+        if has_manifest(Path(name)):
+            raise UsageError(
+                f"{name}: is a run folder", hint=f"{command} takes the files that it was made from"
+            )
+    return find_inputs(names)
 
 
 def copies_shown(screen: Screen) -> Copies:

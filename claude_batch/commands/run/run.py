@@ -16,6 +16,7 @@ from claude_batch.commands.api import Api
 from claude_batch.commands.check import check_shown, defaults_of, fetching, refuse_random_alone
 from claude_batch.commands.find_run import journal_of, last_unfinished
 from claude_batch.commands.folder.stage import ShardStage
+from claude_batch.commands.inputs import results_of
 from claude_batch.commands.money import (
     catalog_for,
     forecast,
@@ -117,10 +118,10 @@ def run_request(prompts: str, given: Mapping[str, Any]) -> RunRequest:
         )
     if typed.out is None and is_url(prompts):
         name = shlex.quote(prompts)
-        beside_here = shlex.quote(default_results(Path(Path(prompts).name), sandbox=False).name)
+        where = " ".join(results_of([prompts]))
         raise UsageError(
             f"{prompts} is in object storage: where should the results go?",
-            hint=f"name a file: claude-batch run {name} --out {beside_here}; or a folder, for "
+            hint=f"name a file: claude-batch run {name} {where}; or a folder, for "
             f"shards: claude-batch run {name} --out DIR/",
         )
     sandbox = typed.uses_sandbox

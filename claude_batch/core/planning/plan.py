@@ -116,7 +116,7 @@ class RoutedLines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What `estimate` reports; with --json these very fields.
+    """What `estimate` reports; with --json these very fields. `files` are how many there are.
 
     With --limit it is about those rows, and `whole` about the whole file. `counted_lines` were
     counted exactly. `compared` are the costs if all lines went to one model,
@@ -124,6 +124,7 @@ class Estimate:
     """
 
     prompts: str
+    files: int
     requests: int
     input_tokens: int
     output_tokens: int

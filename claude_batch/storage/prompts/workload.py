@@ -1,4 +1,4 @@
-"""The pass of `estimate` over a checked file: its tokens by model, in constant memory."""
+"""The pass of `estimate` over checked files: their tokens by model, in constant memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from claude_batch.core.caching.prefix import PrefixCount, SharedPrefix
 from claude_batch.core.caching.terms import terms_of
+from claude_batch.core.catalog.catalog import Catalog
 from claude_batch.core.planning.count_sample import LineSample
 from claude_batch.core.planning.workload import (
     OutputBasis,
@@ -53,13 +54,13 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What `estimate` wants to know of a file.
+    """What `estimate` wants to know of files.
 
     `compare` are models to price all of it with; `sample` chooses lines to be counted. `only`
     these lines are asked about; None: all.
     """
 
-    defaults: Defaults
+    catalog: Catalog
     expectation: Expectation
     compare: tuple[str, ...] = ()
     sample: LineSample | None = None
@@ -68,7 +69,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the file holds: as it is, at `most`, and if all of it went to one model.
+    """What the files hold: as it is, at `most`, and if all of it went to one model.
 
     At most: if every answer used all of its max_tokens. `whole` is the whole file, where only some
     lines were asked about. `routed` counts lines by the rule they follow (None: by none) and model.
@@ -82,34 +83,11 @@ class Found:
     prefixes: tuple[SharedPrefix, ...]
 
 
-def read_workload(
-    path: Path, question: Question, *, progress: Callable[[int], None] = ignore
-) -> Found:
-    """Read a file that has been checked; `progress` gets the bytes read so far.
-
-    Raises UsageError when the file has changed since, or cannot be read.
-    """
-    reading = _Reading(question)
-    for line, shape, may_mark in _shapes(path, question, progress):
-        reading.take(line, shape, may_mark=may_mark)
-    return Found(
-        workload=reading.fold.workload(),
-        whole=reading.whole.workload(),
-        routed=dict(reading.routed.most_common()),
-        most=reading.most.workload(),
-        compared={model: fold.workload() for model, fold in reading.folds.items()},
-        prefixes=(
-            *reading.prefixes.choose("5m").prefixes.values(),
-            *reading.prefixes.choose("1h").prefixes.values(),
-        ),
-    )
-
-
 def _shapes(
-    path: Path, question: Question, progress: Callable[[int], None]
+    path: Path, defaults: Defaults, progress: Callable[[int], None]
 ) -> Iterator[tuple[int, Shape, bool]]:
     """Yield lines by number, and whether they may mark something for the cache."""
-    defaults, source = for_file(path, question.defaults), PromptLines(path)
+    defaults, source = for_file(path, defaults), PromptLines(path)
     for numbers, lines in source:
         for line, raw in zip(numbers, lines, strict=True):
             shape = read_line(raw, line, defaults)
@@ -123,39 +101,68 @@ def _shapes(
         progress(source.size)
 
 
-class _Reading:
-    """What has been seen of a file so far."""
+class WorkloadReader:
+    """Reads files that have been checked, and adds up what is in them."""
 
     def __init__(self, question: Question) -> None:
         self._question = question
-        self._catalog = question.defaults.catalog
+        self._catalog = question.catalog
         basis = question.expectation.basis
-        self.fold = self._new_fold(basis)
-        self.whole = self.fold if question.only is None else self._new_fold(basis)
-        self.routed: Counter[tuple[str | None, str]] = Counter()
-        self.most = self._new_fold(OutputBasis.BOUND)
-        self.folds = {model: self._new_fold(basis) for model in question.compare}
-        self.prefixes = PrefixCount(catalog=self._catalog)
+        self._fold = self._new_fold(basis)
+        self._whole = self._fold if question.only is None else self._new_fold(basis)
+        self._routed: Counter[tuple[str | None, str]] = Counter()
+        self._most = self._new_fold(OutputBasis.BOUND)
+        self._folds = {model: self._new_fold(basis) for model in question.compare}
+        self._prefixes = PrefixCount(catalog=self._catalog)
 
     def _new_fold(self, basis: OutputBasis) -> WorkloadFold:
         return WorkloadFold(output_basis=basis, catalog=self._catalog)
 
-    def take(self, line: int, shape: Shape, *, may_mark: bool) -> None:
-        """Take in a line."""
+    def read(
+        self,
+        path: Path,
+        defaults: Defaults,
+        *,
+        before: int = 0,
+        progress: Callable[[int], None] = ignore,
+    ) -> None:
+        """Read a file; `progress` gets the bytes read so far.
+
+        The sample has its lines under numbers that begin after `before`. Raises UsageError when the
+        file has changed since the check, or cannot be read.
+        """
+        for line, shape, may_mark in _shapes(path, defaults, progress):
+            self._take(before + line, shape, may_mark=may_mark)
+
+    def found(self) -> Found:
+        """Return what all files hold."""
+        return Found(
+            workload=self._fold.workload(),
+            whole=self._whole.workload(),
+            routed=dict(self._routed.most_common()),
+            most=self._most.workload(),
+            compared={model: fold.workload() for model, fold in self._folds.items()},
+            prefixes=(
+                *self._prefixes.choose("5m").prefixes.values(),
+                *self._prefixes.choose("1h").prefixes.values(),
+            ),
+        )
+
+    def _take(self, line: int, shape: Shape, *, may_mark: bool) -> None:
         params, question = shape.params, self._question
         expected = question.expectation.of(params["max_tokens"])
         tokens = input_tokens(shape, self._catalog)
         terms = terms_of(params, may_mark=may_mark, catalog=self._catalog)
         if question.only is not None:
-            self.whole.add(params["model"], tokens, expected, terms)
+            self._whole.add(params["model"], tokens, expected, terms)
             if line not in question.only:
                 return
-        self.routed[shape.rule, params["model"]] += 1
-        self.fold.add(params["model"], tokens, expected, terms)
-        self.most.add(params["model"], tokens, params["max_tokens"], terms)
-        self.prefixes.add(params)
+        self._routed[shape.rule, params["model"]] += 1
+        self._fold.add(params["model"], tokens, expected, terms)
+        self._most.add(params["model"], tokens, params["max_tokens"], terms)
+        self._prefixes.add(params)
         if question.sample is not None:
             question.sample.add(line, params["model"], tokens)
-        for model, fold in self.folds.items():
+        for model, fold in self._folds.items():
             params = {**params, "model": model}
             fold.add(model, estimate_input_tokens(params, self._catalog), expected, terms)

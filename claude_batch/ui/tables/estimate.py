@@ -25,7 +25,8 @@ def estimate_table(found: Estimate) -> RenderableType:
 def _parts(found: Estimate) -> Iterator[RenderableType]:
     of = "" if found.whole is None else f" of {count(found.whole.requests)}"
     noun = "request" if found.requests == 1 and not of else "requests"
-    what = f"  {count(found.requests)}{of} {noun}"
+    files = "" if found.files == 1 else f" in {count(found.files)} files"
+    what = f"  {count(found.requests)}{of} {noun}{files}"
     yield Text.assemble((printable(found.prompts), "bold"), what)
     yield Text(f"input: {_input(found.models, found.counted_lines)}")
     yield Text(f"output: {short(found.output_tokens)} tokens, {_output(found.output_basis)}")

@@ -20,7 +20,7 @@ from claude_batch.storage.prompts.workload import (
     Expectation,
     Found,
     Question,
-    read_workload,
+    WorkloadReader,
 )
 from claude_batch.storage.run.checkpoint import mean_output
 
@@ -37,13 +37,12 @@ def write(path: Path, *lines: Any) -> Path:
     return path
 
 
-def read(path: Path, *, defaults: Defaults | None = None, **more: Any) -> Found:
-    settings = {
-        "defaults": defaults or Defaults(catalog=BUNDLED),
-        "expectation": Expectation(),
-        **more,
-    }
-    return read_workload(path, Question(**settings))
+def read(*paths: Path, defaults: Defaults | None = None, **more: Any) -> Found:
+    settings = {"catalog": BUNDLED, "expectation": Expectation(), **more}
+    reader = WorkloadReader(Question(**settings))
+    for number, path in enumerate(paths):
+        reader.read(path, defaults or Defaults(catalog=BUNDLED), before=1_000 * number)
+    return reader.found()
 
 
 def test_input_is_what_the_requests_of_a_run_have(path: Path) -> None:
@@ -113,11 +112,22 @@ def test_a_sample_is_drawn_from_all_lines(path: Path) -> None:
     assert all(1 <= each.line <= 100 for each in sample.choose())
 
 
+def test_files_are_added_up_and_their_lines_told_apart(path: Path, tmp_path: Path) -> None:
+    write(path, "hi", {"prompt": "Guten Tag", "model": OPUS})
+    other = write(tmp_path / "b.jsonl", "hello", "there")
+    sample = LineSample(size=10, draw=random.Random(1).random)
+    both = read(path, other, sample=sample).workload
+    assert both.requests == 4
+    apart = read(path).workload.input_tokens + read(other).workload.input_tokens
+    assert both.input_tokens == apart
+    assert [each.line for each in sample.choose()] == [1, 2, 1_001, 1_002]
+
+
 def test_progress_ends_with_the_whole_file(path: Path) -> None:
     write(path, *["hello"] * 40_000)
     told: list[int] = []
-    question = Question(defaults=Defaults(catalog=BUNDLED), expectation=Expectation())
-    read_workload(path, question, progress=told.append)
+    reader = WorkloadReader(Question(catalog=BUNDLED, expectation=Expectation()))
+    reader.read(path, Defaults(catalog=BUNDLED), progress=told.append)
     assert told == sorted(told)
     assert told[-1] == path.stat().st_size
 

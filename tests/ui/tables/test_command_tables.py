@@ -67,6 +67,7 @@ def an_estimate() -> Estimate:
     assert found.cost.batch.high is not None
     return Estimate(
         prompts="data/prompts.jsonl",
+        files=1,
         requests=found.requests,
         input_tokens=found.input_tokens,
         output_tokens=found.output_tokens,
