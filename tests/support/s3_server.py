@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 from tests.support.redis_server import free_port, skip_or_fail
 
 _READY = "Running on"
+_STRICT = {"INITIAL_NO_AUTH_ACTION_COUNT": "0"}
 SECRET = "s3cr3t-of-the-tests"
 
 
@@ -75,12 +76,16 @@ class S3Server:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """Run the server; it is yielded once it answers."""
+def s3_server(*, checks_keys: bool = False) -> Iterator[S3Server]:
+    """Run the server; it is yielded once it answers. If it `checks_keys`, it refuses all."""
     port = free_port()
     process = subprocess.Popen(
         [_program(), "-H", "127.0.0.1", "-p", str(port)],
-        env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONUNBUFFERED": "1",
+            **(_STRICT if checks_keys else {}),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -151,6 +151,15 @@ def test_a_server_without_tls_is_asked_over_http(
     assert "AWS_ALLOW_HTTP=true" in error.hint
 
 
+def test_why_access_is_denied_is_said(variables: pytest.MonkeyPatch) -> None:
+    with s3_server(checks_keys=True) as strict:
+        variables.setenv("AWS_ENDPOINT_URL", strict.url)
+        with pytest.raises(StoreError) as caught:
+            opened().head("x")
+    assert caught.value.problem is StoreProblem.DENIED
+    assert caught.value.message == "s3://bucket/x: access denied (InvalidAccessKeyId)"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
