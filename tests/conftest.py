@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from itertools import groupby
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support import forking
 
 BUSY = [HealthCheck.too_slow]
 """What Hypothesis finds unhealthy on a machine that has other work: no time is a fault here."""
@@ -30,6 +33,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit it:
     # the programs that the tests interrupt would never hear of it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the program once for all processes that test (`pytest --numprocesses`)."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        forking.share_one_process()
+
+
+gc.disable()
+"""While tests are collected everything is kept: see `pytest_collection_finish`."""
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, and none of what is there for good: the tests themselves."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

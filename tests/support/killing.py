@@ -83,7 +83,7 @@ def killed_again_and_again(
     command = ("run", "p.jsonl", "-o", out, "--progress", "none", "--no-stdout", *flags)
     for number in range(kills):
         before = sandbox.stats()["sent"]
-        process = program.start(*command)
+        process = program.start(*command, fresh=number % 4 == 0)
         if number % 4:
             ends = time.monotonic() + _LATE_S
             while sandbox.stats()["sent"] == before and time.monotonic() < ends:

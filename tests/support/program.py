@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import selectors
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,34 +51,38 @@ class Program:
     variables: dict[str, str] = field(default_factory=dict)
 
     def run(
-        self, *arguments: str, stdin: bytes = b"", **variables: str
+        self, *arguments: str, stdin: bytes = b"", fresh: bool = False, **variables: str
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run it to its end: forked, or in an interpreter of its own if Python is told things."""
-        variables = self.variables | variables
-        run = _run_fresh if any(name.startswith("PYTHON") for name in variables) else _run_forked
-        return run(arguments, self.folder, environment(self.folder, **variables), stdin)
+        """Run it to its end."""
+        program = self.start(*arguments, stdin=stdin, fresh=fresh, **variables)
+        printed, said = program.communicate(timeout=ENOUGH_S)
+        return subprocess.CompletedProcess([*arguments], program.returncode, printed, said)
 
-    def shell(self, script: str) -> subprocess.CompletedProcess[bytes]:
+    def shell(self, script: str, *, fresh: bool = False) -> subprocess.CompletedProcess[bytes]:
         """Run a pipeline in which `claude-batch` is the program; it fails where any part does."""
+        variables = environment(self.folder, **self.variables)
+        if not fresh and not _tells_python(self.variables):
+            variables["PATH"] = f"{forking.folder_of_command()}{os.pathsep}{variables['PATH']}"
         return subprocess.run(
             ["bash", "-c", f"set -o pipefail; {script}"],
             cwd=self.folder,
-            env=environment(self.folder, **self.variables),
+            env=variables,
             capture_output=True,
             check=False,
             timeout=ENOUGH_S,
         )
 
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start it, in an interpreter of its own, and return at once."""
-        return subprocess.Popen(
-            self.command(arguments),
-            cwd=self.folder,
-            env=environment(self.folder, **self.variables, **variables),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def start(
+        self, *arguments: str, stdin: bytes = b"", fresh: bool = False, **variables: str
+    ) -> Started:
+        """Start it and return at once.
+
+        It is forked, unless a `fresh` interpreter is asked for or the variables concern Python.
+        """
+        variables = self.variables | variables
+        fresh = fresh or _tells_python(variables)
+        variables = environment(self.folder, **variables)
+        return _start(arguments, self.folder, variables, stdin, fresh=fresh)
 
     @staticmethod
     def command(arguments: Sequence[str]) -> list[str]:
@@ -85,46 +90,108 @@ class Program:
         return [sys.executable, "-m", "claude_batch", *arguments]
 
 
-def _run_fresh(
-    arguments: Sequence[str], folder: Path, variables: dict[str, str], stdin: bytes
-) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        Program.command(arguments),
-        cwd=folder,
-        env=variables,
-        input=stdin,
-        capture_output=True,
-        check=False,
-        timeout=ENOUGH_S,
-    )
+def _tells_python(variables: Mapping[str, str]) -> bool:
+    return any(name.startswith("PYTHON") for name in variables)
 
 
-def _run_forked(
-    arguments: Sequence[str], folder: Path, variables: dict[str, str], stdin: bytes
-) -> subprocess.CompletedProcess[bytes]:
-    ends = [os.pipe() for _ in range(3)]
-    (to_read, to_write), (stdout, out), (stderr, err) = ends
-    started = forking.start(
-        arguments, folder=folder, environment=variables, descriptors=(to_read, out, err)
-    )
+@dataclass(slots=True, kw_only=True)
+class Started:
+    """A program that has been started; what it has of `subprocess.Popen` does the same."""
+
+    process: subprocess.Popen[bytes] | forking.Forked
+    stdin: int
+    stdout: int
+    stderr: int
+    unwritten: bytes
+    printed: tuple[bytes, bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self.process.pid
+
+    @property
+    def returncode(self) -> int:
+        """How it has ended."""
+        code = self.process.poll()
+        assert code is not None, "it still runs"
+        return code
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+        return self.process.poll()
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float = ENOUGH_S) -> tuple[bytes, bytes]:
+        """Write its stdin, read what it prints, and wait for its end; kill it if that is late."""
+        try:
+            if self.printed is None:
+                self.printed = self._exchange(time.monotonic() + timeout)
+            self.process.wait(timeout)
+        except BaseException:
+            self.kill()
+            raise
+        return self.printed
+
+    def _exchange(self, ends: float) -> tuple[bytes, bytes]:
+        read: dict[int, list[bytes]] = {self.stdout: [], self.stderr: []}
+        with selectors.DefaultSelector() as streams:
+            streams.register(self.stdin, selectors.EVENT_WRITE)
+            for descriptor in read:
+                streams.register(descriptor, selectors.EVENT_READ)
+            while streams.get_map():
+                ready = streams.select(ends - time.monotonic())
+                if not ready:
+                    raise subprocess.TimeoutExpired("claude-batch", ENOUGH_S)
+                for key, _ in ready:
+                    if key.fd == self.stdin:
+                        more = self._write()
+                    else:
+                        piece = os.read(key.fd, 1 << 16)
+                        read[key.fd].append(piece)
+                        more = bool(piece)
+                    if not more:
+                        streams.unregister(key.fd)
+                        os.close(key.fd)
+        return b"".join(read[self.stdout]), b"".join(read[self.stderr])
+
+    def _write(self) -> bool:
+        """Write some of its stdin; say whether there is more."""
+        some = self.unwritten[: select.PIPE_BUF]  # as much as never blocks
+        with suppress(BrokenPipeError):
+            self.unwritten = self.unwritten[os.write(self.stdin, some) :]
+            return bool(self.unwritten)
+        return False
+
+
+def _start(
+    arguments: Sequence[str], folder: Path, variables: dict[str, str], stdin: bytes, *, fresh: bool
+) -> Started:
+    (to_read, to_write), (stdout, out), (stderr, err) = (os.pipe() for _ in range(3))
+    process: subprocess.Popen[bytes] | forking.Forked
+    if fresh:
+        process = subprocess.Popen(
+            Program.command(arguments),
+            cwd=folder,
+            env=variables,
+            stdin=to_read,
+            stdout=out,
+            stderr=err,
+        )
+    else:
+        process = forking.start(
+            arguments, folder=folder, environment=variables, descriptors=(to_read, out, err)
+        )
     for given in (to_read, out, err):
         os.close(given)
-    with ThreadPoolExecutor(3) as streams:
-        written = streams.submit(_write, to_write, stdin)
-        printed, said = streams.map(_read, (stdout, stderr))
-        written.result()
-    code = started.wait(ENOUGH_S)
-    return subprocess.CompletedProcess([*arguments], code, printed, said)
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    with suppress(BrokenPipeError), open(descriptor, "wb") as file:
-        file.write(content)
-
-
-def _read(descriptor: int) -> bytes:
-    with open(descriptor, "rb") as file:
-        return file.read()
+    return Started(process=process, stdin=to_write, stdout=stdout, stderr=stderr, unwritten=stdin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +235,10 @@ def served(folder: Path, scenario: str = "") -> Iterator[Served]:
             descriptors=(null.fileno(), null.fileno(), stderr.fileno()),
         )
     try:
-        wait_for(lambda: _NEXT in said.read_text() or process.ended())
+        wait_for(lambda: _NEXT in said.read_text() or process.poll() is not None)
         yield Served(_url(said.read_text()))
     finally:
-        if not process.ended():
-            os.kill(process.pid, signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         process.wait(ENOUGH_S)
     trouble = said.read_text().partition(_NEXT)[2]
     assert len(trouble.splitlines()) == 1, trouble

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.killing import QUICK, lines_of, write_prompts
-from tests.support.program import Program, Served, served, wait_for
+from tests.support.program import Program, Served, Started, served, wait_for
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
 
@@ -23,7 +22,7 @@ RESULTS = "p.results.jsonl"
 @contextmanager
 def running(
     folder: Path, *flags: str, count: int = 5_000, scenario: str = QUICK
-) -> Iterator[tuple[Program, Served, subprocess.Popen[bytes]]]:
+) -> Iterator[tuple[Program, Served, Started]]:
     """Start a run that has its first results, and end it."""
     write_prompts(folder / "p.jsonl", count)
     with served(folder, scenario) as sandbox:

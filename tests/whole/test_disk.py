@@ -42,7 +42,7 @@ def test_a_file_size_limit_stops_the_run_cleanly_and_it_goes_on_later(tmp_path: 
     results = tmp_path / "p.results.jsonl"
     with served(tmp_path, QUICK) as sandbox:
         program = Program(folder=tmp_path, variables=sandbox.variables)
-        full = program.shell(f"ulimit -f 40; claude-batch {' '.join(RUN)}")
+        full = program.shell(f"ulimit -f 40; claude-batch {' '.join(RUN)}", fresh=True)
         kept = lines_of(results)
         whole = results.read_bytes().endswith(b"\n")
         again = program.run(*RUN)

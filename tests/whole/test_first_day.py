@@ -104,7 +104,7 @@ def test_a_full_disk_behind_stdout_is_no_bug_of_ours(program: Program, command: 
 
 
 def test_a_closed_stdout_takes_no_results_into_a_file_of_the_run(program: Program) -> None:
-    done = program.shell("claude-batch run p.jsonl --sandbox >&-")
+    done = program.shell("claude-batch run p.jsonl --sandbox >&-", fresh=True)
     assert done.returncode == 0, done.stderr.decode()
     results = program.folder / "p.sandbox.results.jsonl"
     assert len(results.read_text().splitlines()) == 1

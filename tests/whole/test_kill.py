@@ -60,7 +60,8 @@ def test_a_kill_while_prompts_are_copied_or_checked_leaves_nothing_begun(tmp_pat
         slow = program.shell(
             "(echo '\"one\"'; exec sleep 30) | claude-batch run - -o r.jsonl --progress none &"
             "for i in $(seq 200); do sleep 0.05; [ -e r.jsonl.prompts.part ] && break; done;"
-            "kill -9 $! $(jobs -p); wait; true"
+            "kill -9 $! $(jobs -p); wait; true",
+            fresh=True,
         )
         assert slow.returncode == 0, slow.stderr.decode()
         assert not results.exists()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.odd_answers import KEPT, LARGE, ODD, STREAMS, good
+from tests.support.odd_answers import KEPT, ODD, STREAMS, good, large_answers
 from tests.support.program import Program
 from tests.support.raw_server import RawServer, Steps, raw_server
 
@@ -96,20 +96,19 @@ def test_a_streamed_answer_that_is_complete_is_bought_once(tmp_path: Path) -> No
 def test_odd_answers_between_good_ones_end_as_lines(
     tmp_path: Path, count: int, *, large: bool
 ) -> None:
-    usual = (each for each in ODD if each not in LARGE)
-    odd = [*(LARGE_TIMES * sorted(LARGE) if large else ()), *islice(cycle(usual), count)][:count]
+    larger = large_answers() if large else {}
+    odd = [*(LARGE_TIMES * sorted(larger)), *islice(cycle(ODD), count)][:count]
     random.Random(7).shuffle(odd)
     odd.sort(key=lambda kind: "redirect" in kind)  # a first reply that redirects ends the run
     kinds = [kind for each in odd for kind in (each, "good")]
     write_prompts(tmp_path / "p.jsonl", kinds)
-    with raw_server(answering(ODD)) as server:
+    with raw_server(answering({**ODD, **larger})) as server:
         command = ("run", "p.jsonl", "--no-stdout", "--max-attempts", "2", "--patience", "3m")
-        with (
-            ThreadPoolExecutor(1) as beside,
-            program_at(tmp_path, server).start(*command, "--yes", "--progress", "none") as process,
-        ):
+        program = program_at(tmp_path, server)
+        with ThreadPoolExecutor(1) as beside:
+            process = program.start(*command, "--yes", "--progress", "none", fresh=True)
             peak_kb = beside.submit(memory_at_the_end, process.pid)
-            said = process.stderr.read() if process.stderr else b""
+            _, said = process.communicate()
     results = results_of(tmp_path)
     ended = {(kind, results[str(number)]["type"]) for number, kind in enumerate(kinds)}
     assert process.returncode == 3, said.decode()

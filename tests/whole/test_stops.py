@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.killing import QUICK, lines_of, write_prompts
-from tests.support.program import Program, served, wait_for
+from tests.support.program import Program, Started, served, wait_for
 
 SLOW = QUICK.replace("base_s = 0.2", "base_s = 20")
 
@@ -110,7 +109,7 @@ def test_without_a_credential_nothing_is_begun(tmp_path: Path) -> None:
     assert not (tmp_path / "p.results.jsonl.journal").exists()
 
 
-def takes_signals(process: subprocess.Popen[bytes]) -> bool:
+def takes_signals(process: Started) -> bool:
     """Tell whether the program has come so far that it catches SIGTERM: Python itself does not."""
     said = Path(f"/proc/{process.pid}/status").read_text()
     caught = next(line for line in said.splitlines() if line.startswith("SigCgt:"))
@@ -123,7 +122,7 @@ def test_asked_to_stop_as_it_begins_it_leaves_at_once(tmp_path: Path) -> None:
     program = Program(folder=tmp_path, variables=variables)
     endings = []
     for number in range(15):
-        process = program.start("run", "p.jsonl", "--no-stdout")
+        process = program.start("run", "p.jsonl", "--no-stdout", fresh=True)
         wait_for(lambda process=process: takes_signals(process))
         time.sleep(number * 0.04)
         process.send_signal(signal.SIGINT)
