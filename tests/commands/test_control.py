@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from claude_batch.commands.folder.steering import Steering
 from claude_batch.commands.run.control import Control, changes_text
 from claude_batch.config.options import Options
 from claude_batch.config.settings import Endpoint, Pool, RunSettings, Settings
@@ -82,6 +83,7 @@ async def asked(
     *,
     batch_mode: bool = False,
     models: tuple[str, ...] = (),
+    steering: Steering | None = None,
 ) -> tuple[Answer, Adjustment | None]:
     """Ask a run to change something; return its answer, and what it keeps to from then on."""
     found: list[Adjustment] = []
@@ -97,6 +99,7 @@ async def asked(
             on_change=lambda _options: None,
             warn=lambda _text: None,
             batch_mode=batch_mode,
+            steering=steering,
         )
         control.open()
 
@@ -124,6 +127,28 @@ def test_a_change_is_journaled_before_it_is_acknowledged(tmp_path: Path) -> None
     assert journal is not None
     assert journal.settings.adjusted == {"max_cost": 5.0}
     assert not list(tmp_path.glob("*.live"))
+
+
+def test_a_shard_keeps_to_its_part_of_a_bound_and_passes_the_whole_on(tmp_path: Path) -> None:
+    results = tmp_path / "x.jsonl"
+    steering = Steering(part_of=lambda bound: bound / 4, on_change=lambda: None)
+    changes = {"max_cost": 8.0, "rpm": 60.0}
+    _, adjustment = asyncio.run(asked(results, changes, steering=steering))
+    assert adjustment is not None
+    assert adjustment.bounds.max_cost_usd == 2.0
+    assert steering.changes == changes
+    journal = read_journal(results)
+    assert journal is not None
+    assert journal.settings.adjusted == {"max_cost": 2.0, "rpm": 60.0}
+
+
+def test_a_shard_begins_as_the_one_before_was_left(tmp_path: Path) -> None:
+    steering = Steering(part_of=lambda bound: bound, on_change=lambda: None)
+    steering.keep({"share": 0.5}, at=1.0, paused_at=1.0)
+    _, adjustment = asyncio.run(asked(tmp_path / "x.jsonl", {"rpm": 60.0}, steering=steering))
+    assert adjustment is not None
+    assert adjustment.is_paused
+    assert steering.changes == {"share": 0.5, "rpm": 60.0}
 
 
 @pytest.mark.parametrize(

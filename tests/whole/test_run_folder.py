@@ -96,6 +96,34 @@ def test_scripts_read_of_each_shard_and_of_the_whole_and_one_end(program: Progra
     assert (end["folder"]["finished"], end["folder"]["shards"]) == (2, 2)
 
 
+def adjust(program: Program, *flags: str) -> str:
+    """Change what works on the folder; a busy machine may take longer, and is asked again."""
+    done = program.run("adjust", "out/", *flags)
+    if b"within 2 s" in done.stderr or b"try again" in done.stderr:
+        return adjust(program, *flags)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def test_what_is_changed_stays_for_the_shards_that_follow(program: Program) -> None:
+    logged = ("--log", "attempts.jsonl", "--rpm", "60")
+    process = program.start("run", "in", "--out", "out/", "--shard-size", "40", *logged)
+    first = program.folder / "out/shards/0001/1.results.jsonl"
+    wait_for(lambda: first.exists() and first.read_bytes().count(b"\n") > 0)
+    assert "shard 1: paused" in adjust(program, "--pause")
+    (begun,) = [each for each in status(program)["per_shard"] if each["state"] == "running"]
+    elsewhere = program.run("adjust", "out/", "--shard", "2", "--rpm", "9")
+    assert (elsewhere.returncode, b"no process works on it" in elsewhere.stderr) == (2, True)
+    assert "rpm none from now on" in adjust(program, "--rpm", "none", "--continue")
+    process.communicate()
+    assert (process.returncode, begun["shard"]) == (0, 1)
+    assert ids(program) == ALL
+    attempts = (program.folder / "attempts.jsonl").read_bytes().splitlines()
+    assert len({json.loads(each)["custom_id"] for each in attempts}) == 120
+    idle = program.run("adjust", "out/", "--rpm", "60")
+    assert (idle.returncode, b"no process works on it" in idle.stderr) == (2, True)
+
+
 def test_one_watches_what_others_work_on(program: Program) -> None:
     process = program.start("run", "in", "--out", "out/", "--shard-size", "60", "--rpm", "600")
     first = program.folder / "out/shards/0001/1.results.jsonl"

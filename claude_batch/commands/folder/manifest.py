@@ -20,11 +20,12 @@ from claude_batch.commands.run.retrying import retries
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import OVERRIDING, owned_by
 from claude_batch.config.reading import read_settings, typed_options
-from claude_batch.config.settings import Settings
+from claude_batch.config.settings import RunSettings, Settings
 from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.routing import routes_text
 from claude_batch.errors import UsageError
 from claude_batch.storage.files import make_private_folder
+from claude_batch.storage.folder.adjusted import in_force, read_changes_of
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.cutting import cut_input
 from claude_batch.storage.folder.files import LocalFiles
@@ -53,17 +54,21 @@ OF_THE_FOLDER = ("out", "shard", "shard_size", "on", "workers")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
-    """A run folder as a command takes it up: what was given, and what is in force for all of it."""
+    """A run folder as a command takes it up: what was given, and what is in force for all of it.
+
+    `adjusted` are options that were changed as others worked on it before.
+    """
 
     path: Path
     files: LocalFiles
     manifest: Manifest
     given: Mapping[str, Any]
     settings: Settings
+    adjusted: Mapping[str, Any]
 
-    def settings_of(self, run: Any = None) -> Settings:
+    def settings_of(self, run: RunSettings | None = None) -> Settings:
         """Return what is in force for a shard whose journal keeps the settings `run`, if any."""
-        return _settings(self.manifest, self.given, run)
+        return _settings(self.manifest, self.given, run, self.adjusted)
 
 
 def existing_folder(path: Path) -> Manifest:
@@ -100,12 +105,14 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
     else:
         _refuse_other(path, manifest, [] if is_input else inputs, given)
     files.learn_clock()
+    adjusted = in_force(read_changes_of(files))
     return RunFolder(
         path=path,
         files=files,
         manifest=manifest,
         given=given,
-        settings=_settings(manifest, given, None),
+        settings=_settings(manifest, given, None, adjusted),
+        adjusted=adjusted,
     )
 
 
@@ -151,8 +158,17 @@ def _without_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> UsageErr
     )
 
 
-def _settings(manifest: Manifest, given: Mapping[str, Any], run: Any) -> Settings:
-    """Return what is in force for a run folder, or for a shard with settings of its own."""
+def _settings(
+    manifest: Manifest,
+    given: Mapping[str, Any],
+    run: RunSettings | None,
+    adjusted: Mapping[str, Any],
+) -> Settings:
+    """Return what is in force for a run folder, or for a shard with settings of its own.
+
+    `adjusted` are options that were changed since for all of the folder.
+    """
+    run = run or manifest.settings
     of_command = {
         name: value
         for name, value in given.items()
@@ -165,7 +181,7 @@ def _settings(manifest: Manifest, given: Mapping[str, Any], run: Any) -> Setting
     return read_settings(
         of_command,
         os.environ,
-        run=run or manifest.settings,
+        run=replace(run, adjusted={**run.adjusted, **adjusted}),
         fixed={name: getattr(manifest.options, name) for name in owned_by(Owner.RESULTS)},
     )
 
@@ -189,7 +205,7 @@ def _create(
     manifest = _wanted(inputs, given)
     found = find_inputs(inputs, str(path))
     with copies_shown(screen) as copies:
-        usable = with_rows(found, copies, _settings(manifest, given, None))
+        usable = with_rows(found, copies, _settings(manifest, given, None, {}))
         shards = tuple(_cut(found, usable, copies, manifest, screen))
         if not shards:
             raise UsageError("there are no prompts in any of the files", hint="name other inputs")

@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,20 @@ from claude_batch.commands.folder.status import (
     shard_statuses,
     tries_again,
 )
+from claude_batch.commands.folder.steering import Steering
 from claude_batch.commands.run.messages import counted, shown, shown_source
 from claude_batch.commands.run.retrying import overrides_of, retries
 from claude_batch.commands.run.run import carry_out
 from claude_batch.config.options import Options
 from claude_batch.config.reading import typed_options
+from claude_batch.config.settings import Settings
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Held, decide
-from claude_batch.core.shards.money import slice_usd
+from claude_batch.core.shards.money import adjusted_slice_usd, slice_usd
 from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import (
     BoundMetError,
@@ -47,6 +49,7 @@ from claude_batch.errors import (
     InvalidPromptsError,
     UsageError,
 )
+from claude_batch.storage.folder.adjusted import read_changes_of
 from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_another, take_claim
 from claude_batch.storage.folder.cutting import refuse_changed
 from claude_batch.storage.folder.manifest import Shard
@@ -87,6 +90,7 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
                 f"{len(folder.manifest.shards)}",
                 hint="claude-batch status " + shlex.quote(shown(folder.path)),
             )
+        _refuse_log_inside(folder, options)
         if options.on is not None:
             return _run_on_cluster(folder, options, screen)
         work = FolderWork(folder=folder, screen=screen, one_after_another=options.shard is None)
@@ -127,9 +131,33 @@ class FolderWork:
     one_after_another: bool
     also: str = ""
     _shown: FolderScreen | None = None
+    _steering: Steering = field(init=False)
+    _at_work: Shard | None = None
+    _begun_at: float = field(default_factory=time.time)
     _learned: Learned | None = None
     _may_spend: bool = False
     _finished: dict[int, Done] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._steering = Steering(part_of=self._part_of, on_change=self._adjust)
+
+    @property
+    def _bound(self) -> float | None:
+        """What all of the folder may cost, as it is now; None: no bound."""
+        return self._steering.adjusted(self.folder.settings.options).max_cost
+
+    def _adjust(self) -> None:
+        """Show that something was changed."""
+        if self._shown is not None:
+            self._shown.max_cost_usd = self._bound
+
+    def _part_of(self, bound: float) -> float:
+        """Return what the shard at work may cost when the bound becomes another one."""
+        assert self._at_work is not None  # noqa: S101  # it asks
+        number = self._at_work.shard
+        money = [each.money for each in self._statuses()]
+        money = [replace(each, held_usd=None) if each.shard == number else each for each in money]
+        return adjusted_slice_usd(bound, number, money, whole=self.one_after_another)
 
     def all(self) -> int:
         """Work on all shards that nobody else works on; return the exit code."""
@@ -143,7 +171,7 @@ class FolderWork:
         """Return a screen for all of the folder."""
         folder = self.folder
         reader = FolderReader(path=folder.path, files=folder.files, manifest=folder.manifest)
-        bound = folder.settings.options.max_cost
+        bound = self._bound
         shown = FolderScreen(screen=self.screen, reader=reader, max_cost_usd=bound)
         shown.open()
         return shown
@@ -180,6 +208,11 @@ class FolderWork:
         done, options = folder.done(self.folder.files), self.folder.settings.options
         if done is not None and not tries_again(options, done):
             return self._code_of(done)
+        self._at_work = shard
+        for change in read_changes_of(self.folder.files):  # by a command on another host, say
+            if change.at > self._begun_at:
+                self._steering.take(change)
+        self._adjust()
         claim = self._claim(shard)
         try:
             done = folder.done(self.folder.files)
@@ -194,6 +227,8 @@ class FolderWork:
                 learned=self._learned,
                 is_first=not self._may_spend,
                 share=self._share(shard),
+                steering=self._steering,
+                watching=None if self._shown is None else self._shown.watching,
             )
             request = self._request(shard, results, claim.max_cost_usd)
             try:
@@ -201,7 +236,7 @@ class FolderWork:
             except InvalidPromptsError as error:
                 raise InvalidPromptsError(error.message, hint=_BAD_LINES) from error
             except BoundTooLowError as error:  # which speaks of a part of the bound
-                bound = options.max_cost or 0.0
+                bound = self._bound or 0.0
                 raise self._too_little(shard, bound, error.enough_usd) from error
             finally:  # its files may be gone: that says more than the error does
                 claim.refuse_lost()
@@ -241,7 +276,7 @@ class FolderWork:
 
     def _slice(self, shard: Shard) -> float | None:
         """Return up to what the shard may cost; None without a bound. Raises UsageError."""
-        bound = self.folder.settings.options.max_cost
+        bound = self._bound
         if bound is None:
             return None
         statuses = self._statuses()
@@ -270,7 +305,8 @@ class FolderWork:
         if journal is None and shard.pinned is None:
             refuse_changed(Path(shard.source), shard.start, shard.end, shard.sha256)
         settings = self.folder.settings_of(None if journal is None else journal.settings)
-        options = settings.options
+        known = {"max_cost", *self._steering.changes}
+        options = self._steering.adjusted(settings.options)
         options = replace(
             options,
             max_cost=max_cost,
@@ -281,7 +317,11 @@ class FolderWork:
             settings,
             options=options,
             routes=routes_of_text(manifest.routes),
-            resumed=tuple(name for name in settings.resumed if name != "max_cost"),
+            resumed=() if self._may_spend else _said(settings, besides=known),
+            of_run=replace(
+                settings.of_run,
+                adjusted={**settings.of_run.adjusted, **self._steering.changes},
+            ),
         )
         defaults = defaults_of(settings, shard.source)
         columns = replace(defaults.columns, ids=manifest.ids, id_prefix=id_prefix(shard.name))
@@ -341,6 +381,7 @@ class FolderWork:
     ) -> RunSummary:
         """Return how the whole ends when all shards are finished."""
         has_failures = any(each.has_failures for each in finished)
+        can_retry = any(each.succeeded < each.total or each.output_errors for each in finished)
         kinds = (ResultType.ERRORED, ResultType.CANCELED, ResultType.EXPIRED)
         met = [kind.value for kind in kinds if any(getattr(each, kind.value) for each in finished)]
         only = "".join(f" --only {kind}" for kind in met)
@@ -348,7 +389,7 @@ class FolderWork:
         return RunSummary(
             message=progress_text(self.folder.path, statuses),
             look_command=f"claude-batch results {_quoted(self.folder.path)}{only}",
-            resume_command=again if has_failures else None,
+            resume_command=again if can_retry else None,
             exit_code=Exit.SOME_FAILED if has_failures else Exit.SUCCEEDED,
         )
 
@@ -363,7 +404,7 @@ class FolderWork:
 
         `last` is how the shard that stopped did.
         """
-        bound, look = self.folder.settings.options.max_cost, None
+        bound, look = self._bound, None
         again = _resume(self.folder.path) + self.also
         if any(each.is_held for each in statuses):
             again, look = "", f"claude-batch status {_quoted(self.folder.path)} --watch"
@@ -397,10 +438,24 @@ class FolderWork:
         return shard_statuses(folder.path, folder.files, folder.manifest, self._finished)
 
 
+def _refuse_log_inside(folder: RunFolder, options: Options) -> None:
+    """Refuse a log of attempts in the place of files of the folder."""
+    if options.log is not None and options.log.absolute().is_relative_to(folder.path):
+        raise UsageError(
+            f"--log {options.log} is in the run folder, which holds only its own files",
+            hint="name a file elsewhere",
+        )
+
+
 def _open_screen(options: Options) -> Screen:
     # results and a moving picture on one terminal would write over each other
     shared = bool(options.stdout) and sys.stdout.isatty() and options.progress == "auto"
     return open_screen("plain" if shared else options.progress, quiet=options.quiet)
+
+
+def _said(settings: Settings, *, besides: Container[str]) -> tuple[str, ...]:
+    """Return the options of which it is worth saying that they are as they were before."""
+    return tuple(name for name in settings.resumed if name not in besides)
 
 
 def _resume(path: Path) -> str:

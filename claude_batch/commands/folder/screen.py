@@ -5,17 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from claude_batch.commands.api import Api
 from claude_batch.commands.folder.progress import FolderReader, facts_of, shard_words
+from claude_batch.commands.run.watching import Watchers, watched
 from claude_batch.core.model.shards import FolderView
 from claude_batch.core.model.snapshot import FailureView, Snapshot
 from claude_batch.core.scheduling.progress import LATEST_FAILURES
-from claude_batch.core.shards.progress import Pace, snapshot_of_folder, timed, with_shard
+from claude_batch.core.shards.progress import Pace, as_whole, snapshot_of_folder, timed, with_shard
 from claude_batch.errors import ClaudeBatchError
 from claude_batch.storage.folder.manifest import Shard
-from claude_batch.ui.screen.screen import RunSummary, Screen
+from claude_batch.storage.run.opening import RunRequest
+from claude_batch.ui.screen.screen import RunSummary, Screen, at_its_end
 
 OTHERS_EVERY_S = 5.0
 """How often it is looked what other processes have done, in seconds."""
@@ -31,6 +35,7 @@ class FolderScreen:
     screen: Screen
     reader: FolderReader
     max_cost_usd: float | None
+    watchers: Watchers | None = None
     ending: RunSummary | None = None
     number: int = 0
     _pace: Pace = field(default_factory=Pace)
@@ -42,6 +47,7 @@ class FolderScreen:
     _rate_limited: int = 0
     _cached: int = 0
     _failures: deque[FailureView] = field(default_factory=lambda: deque(maxlen=LATEST_FAILURES))
+    _open: ExitStack = field(default_factory=ExitStack)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -61,6 +67,9 @@ class FolderScreen:
         """Show a shard, with the whole."""
         self._latest = self._in_whole(snapshot, shard)
         self.screen.publish(self._latest)
+        if self.watchers is not None and self._latest.folder is not None:
+            facts = facts_of(self.reader.manifest, self._latest.folder, host=snapshot.host)
+            self.watchers.show(as_whole(self._latest, facts, cached_before=self._cached))
 
     def ended(self, snapshot: Snapshot | None, summary: RunSummary | None) -> None:
         """Count what a shard has come to in this process."""
@@ -78,7 +87,21 @@ class FolderScreen:
             return
         self._ended.set()
         has_shown = summary is not None or self._latest is not None
-        self.screen.close(self._whole() if has_shown else None, summary)
+        last = self._whole() if has_shown else None
+        if last is not None and self.watchers is not None:
+            self.watchers.show(at_its_end(last, summary) or last)
+        self._open.close()
+        self.screen.close(last, summary)
+
+    @contextmanager
+    def watching(self, request: RunRequest, api: Api, screen: Screen) -> Iterator[Watchers]:
+        """Yield whom a shard reports to: what was opened for the first one, for all of them.
+
+        Snapshots are passed on as those of the whole. Raises UsageError.
+        """
+        if self.watchers is None:
+            self.watchers = self._open.enter_context(watched(request, api, screen))
+        yield Watchers(observe=self.watchers.observe, show=_ignore)
 
     def _in_whole(self, snapshot: Snapshot, shard: Shard) -> Snapshot:
         others = self._others
@@ -114,6 +137,10 @@ class FolderScreen:
     def _refresh(self) -> None:
         with suppress(OSError, ClaudeBatchError), self._lock:
             self._others = self.reader.fold(max_cost_usd=self.max_cost_usd, besides=self.number)
+
+
+def _ignore(_snapshot: Snapshot) -> None:
+    """Ignore a snapshot of a shard: that of the whole is shown."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from claude_batch.commands.api import Api
+from claude_batch.commands.folder.steering import Steering
+from claude_batch.commands.run.watching import Watchers
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.storage.folder.claims import HeldClaim
+from claude_batch.storage.run.opening import RunRequest
+from claude_batch.ui.screen.screen import Screen
+
+Watching = Callable[[RunRequest, Api, Screen], AbstractContextManager[Watchers]]
+"""Opens whom a run reports to."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -14,10 +24,13 @@ class ShardStage:
 
     `is_first` of those that this process works on: what is said of each run is said of that one.
     `share` is how large a part it is of all that the process will do, by bytes: whether that may
-    cost so much is asked once.
+    cost so much is asked once. `watching` opens what watches the shard for others, where that is
+    kept from one to the next.
     """
 
     claim: HeldClaim
     is_first: bool = True
     share: float = 1.0
     learned: Learned | None = None
+    steering: Steering
+    watching: Watching | None = None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from claude_batch.commands.folder.steering import Steering
 from claude_batch.commands.money import refuse_unpriced
 from claude_batch.config.options import Options
 from claude_batch.config.reading import read_changes
@@ -55,7 +56,8 @@ class Control:
 
     `on_change` gets the options as they are from then on, `bounds` returns what they mean here.
     `models` are those of the run, as far as they are known. In `batch_mode` what is packed already
-    has no estimate of its cost, unless there was a bound from the start.
+    has no estimate of its cost, unless there was a bound from the start. Of a shard, `steering` has
+    what was changed as this process worked on those before, and gets what is changed now.
     """
 
     request: RunRequest
@@ -67,6 +69,7 @@ class Control:
     on_change: Callable[[Options], None]
     warn: Callable[[str], None]
     batch_mode: bool
+    steering: Steering | None = None
     _settings: RunSettings = field(init=False)
     _options: Options = field(init=False)
     _token: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -84,6 +87,9 @@ class Control:
 
     def __post_init__(self) -> None:
         self._settings, self._options = self.request.settings.of_run, self.request.options
+        if self.steering is not None:
+            self._adjusted = dict(self.steering.views)
+            self._paused_at = self.steering.paused_at
 
     def open(self) -> None:
         """Begin to publish and to look for requests."""
@@ -119,8 +125,8 @@ class Control:
         while True:
             request = await self._requests.get()
             try:
-                options = self._changed(request)
-                await in_daemon(partial(self._note, request))
+                options = await in_daemon(partial(self._changed, request))
+                await in_daemon(partial(self._note, request, options))
             except ClaudeBatchError as error:
                 self._reply(Answer(id=request.id, refusal=error.message, hint=error.hint))
                 continue
@@ -144,6 +150,8 @@ class Control:
         if values.get("max_cost") is not None:
             refuse_unpriced(self.models, self.catalog)
             self._refuse_first_bound()
+            if self.steering is not None:
+                values = {**values, "max_cost": self.steering.part_of(values["max_cost"])}
         defaults = Options()
         changes = {
             name: getattr(defaults, name) if value is None else value
@@ -158,12 +166,17 @@ class Control:
                 hint="stop the run (Ctrl-C), then resume it with --max-cost",
             )
 
-    def _note(self, request: Request) -> None:
-        """Have it in the journal, for the history and for who resumes the run."""
+    def _note(self, request: Request, options: Options) -> None:
+        """Have it in the journal, for the history and for who resumes the run.
+
+        There the bound on the cost of a shard is its own one: others count with it.
+        """
         record = Adjusted(at=time.time(), changes=request.changes, pause=request.pause)
         self.journal.durable("adjusted", record)
         if request.changes:
             adjusted = {**self._settings.adjusted, **request.changes}
+            if "max_cost" in request.changes:
+                adjusted["max_cost"] = options.max_cost
             settings = replace(self._settings, adjusted=adjusted)
             self.journal.durable("settings", settings)
             self._settings = settings
@@ -177,6 +190,8 @@ class Control:
             self._paused_at = (self._paused_at or now) if request.pause else None
         self._options, self._taken = options, request
         self.on_change(options)
+        if self.steering is not None:
+            self.steering.keep(request.changes, at=now, paused_at=self._paused_at)
 
     def _reply(self, answer: Answer) -> None:
         self._answers = (*self._answers[1 - MOST_ANSWERS :], answer)

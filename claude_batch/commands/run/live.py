@@ -458,6 +458,7 @@ class LiveStage:
             on_change=self._change_options,
             warn=self.screen.notice,
             batch_mode=self.batches is not None,
+            steering=None if self.shard is None else self.shard.steering,
         )
         control.open()
         return control

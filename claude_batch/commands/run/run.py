@@ -247,8 +247,9 @@ def carry_out(screen: Screen, request: RunRequest, shard: ShardStage | None = No
         sandbox=options.sandbox,
         scenario=options.scenario,
     )
+    watching = watched if shard is None or shard.watching is None else shard.watching
     try:
-        with locked(results), api, watched(request, api, screen) as watchers:
+        with locked(results), api, watching(request, api, screen) as watchers:
             table = None if request.table is None else TableStage(request=request, screen=screen)
             if table is not None:
                 table.refuse_foreign()

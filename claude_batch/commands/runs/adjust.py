@@ -36,17 +36,39 @@ LOOK_EVERY_S = 0.05
 
 def adjust(results: Path, given: Mapping[str, Any], *, pause: bool | None) -> None:
     """Change options of a run that goes, or pause or continue it. Raises UsageError."""
-    results = results.absolute()
+    results, changes = results.absolute(), wanted(given, pause=pause)
+    named = shown(results)
+    journal_of(results)
+    live = live_run(results, named, resume=_resume_text(results, changes))
+    change_run(results, live, changes, pause=pause, named=named)
+    sys.stdout.write(f"{named}: {done_text(changes, pause=pause)}\n")
+
+
+def wanted(given: Mapping[str, Any], *, pause: bool | None) -> dict[str, Any]:
+    """Return the options that should change. Raises UsageError where nothing is asked for."""
     changes = read_changes(given)
     if not changes and pause is None:
         raise UsageError(
             "what should change?", hint="for example --rpm 200, --share 0.3, --pause or --continue"
         )
-    run_id = journal_of(results).identity.run_id
-    live = _live(results, changes)
+    return changes
+
+
+def change_run(
+    results: Path,
+    live: LiveState,
+    changes: Mapping[str, Any],
+    *,
+    pause: bool | None,
+    named: str,
+) -> None:
+    """Ask a run, which says of itself that it is `live`, and wait until it has obeyed.
+
+    Messages call it `named`. Raises UsageError.
+    """
     request = Request(
         id=uuid.uuid4().hex,
-        run_id=run_id,
+        run_id=live.run_id,
         token=live.token,
         changes=changes,
         pause=pause,
@@ -55,29 +77,29 @@ def adjust(results: Path, given: Mapping[str, Any], *, pause: bool | None) -> No
     try:
         while not ask(results, request):  # another command's request is not taken yet
             if time.monotonic() > ends:
-                raise _not_taken(results, live)
+                raise _not_taken(named, live)
             time.sleep(LOOK_EVERY_S)
     except (OSError, CheckpointWriteError) as error:
         why = error.strerror if isinstance(error, OSError) else error.message
         raise UsageError(
-            f"{shown(results)}: the run cannot be asked: {why}",
+            f"{named}: the run cannot be asked: {why}",
             hint="write permission in its folder is needed",
         ) from error
-    answer = _answer(results, request) or _late_answer(results, request, live)
+    answer = _answer(results, request) or _late_answer(results, request, live, named)
     if answer.refusal:
-        raise UsageError(
-            f"{shown(results)}: {answer.refusal}; nothing was changed", hint=answer.hint
-        )
-    sys.stdout.write(f"{shown(results)}: {_done_text(request)}\n")
+        raise UsageError(f"{named}: {answer.refusal}; nothing was changed", hint=answer.hint)
 
 
-def _live(results: Path, changes: Mapping[str, Any]) -> LiveState:
-    """Return what the run says of itself. Raises UsageError where no run is there to be asked."""
+def live_run(results: Path, named: str, *, resume: str) -> LiveState:
+    """Return what the run says of itself; `resume` is the command that continues it.
+
+    Raises UsageError where no run is there to be asked.
+    """
     try:
         live = read_live(results)
     except NotOursError as error:
         raise UsageError(
-            f"{shown(results)}: the run belongs to another user",
+            f"{named}: the run belongs to another user",
             hint="adjust it as the user who started it",
         ) from error
     goes = is_being_written(results)
@@ -85,19 +107,19 @@ def _live(results: Path, changes: Mapping[str, Any]) -> LiveState:
         silent_s = time.time() - live.at
         if silent_s > FRESH_S:
             raise UsageError(
-                f"{shown(results)}: the run was last worked on by host {live.host}, which has said "
+                f"{named}: the run was last worked on by host {live.host}, which has said "
                 f"nothing for {silent_s:,.0f} s; nothing was changed",
                 hint=f"look there whether it still goes (process {live.process})",
             )
         return live
     if not goes:
         raise UsageError(
-            f"{shown(results)}: no process works on this run; nothing was changed",
-            hint=_resume_text(results, changes) if is_unfinished(results) else "it is finished",
+            f"{named}: no process works on this run; nothing was changed",
+            hint=resume if is_unfinished(results) else "it is finished",
         )
     if live is None:
         raise UsageError(
-            f"{shown(results)}: the run has only just been opened; nothing was changed",
+            f"{named}: the run has only just been opened; nothing was changed",
             hint="try again in a moment",
         )
     return live
@@ -128,25 +150,24 @@ def _answered(results: Path, request: Request) -> Answer | None:
     return next((each for each in answers if each.id == request.id), None)
 
 
-def _late_answer(results: Path, request: Request, live: LiveState) -> Answer:
+def _late_answer(results: Path, request: Request, live: LiveState, named: str) -> Answer:
     """Take a request back that was not answered. Raises UsageError unless it just has been."""
     was_there = withdraw(results, request)
     answer = _answered(results, request)
     if answer is not None:
         return answer
     if was_there:
-        raise _not_taken(results, live)
+        raise _not_taken(named, live)
     raise UsageError(
-        f"{shown(results)}: {_who(live)} has taken the change, and has not acknowledged it within "
+        f"{named}: {_who(live)} has taken the change, and has not acknowledged it within "
         f"{WAIT_S:g} s",
         hint=f"claude-batch status {shlex.quote(shown(results))} --watch shows what is in force",
     )
 
 
-def _not_taken(results: Path, live: LiveState) -> UsageError:
+def _not_taken(named: str, live: LiveState) -> UsageError:
     return UsageError(
-        f"{shown(results)}: {_who(live)} has not taken the change within {WAIT_S:g} s; nothing was "
-        "changed",
+        f"{named}: {_who(live)} has not taken the change within {WAIT_S:g} s; nothing was changed",
         hint="is it stopped (Ctrl-Z; fg continues it), or is its disk very slow? Try again",
     )
 
@@ -155,8 +176,9 @@ def _who(live: LiveState) -> str:
     return f"process {live.process}" + ("" if live.is_here else f" on host {live.host}")
 
 
-def _done_text(request: Request) -> str:
-    parts = [f"{changes_text(request.changes)} from now on"] if request.changes else []
-    if request.pause is not None:
-        parts.append("paused" if request.pause else "continued")
+def done_text(changes: Mapping[str, Any], *, pause: bool | None) -> str:
+    """Return what was changed, in words."""
+    parts = [f"{changes_text(changes)} from now on"] if changes else []
+    if pause is not None:
+        parts.append("paused" if pause else "continued")
     return "; ".join(parts)

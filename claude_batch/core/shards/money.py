@@ -39,3 +39,24 @@ def slice_usd(bound_usd: float, shard: int, shards: Iterable[ShardMoney], *, who
             rows += each.rows_left
     share = 1.0 if whole or not rows else own.rows_left / rows
     return own.spent_usd + max(0.0, free) * share
+
+
+def adjusted_slice_usd(
+    bound_usd: float, shard: int, shards: Iterable[ShardMoney], *, whole: bool
+) -> float:
+    """Return up to what a shard at work may cost in all, now that the bound is another one.
+
+    Others at work may get the same bound at the same moment: what is not spent is divided by rows
+    among all that are unfinished. With `whole`, and nobody else at work, all of it is for this one.
+    """
+    free, rows, own = bound_usd, 0, ShardMoney(shard=shard, spent_usd=0.0, rows_left=0)
+    is_alone = whole
+    for each in shards:
+        free -= each.spent_usd
+        rows += each.rows_left
+        if each.shard == shard:
+            own = each
+        elif each.held_usd is not None:
+            is_alone = False
+    share = 1.0 if is_alone or not rows else own.rows_left / rows
+    return own.spent_usd + max(0.0, free) * share

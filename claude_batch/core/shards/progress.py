@@ -17,6 +17,10 @@ PACE_AFTER_S = 20.0
 """Observed for less than this, in seconds, the pace is what processes say of themselves."""
 
 
+_CALM = {Phase.STARTING, Phase.RUNNING, Phase.FINISHED}
+"""Phases of a shard among others in which the run of all of them goes on."""
+
+
 @dataclass(slots=True)
 class Pace:
     """How fast results arrive, by how many there were at what time (monotonic seconds)."""
@@ -102,6 +106,31 @@ def with_shard(others: FolderView, own: Snapshot, *, shard: int, name: str) -> F
         stop_reasons=_merged((others.stop_reasons, own.stop_reasons)),
         shard=shard,
         shard_name=name,
+    )
+
+
+def as_whole(own: Snapshot, facts: RunFacts, *, cached_before: int) -> Snapshot:
+    """Return a snapshot of a shard as one of all of its folder: what is done, and at what cost.
+
+    What is in flight, and why nothing more is sent, stays that of the process at work.
+    """
+    view = own.folder
+    if view is None:
+        return own
+    return replace(
+        own,
+        run_id=facts.run_id,
+        prompts=facts.prompts,
+        results=facts.results,
+        phase=Phase.RUNNING if own.phase in _CALM else own.phase,
+        total=view.total,
+        succeeded=view.succeeded,
+        errored=view.errored,
+        canceled=view.canceled,
+        expired=view.expired,
+        cached=cached_before + own.cached,
+        eta_s=view.eta_s,
+        cost_usd=view.cost_usd,
     )
 
 

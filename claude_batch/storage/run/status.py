@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -56,6 +56,8 @@ class RunStatus:
 
     `pace` is how a running process gets on, `live` what it has said of itself a moment ago.
 
+    `adjusted` are the options that were changed while it went, as they are since.
+
     `endpoints` counts results by where they came from. `last_activity_at` is wall time: when its
     files were last written to.
     """
@@ -70,6 +72,7 @@ class RunStatus:
     closed: Closed | None = None
     pace: RunPace | None = None
     live: Snapshot | None = None
+    adjusted: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,7 @@ def status_from(
         closed=journal.closed if early else None,
         pace=_pace(results, journal, tally, live) if running else None,
         live=live,
+        adjusted=journal.settings.adjusted,
     )
 
 

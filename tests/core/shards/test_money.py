@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch.core.shards.money import ShardMoney, slice_usd
+from claude_batch.core.shards.money import ShardMoney, adjusted_slice_usd, slice_usd
 
 
 def money(shard: int, spent: float, left: int, held: float | None = None) -> ShardMoney:
@@ -47,3 +49,25 @@ def test_claims_at_the_same_moment_stay_within_the_bound(rows: list[int], seen: 
         ]
         held.append(slice_usd(10.0, shard, shards, whole=False))
     assert sum(held) <= 10.0 + 1e-6
+
+
+def test_another_bound_is_all_for_a_process_that_works_alone() -> None:
+    shards = [money(1, 2.0, 0), money(2, 1.0, 30), money(3, 0.0, 50)]
+    assert adjusted_slice_usd(10.0, 2, shards, whole=True) == pytest.approx(1.0 + 7.0)
+
+
+@given(
+    spent=st.lists(st.floats(0, 5), min_size=3, max_size=3),
+    rows=st.lists(st.integers(1, 100), min_size=3, max_size=3),
+    bound=st.floats(0, 100),
+)
+def test_processes_that_get_another_bound_at_once_stay_within_it(
+    spent: list[float], rows: list[int], bound: float
+) -> None:
+    at_work = [money(n + 1, spent[n], rows[n], held=20.0) for n in range(3)]
+    slices = 0.0
+    for own in at_work:
+        others = [each for each in at_work if each is not own]
+        mine = replace(own, held_usd=None)
+        slices += adjusted_slice_usd(bound, own.shard, [mine, *others], whole=True)
+    assert slices <= max(bound, sum(spent)) + 1e-6

@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 
 from claude_batch.core.model.shards import FolderView, ShardState, ShardView
-from claude_batch.core.shards.progress import PACE_WINDOW_S, Pace, fold, timed, with_shard
+from claude_batch.core.model.snapshot import Phase
+from claude_batch.core.scheduling.progress import RunFacts
+from claude_batch.core.shards.progress import (
+    PACE_WINDOW_S,
+    Pace,
+    as_whole,
+    fold,
+    timed,
+    with_shard,
+)
 from tests.ui import pictures
 
 
@@ -91,3 +100,12 @@ def test_the_shard_of_this_process_counts_with_its_own_figures() -> None:
     whole = with_shard(others, pictures.CALM, shard=3, name="b.jsonl")
     assert (whole.shards, whole.running, whole.done) == (4, 2, 100 + 40 + 1_200)
     assert (whole.total, whole.shard, len(whole.at_work)) == (10_300, 3, 1)
+
+
+def test_who_counts_sees_all_shards_as_one_run() -> None:
+    facts = RunFacts(run_id="9c", prompts="in", results="out/", sandbox=False, host="", total=0)
+    ended = replace(pictures.SHARD, phase=Phase.FINISHED, cached=3)
+    whole = as_whole(ended, facts, cached_before=4)
+    assert (whole.run_id, whole.total, whole.done) == ("9c", 2_000_000, 640_134)
+    assert (whole.cached, whole.cost_usd, whole.phase) == (7, 812.4, Phase.RUNNING)
+    assert (whole.lanes, whole.in_flight) == (ended.lanes, ended.in_flight)

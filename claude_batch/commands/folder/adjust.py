@@ -1,0 +1,148 @@
+"""`adjust` of a run folder: every shard at work is asked; what follows keeps to it."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claude_batch.commands.folder.manifest import existing_folder
+from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.runs.adjust import (
+    LOOK_EVERY_S,
+    WAIT_S,
+    change_run,
+    done_text,
+    live_run,
+    wanted,
+)
+from claude_batch.config.spelling import as_typed
+from claude_batch.core.shards.claims import Claim
+from claude_batch.errors import UsageError
+from claude_batch.storage.folder.adjusted import FolderChange, note_change
+from claude_batch.storage.folder.claims import claim_on, latest_epochs
+from claude_batch.storage.folder.files import FolderFiles, LocalFiles
+from claude_batch.storage.folder.shards import ShardFolder
+from claude_batch.storage.run.control import NotOursError, read_live
+
+_AT_ONCE = 16
+"""Processes that are asked at the same time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A shard at work, and what came of asking its process: `refused` is None if it obeyed."""
+
+    claim: Claim
+    refused: UsageError | None = None
+
+
+def adjust_folder(
+    path: Path, given: Mapping[str, Any], *, pause: bool | None, shard: int | None
+) -> None:
+    """Change options of all processes that work on a run folder, or of the one on a `shard`.
+
+    Raises UsageError where none is there, or one has not obeyed.
+    """
+    path, changes = path.absolute(), wanted(given, pause=pause)
+    manifest, files = existing_folder(path), LocalFiles(path)
+    if shard is not None and not 1 <= shard <= len(manifest.shards):
+        raise UsageError(
+            f"there is no shard {shard}: {shown(path)}/ has shards 1 to {len(manifest.shards)}",
+            hint=f"claude-batch status {shlex.quote(shown(path))}/",
+        )
+    at_work = [each for each in _at_work(path, files) if shard in {None, each.shard}]
+    if not at_work:
+        raise _nobody(path, changes, shard)
+
+    def ask(claim: Claim) -> _Asked:
+        try:
+            _ask(path, claim, changes, pause=pause)
+        except UsageError as error:
+            return _Asked(claim=claim, refused=error)
+        return _Asked(claim=claim)
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        asked = [*threads.map(ask, at_work)]
+    obeyed = [each.claim for each in asked if each.refused is None]
+    is_kept = bool(changes) and shard is None and bool(obeyed)
+    if is_kept:
+        note_change(files, FolderChange(at=time.time(), changes=changes))
+    for claim in obeyed:
+        sys.stdout.write(f"{_named(path, claim)}: {done_text(changes, pause=pause)}\n")
+    if is_kept:
+        sys.stdout.write(f"{shown(path)}/: shards that are begun from now on keep to it\n")
+    _refuse([each for each in asked if each.refused is not None], len(asked))
+
+
+def _ask(path: Path, claim: Claim, changes: Mapping[str, Any], *, pause: bool | None) -> None:
+    """Ask the process that works on a shard, and wait until it has obeyed. Raises UsageError."""
+    results, named = ShardFolder(path, claim.shard).results(claim.epoch), _named(path, claim)
+    ends = time.monotonic() + WAIT_S
+    while _says_nothing(results):
+        if not claim.holder.endswith(f" on {socket.gethostname()}"):
+            raise UsageError(
+                f"{named}: {claim.holder} works on it, which cannot be asked from here",
+                hint="run the same command on that host",
+            )
+        if time.monotonic() > ends:
+            raise UsageError(
+                f"{named}: {claim.holder} still reads its prompts; nothing was changed",
+                hint="try again in a moment",
+            )
+        time.sleep(LOOK_EVERY_S)
+    live = live_run(results, named, resume=_resume(path, changes))
+    change_run(results, live, changes, pause=pause, named=named)
+
+
+def _says_nothing(results: Path) -> bool:
+    try:
+        return read_live(results) is None
+    except NotOursError:
+        return False
+
+
+def _at_work(path: Path, files: FolderFiles) -> list[Claim]:
+    """Return the claims on shards that processes work on."""
+    found = [claim_on(files, shard, epoch) for shard, epoch in sorted(latest_epochs(files).items())]
+    held = [each for each in found if each is not None and each.is_held]
+    done = {each.shard: ShardFolder(path, each.shard).done(files) for each in held}
+    return [
+        each
+        for each in held
+        if (ended := done[each.shard]) is None or ended.epoch < each.epoch  # a retry
+    ]
+
+
+def _named(path: Path, claim: Claim) -> str:
+    return f"{shown(path)}/, shard {claim.shard}"
+
+
+def _nobody(path: Path, changes: Mapping[str, Any], shard: int | None) -> UsageError:
+    """Return the error that there is no process to be asked."""
+    what = f"{shown(path)}/" if shard is None else f"{shown(path)}/, shard {shard}"
+    return UsageError(
+        f"{what}: no process works on it now; nothing was changed", hint=_resume(path, changes)
+    )
+
+
+def _resume(path: Path, changes: Mapping[str, Any]) -> str:
+    options = " ".join(as_typed(name, value) for name, value in changes.items())
+    return f"claude-batch resume {shlex.quote(shown(path))}/ {options}".rstrip()
+
+
+def _refuse(refused: Sequence[_Asked], asked: int) -> None:
+    """Report which processes have not obeyed. Raises UsageError where there are any."""
+    errors = [each.refused for each in refused if each.refused is not None]
+    if not errors:
+        return
+    message = "; ".join(dict.fromkeys(error.message for error in errors))
+    if asked > 1:
+        message = f"{len(errors):,} of {counted(asked, 'shard')} at work not changed: {message}"
+    raise UsageError(message, hint=errors[0].hint)
