@@ -331,7 +331,7 @@ def test_a_bad_line_is_named_as_check_names_it(home: Path) -> None:
     [
         (("nowhere.jsonl",), "nowhere.jsonl"),
         (("prompts.json",), "did you mean prompts.jsonl?"),
-        ((".",), "is a folder"),
+        (("nowhere/*.csv",), "no file of prompts or rows there"),
         (("-",), "there are no prompts in it"),
         ((FILE, "--tier", "gold"), "--tier"),
         ((FILE, "--share", "2"), "--share"),
