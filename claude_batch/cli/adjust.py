@@ -14,7 +14,7 @@ from claude_batch.errors import UsageError
 def adjust(
     given: opt.Given,
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="A results file, a table, or a run folder.")
+        str, typer.Argument(metavar="RESULTS", help="A results file, a table, or a run folder.")
     ],
     pause: Annotated[bool, typer.Option("--pause", help="Send nothing more for now.")] = False,
     continue_: Annotated[bool, typer.Option("--continue", help="End a pause.")] = False,
@@ -43,17 +43,18 @@ def adjust(
       claude-batch adjust labeled.csv --pause
       claude-batch adjust out/ --max-cost 50
     """
-    from claude_batch.commands.runs.adjust import adjust  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.runs.adjust import adjust  # noqa: PLC0415  # as above
     from claude_batch.commands.table import checkpoint_of  # noqa: PLC0415  # as above
 
     if pause and continue_:
         raise UsageError("--pause and --continue are both given", hint="leave one of them out")
     wanted = True if pause else False if continue_ else None
-    if results.is_dir():
+    if is_of_folder(results):
         from claude_batch.commands.folder.adjust import adjust_folder  # noqa: PLC0415  # as above
 
         adjust_folder(results, given, pause=wanted, shard=shard)
         return
     if shard is not None:
         raise UsageError("--shard is for run folders", hint="leave it out")
-    adjust(checkpoint_of(results), given, pause=wanted)
+    adjust(checkpoint_of(Path(results)), given, pause=wanted)

@@ -10,7 +10,7 @@ import typer
 
 def report(
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="A results file, a table, or a run folder.")
+        str, typer.Argument(metavar="RESULTS", help="A results file, a table, or a run folder.")
     ],
     out: Annotated[
         Path | None,
@@ -26,11 +26,13 @@ def report(
       claude-batch report prompts.results.jsonl
       claude-batch report labeled.csv -o report.html
     """
-    if results.is_dir():
+    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
+
+    if is_of_folder(results):
         from claude_batch.commands.folder.report import write_folder_report  # noqa: PLC0415  # as below
 
         write_folder_report(results, out)
         return
     from claude_batch.commands.runs.report import write_report  # noqa: PLC0415  # only when really run
 
-    write_report(results, out)
+    write_report(Path(results), out)

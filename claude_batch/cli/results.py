@@ -14,7 +14,7 @@ from claude_batch.core.model.requests import ResultType
 def results(
     given: opt.Given,
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="A results file, a table, or a run folder.")
+        str, typer.Argument(metavar="RESULTS", help="A results file, a table, or a run folder.")
     ],
     out: Annotated[
         Path | None,
@@ -45,19 +45,20 @@ def results(
       claude-batch results prompts.results.jsonl --format text
       claude-batch results labeled.csv -o again.xlsx
     """
-    from claude_batch.commands.results import ResultsOrder, show_results  # noqa: PLC0415  # as others
+    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.results import ResultsOrder, show_results  # noqa: PLC0415  # as above
 
     order = ResultsOrder(
-        results=results,
+        results=Path(results),
         out=out,
         given=given,
         form=format_,
         ordered=ordered,
         only=frozenset(only or ResultType),
     )
-    if results.is_dir():
+    if is_of_folder(results):
         from claude_batch.commands.folder.show import show_folder_results  # noqa: PLC0415  # as above
 
-        show_folder_results(order)
+        show_folder_results(results, order)
         return
     show_results(order)

@@ -13,7 +13,7 @@ from claude_batch.cli import options as opt
 def resume(
     given: opt.Given,
     results: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="RESULTS",
             help="A results file, a table, or a run folder; default: the unfinished run in or "
@@ -33,10 +33,11 @@ def resume(
       claude-batch resume prompts.results.jsonl --max-cost 50
       claude-batch resume prompts.results.jsonl --retry-errored --model ID
     """
-    from claude_batch.commands.run.run import resume  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.run.run import resume  # noqa: PLC0415  # as above
 
-    if results is not None and results.is_dir():
+    if results is not None and is_of_folder(results):
         from claude_batch.commands.folder.run import resume_folder  # noqa: PLC0415  # as above
 
         raise typer.Exit(resume_folder(results, given))
-    raise typer.Exit(resume(results, given))
+    raise typer.Exit(resume(None if results is None else Path(results), given))

@@ -13,7 +13,7 @@ from claude_batch.errors import UsageError
 
 def status(
     results: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="RESULTS",
             help="A results file, a table, or a run folder; default: all in or below here.",
@@ -29,6 +29,7 @@ def status(
     ] = False,
 ) -> None:
     """Show where runs stand. Takes no lock and changes nothing."""
+    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
     from claude_batch.commands.runs.history import show_history  # noqa: PLC0415  # as below
     from claude_batch.commands.runs.status import show_status  # noqa: PLC0415  # only when really run
     from claude_batch.commands.table import checkpoint_of  # noqa: PLC0415  # as above
@@ -44,13 +45,13 @@ def status(
                 "--watch shows a dashboard", hint="leave out --json and --history, or --watch"
             )
         if results is None and has_manifest(Path.cwd()):
-            results = Path()
-        if results is not None and results.is_dir():
+            results = "."
+        if results is not None and is_of_folder(results):
             watch_folder(results)
             return
-        follow(checkpoint_of(results or last_active()))
+        follow(checkpoint_of(Path(results) if results else last_active()))
         return
-    if results is not None and results.is_dir():
+    if results is not None and is_of_folder(results):
         from claude_batch.commands.folder.show import show_folder_status  # noqa: PLC0415  # as above
         from claude_batch.commands.folder.watch import show_folder_history  # noqa: PLC0415  # as above
 
@@ -58,4 +59,4 @@ def status(
         show_folder(results, as_json=as_json)
         return
     show = show_history if history else show_status
-    show(results and checkpoint_of(results), as_json=as_json)
+    show(checkpoint_of(Path(results)) if results else None, as_json=as_json)

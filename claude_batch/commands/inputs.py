@@ -14,6 +14,16 @@ from claude_batch.storage.run.paths import default_results, has_manifest
 _STDIN = "-"
 
 
+def is_folder(name: str) -> bool:
+    """Return whether a name is that of a folder: on this host, or by its form in object storage."""
+    return (is_url(name) and location_of(name).is_folder) or Path(name).is_dir()
+
+
+def is_of_folder(results: str) -> bool:
+    """Return whether what a command calls RESULTS is a run folder: all that is elsewhere are."""
+    return is_url(results) or Path(results).is_dir()
+
+
 def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:
     """Return whether a command is about one file with one results file, not about a run folder."""
     out = given.get("out")
@@ -21,8 +31,11 @@ def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:
         len(inputs) == 1
         and not (is_url(inputs[0]) and location_of(inputs[0]).is_folder)
         and not (glob.has_magic(inputs[0]) and not Path(inputs[0]).exists())
-        and not (inputs[0] != _STDIN and Path(inputs[0]).is_dir())
-        and (out is None or not (str(out).endswith("/") or has_manifest(Path(out))))
+        and not (inputs[0] != _STDIN and is_folder(inputs[0]))
+        and (
+            out is None
+            or not (is_url(str(out)) or str(out).endswith("/") or has_manifest(Path(out)))
+        )
         and not any(name in given for name in ("shard", "shard_size", "on", "workers"))
     )
 

@@ -298,7 +298,7 @@ def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Pr
         (("run", "out/", "--model", "other"), 5, "was started with no --model"),
         (("run", "in/a.jsonl", "--out", "out/"), 5, "other inputs"),
         (("run", "out/", "--limit", "3"), 2, "--limit is for the run of one file"),
-        (("run", "s3://bucket/*.jsonl", "--out", "new/"), 2, "are files"),
+        (("run", "s3://bucket/*.jsonl", "--out", "new/"), 2, "no credentials found"),
         (("resume", "out/shards/0001/1.results.jsonl"), 2, "--shard 1"),
         (("resume", "in"), 2, "is no run folder"),
         (("status", "in"), 2, "is no run folder"),

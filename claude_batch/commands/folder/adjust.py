@@ -26,8 +26,9 @@ from claude_batch.config.spelling import as_typed
 from claude_batch.core.shards.claims import Claim
 from claude_batch.errors import UsageError
 from claude_batch.storage.folder.adjusted import FolderChange, note_change
-from claude_batch.storage.folder.claims import claim_on, latest_epochs
-from claude_batch.storage.folder.files import FolderFiles, LocalFiles
+from claude_batch.storage.folder.claims import read_claims
+from claude_batch.storage.folder.files import FolderFiles
+from claude_batch.storage.folder.places import open_shard
 from claude_batch.storage.folder.shards import ShardFolder
 from claude_batch.storage.run.control import NotOursError, read_live
 
@@ -44,14 +45,14 @@ class _Asked:
 
 
 def adjust_folder(
-    path: Path, given: Mapping[str, Any], *, pause: bool | None, shard: int | None
+    name: str, given: Mapping[str, Any], *, pause: bool | None, shard: int | None
 ) -> None:
     """Change options of all processes that work on a run folder, or of the one on a `shard`.
 
     Raises UsageError where none is there, or one has not obeyed.
     """
-    path, changes = path.absolute(), wanted(given, pause=pause)
-    manifest, files = existing_folder(path), LocalFiles(path)
+    changes, place = wanted(given, pause=pause), existing_folder(name)
+    path, manifest, files = place.path, place.manifest, place.files
     if shard is not None and not 1 <= shard <= len(manifest.shards):
         raise UsageError(
             f"there is no shard {shard}: {shown(path)}/ has shards 1 to {len(manifest.shards)}",
@@ -110,9 +111,8 @@ def _says_nothing(results: Path) -> bool:
 
 def _at_work(path: Path, files: FolderFiles) -> list[Claim]:
     """Return the claims on shards that processes work on."""
-    found = [claim_on(files, shard, epoch) for shard, epoch in sorted(latest_epochs(files).items())]
-    held = [each for each in found if each is not None and each.is_held]
-    done = {each.shard: ShardFolder(path, each.shard).done(files) for each in held}
+    held = [each for _, each in sorted(read_claims(files).items()) if each.is_held]
+    done = {each.shard: open_shard(path, files, each.shard).done(files) for each in held}
     return [
         each
         for each in held

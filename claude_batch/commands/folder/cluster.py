@@ -17,8 +17,13 @@ from typing import Any
 from claude_batch.cluster.calls import CallEnd, Calls, calls_of
 from claude_batch.commands.folder.manifest import OF_THE_FOLDER, RunFolder
 from claude_batch.commands.folder.node import ShardEnd, ShardOrder, work_on_shard
-from claude_batch.commands.folder.progress import EVERY_S, FolderReader, FolderWatch
-from claude_batch.commands.folder.status import tries_again
+from claude_batch.commands.folder.progress import (
+    EVERY_S,
+    READING_SHARE,
+    FolderReader,
+    FolderWatch,
+)
+from claude_batch.commands.folder.status import finished_shards, tries_again
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import retries
 from claude_batch.config.declaration import File, Owner, StoreUrl, journaled
@@ -28,8 +33,9 @@ from claude_batch.config.spelling import as_typed, flag, variable
 from claude_batch.core.model.shards import ShardState, ShardView
 from claude_batch.core.shards.placing import MOST_AGAIN, Placement, Placing, State
 from claude_batch.errors import CheckpointError, Exit, UsageError
-from claude_batch.storage.folder.claims import latest_epochs
-from claude_batch.storage.folder.shards import ShardFolder
+from claude_batch.storage.folder.places import open_shard
+from claude_batch.storage.objects.errors import StoreError
+from claude_batch.storage.run.paths import url_of
 from claude_batch.ui.screen.screen import Screen
 
 _LOOK_EVERY_S = 0.25
@@ -137,7 +143,8 @@ class ClusterWork:
                 now = time.monotonic()
                 if ends or now >= look_at:
                     self._look(watch, now)
-                    look_at = now + EVERY_S
+                    took_s = time.monotonic() - now  # object storage is slow, and takes money
+                    look_at = now + max(EVERY_S, took_s / READING_SHARE)
                 for end in ends:
                     self._take(end, now)
                 if self._is_cut_off():
@@ -151,34 +158,28 @@ class ClusterWork:
     def _look(self, watch: FolderWatch, now: float) -> None:
         """Read the folder, show it, and let that be taken into account; later if it cannot be."""
         try:
-            snapshot, epochs = watch.look(), latest_epochs(self.folder.files)
-        except (OSError, CheckpointError):
+            snapshot = watch.look()
+        except (OSError, StoreError, CheckpointError):
             return
         self.screen.publish(snapshot)
         views = [self._as_to_do(view) for view in watch.reader.views]
-        self.placing.see(views, epochs, now)
+        self.placing.see(views, watch.reader.epochs, now)
 
     def _to_retry(self) -> dict[int, int]:
         """Return the finished shards in which something is to be tried again, and their epochs."""
         folder, options = self.folder, self.folder.settings.options
         if not retries(folder.given):
             return {}
-        found = {
-            shard.shard: ShardFolder(folder.path, shard.shard).done(folder.files)
-            for shard in folder.manifest.shards
-        }
-        return {
-            number: done.epoch
-            for number, done in found.items()
-            if done is not None and tries_again(options, done)
-        }
+        found = finished_shards(folder.files, folder.manifest)
+        return {number: done.epoch for number, done in found.items() if tries_again(options, done)}
 
     def _as_to_do(self, view: ShardView) -> ShardView:
         """Return a shard as unfinished as long as it has not been retried."""
         before = self._again.get(view.shard)
         if before is None or view.state is not ShardState.FINISHED:
             return view
-        done = ShardFolder(self.folder.path, view.shard).done(self.folder.files)
+        files = self.folder.files
+        done = open_shard(self.folder.path, files, view.shard).done(files)
         if done is None or done.epoch > before:
             return view
         return replace(view, state=ShardState.INTERRUPTED)
@@ -229,7 +230,7 @@ class ClusterWork:
             self.calls.stop(placement)
         for placement in self.placing.to_place(now):
             order = ShardOrder(
-                folder=str(self.folder.path),
+                folder=url_of(self.folder.path) or str(self.folder.path),
                 run_id=self.folder.manifest.run_id,
                 shard=placement.shard,
                 arguments=self.arguments,

@@ -24,11 +24,10 @@ from claude_batch.config.settings import RunSettings, Settings
 from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.routing import routes_text
 from claude_batch.errors import UsageError
-from claude_batch.storage.files import make_private_folder
 from claude_batch.storage.folder.adjusted import in_force, read_changes_of
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.cutting import cut_input
-from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.inputs import Input, find_inputs, is_pattern, no_run_folder
 from claude_batch.storage.folder.manifest import (
     Manifest,
@@ -37,9 +36,15 @@ from claude_batch.storage.folder.manifest import (
     read_manifest,
     refuse_other,
 )
+from claude_batch.storage.folder.places import (
+    folder_files,
+    is_run_folder,
+    local_folder,
+    whole_name,
+)
+from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.prompts.input import refuse_odd_name
 from claude_batch.storage.prompts.options import input_options
-from claude_batch.storage.run.paths import has_manifest
 from claude_batch.ui.screen.screen import Screen
 
 SHARD_SIZE = 50_000
@@ -53,15 +58,21 @@ OF_THE_FOLDER = ("out", "shard", "shard_size", "on", "workers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFolder:
+class FolderPlace:
+    """A run folder that is there. On this host its files, or copies of them, are below `path`."""
+
+    path: Path
+    files: FolderFiles
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder(FolderPlace):
     """A run folder as a command takes it up: what was given, and what is in force for all of it.
 
     `adjusted` are options that were changed as others worked on it before.
     """
 
-    path: Path
-    files: LocalFiles
-    manifest: Manifest
     given: Mapping[str, Any]
     settings: Settings
     adjusted: Mapping[str, Any]
@@ -71,19 +82,23 @@ class RunFolder:
         return _settings(self.manifest, self.given, run, self.adjusted)
 
 
-def existing_folder(path: Path) -> Manifest:
-    """Return the manifest of a run folder. Raises UsageError where there is none."""
-    manifest = read_manifest(LocalFiles(path), path)
+def existing_folder(name: str) -> FolderPlace:
+    """Return the run folder of that name, or URL. Raises UsageError where there is none."""
+    name = whole_name(name)
+    files = folder_files(name)
+    manifest = read_manifest(files, name)
     if manifest is None:
-        raise no_run_folder(path)
-    return manifest
+        raise no_run_folder(name)
+    return FolderPlace(
+        path=local_folder(files, name, manifest.run_id), files=files, manifest=manifest
+    )
 
 
-def run_folder_at(inputs: Sequence[str], given: Mapping[str, Any]) -> Path | None:
+def run_folder_at(inputs: Sequence[str], given: Mapping[str, Any]) -> str | None:
     """Return the run folder that a command is about: its only input, or where results go."""
-    if len(inputs) == 1 and has_manifest(Path(inputs[0])):
-        return _whole(inputs[0])
-    return None if given.get("out") is None else _whole(str(given["out"]))
+    if len(inputs) == 1 and is_run_folder(inputs[0]):
+        return whole_name(inputs[0])
+    return None if given.get("out") is None else whole_name(str(given["out"]))
 
 
 def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen) -> RunFolder:
@@ -92,18 +107,19 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
     Raises UsageError, and CheckpointMismatchError where it is another run's.
     """
     _refuse_options(given)
-    path = run_folder_at(inputs, given)
-    if path is None:
+    name = run_folder_at(inputs, given)
+    if name is None:
         raise _without_folder(inputs, given)
-    files = LocalFiles(path)
-    manifest = read_manifest(files, path)
-    is_input = len(inputs) == 1 and _whole(inputs[0]) == path
+    files = folder_files(name)
+    manifest = read_manifest(files, name)
+    is_input = len(inputs) == 1 and whole_name(inputs[0]) == name
     if manifest is None:
         if is_input:
-            raise no_run_folder(path)
-        manifest = _create(path, files, inputs, given, screen)
+            raise no_run_folder(name)
+        manifest = _create(name, files, inputs, given, screen)
     else:
-        _refuse_other(path, manifest, [] if is_input else inputs, given)
+        _refuse_other(name, manifest, [] if is_input else inputs, given)
+    path = local_folder(files, name, manifest.run_id)
     files.learn_clock()
     adjusted = in_force(read_changes_of(files))
     return RunFolder(
@@ -114,10 +130,6 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
         settings=_settings(manifest, given, None, adjusted),
         adjusted=adjusted,
     )
-
-
-def _whole(name: str) -> Path:
-    return Path(os.path.abspath(name))  # noqa: PTH100  # resolve() would follow links
 
 
 def _refuse_options(given: Mapping[str, Any]) -> None:
@@ -196,14 +208,15 @@ def _left(manifest: Manifest) -> str:
 
 
 def _create(
-    path: Path, files: LocalFiles, inputs: Sequence[str], given: Mapping[str, Any], screen: Screen
+    name: str, files: FolderFiles, inputs: Sequence[str], given: Mapping[str, Any], screen: Screen
 ) -> Manifest:
     """Cut the inputs into shards, and create the manifest."""
-    if path.exists() and not path.is_dir():
+    path = Path(name)  # of a URL it means nothing, and is no folder
+    if not is_url(name) and path.exists() and not path.is_dir():
         raise UsageError(f"{path}: is no folder", hint="name another one with --out DIR/")
     refuse_odd_name(path)
     manifest = _wanted(inputs, given)
-    found = find_inputs(inputs, str(path))
+    found = find_inputs(inputs, name)
     with copies_shown(screen) as copies:
         usable = with_rows(found, copies, _settings(manifest, given, None, {}))
         shards = tuple(_cut(found, usable, copies, manifest, screen))
@@ -211,16 +224,17 @@ def _create(
             raise UsageError("there are no prompts in any of the files", hint="name other inputs")
         ids = ids_of_shards(shards, found, copies, manifest.options, screen)
     manifest = replace(manifest, shards=shards, ids=ids.columns)
-    make_private_folder(path)
     if not create_manifest(files, manifest):  # another process was quicker
-        there = read_manifest(files, path)
+        there = read_manifest(files, name)
         assert there is not None  # noqa: S101  # a manifest is never removed
-        refuse_other(path, there, manifest)
+        refuse_other(name, there, manifest)
         return there
     rows = sum(shard.lines or 0 for shard in shards)
     known = all(shard.lines is not None for shard in shards)
     about = f", {rows:,} lines{'' if known else ' and more'}" if rows else ""
-    screen.notice(f"{shown(path)}/: {counted(len(shards), 'shard')}{about}")
+    screen.notice(
+        f"{name if is_url(name) else shown(path)}/: {counted(len(shards), 'shard')}{about}"
+    )
     if ids.note:
         screen.notice(ids.note)
     return manifest
@@ -237,7 +251,7 @@ def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
         run_id=uuid.uuid4().hex[:12],
         version=__version__,
         created_at=time.time(),
-        inputs=tuple(each if "://" in each else str(_whole(each)) for each in inputs),
+        inputs=tuple(each if is_url(each) else whole_name(each) for each in inputs),
         shard_size=typed_options(given, os.environ).shard_size or SHARD_SIZE,
         options=replace(options.only(Owner.RESULTS), sandbox=options.uses_sandbox),
         settings=settings.of_run,
@@ -286,7 +300,7 @@ def _cut(
 
 
 def _refuse_other(
-    path: Path, manifest: Manifest, inputs: Sequence[str], given: Mapping[str, Any]
+    name: str, manifest: Manifest, inputs: Sequence[str], given: Mapping[str, Any]
 ) -> None:
     """Refuse a command that says other things than the one that made the folder.
 
@@ -310,7 +324,7 @@ def _refuse_other(
         }
         options = replace(options, **kept)
     refuse_other(
-        path,
+        name,
         manifest,
         replace(
             wanted,

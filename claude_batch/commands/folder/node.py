@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
 from claude_batch import __version__
 from claude_batch.cluster.process import run_claude_batch
 from claude_batch.commands.folder.manifest import existing_folder
 from claude_batch.errors import ClaudeBatchError, Exit, UsageError
+from claude_batch.storage.objects.locations import is_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +52,10 @@ def _refuse_elsewhere(order: ShardOrder, host: str) -> None:
             hint="install the same version on all hosts",
         )
     try:
-        run_id = existing_folder(Path(order.folder)).run_id
+        run_id = existing_folder(order.folder).manifest.run_id
     except UsageError:
+        if is_url(order.folder):
+            raise
         run_id = None
     if run_id != order.run_id:
         what = "does not see" if run_id is None else "sees another run folder at"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from claude_batch.commands.folder.status import ShardStatus
+from claude_batch.commands.folder.status import ShardStatus, finished_shards
 from claude_batch.commands.run.messages import shown
 from claude_batch.config.reading import read_settings
 from claude_batch.core.model.requests import ResultType
@@ -15,21 +16,28 @@ from claude_batch.core.model.shards import FolderView, ShardState, ShardView
 from claude_batch.core.model.snapshot import FailureView, Snapshot
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.progress import LATEST_FAILURES, RunFacts
+from claude_batch.core.shards.claims import Claim
+from claude_batch.core.shards.names import shard_name
 from claude_batch.core.shards.progress import Pace, fold, snapshot_of_folder, timed
-from claude_batch.storage.folder.claims import claim_on, latest_epochs
+from claude_batch.storage.folder.claims import read_claims
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
-from claude_batch.storage.folder.shards import Done, ShardFolder
+from claude_batch.storage.folder.places import open_shard
+from claude_batch.storage.folder.shards import Done
 from claude_batch.storage.run.control import FRESH_S, read_live
 from claude_batch.storage.run.journal import journal_path
+from claude_batch.storage.run.paths import SHARDS
 from claude_batch.storage.run.status import RunState, run_status
 from claude_batch.ui.folder_words import SILENT_AFTER_S
 
 EVERY_S = 1.0
 """How often a run folder is looked at, in seconds."""
 
-_READING_SHARE = 0.1
+READING_SHARE = 0.1
 """Files of shards that say nothing of themselves are read for at most this share of the time."""
+
+_IDLE_S = 60.0
+"""A shard that was begun, and that nobody works on, is looked at again after this, in seconds."""
 
 _BY_CHOICE = {StopKind.COST, StopKind.DETACHED, StopKind.LIMIT}
 """Stops of a run that are no failure: the user's own bounds."""
@@ -49,7 +57,7 @@ class FolderReader:
     """Reads the state of all shards again and again: a finished shard once, a waiting one never.
 
     `host` is where requests go, and `failures` are the latest ones, as far as processes at work say
-    that. `views` are the shards as they were read last.
+    that. `views` are the shards as they were read last, `epochs` those of the claims on them.
     """
 
     path: Path
@@ -58,9 +66,13 @@ class FolderReader:
     host: str = ""
     failures: tuple[FailureView, ...] = ()
     views: list[ShardView] = field(default_factory=list)
+    epochs: dict[int, int] = field(default_factory=dict)
     _finished: dict[int, _Seen] = field(default_factory=dict)
     _begun: dict[int, _Seen] = field(default_factory=dict)
     _waiting: dict[int, ShardView] = field(default_factory=dict)
+    _below: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    _done: dict[int, Done] = field(default_factory=dict)
+    _idle: dict[int, _Seen] = field(default_factory=dict)
     _has_read: bool = False
 
     def read(self, *, besides: int | None = None) -> list[ShardView]:
@@ -68,13 +80,17 @@ class FolderReader:
 
         Raises OSError, CheckpointError.
         """
-        epochs, failures = latest_epochs(self.files), list[FailureView]()
+        claims, failures = read_claims(self.files), list[FailureView]()
+        if not self._has_read:
+            self._below = self.files.names_below(SHARDS)
+            self._done = finished_shards(self.files, self.manifest, below=self._below)
         views = [
-            self._view(shard, epochs.get(shard.shard, 0), failures)
+            self._view(shard, claims.get(shard.shard), failures)
             for shard in self.manifest.shards
             if shard.shard != besides
         ]
         self._has_read = True
+        self.epochs = {number: claim.epoch for number, claim in claims.items()}
         failures.sort(key=lambda each: each.at)
         self.failures, self.views = tuple(failures[-LATEST_FAILURES:]), views
         return views
@@ -84,24 +100,32 @@ class FolderReader:
         name = f"{shown(self.path)}/"
         return fold(name, self.read(besides=besides), max_cost_usd=max_cost_usd)
 
-    def _view(self, shard: Shard, epoch: int, failures: list[FailureView]) -> ShardView:
-        number = shard.shard
+    def _view(self, shard: Shard, claim: Claim | None, failures: list[FailureView]) -> ShardView:
+        number, epoch = shard.shard, 0 if claim is None else claim.epoch
         if (seen := self._finished.get(number)) is not None and seen.key == epoch:
             return seen.view
         if not epoch and self._has_read:  # nobody has claimed it
             return self._waiting_view(shard)
-        claim = claim_on(self.files, number, epoch) if epoch else None
         is_held = claim is not None and claim.is_held
-        folder = ShardFolder(self.path, number)
-        done = folder.done(self.files)
+        seen = None if is_held else self._idle.get(number)
+        if seen is not None and seen.key == epoch and time.monotonic() < seen.again_at:
+            return seen.view
+        folder, names = open_shard(self.path, self.files, number), None
+        if self._has_read:
+            done = folder.done(self.files)
+        else:
+            done, names = self._done.get(number), self._below.get(shard_name(number), ())
         if done is not None and not (is_held and epoch > done.epoch):
             view = view_of_done(shard, done)
             if not is_held:  # else it has not let go yet, or is about to try something again
                 self._finished[number] = _Seen(view, epoch)
             return view
-        view = self._unfinished(shard, folder.current(done), failures, is_held=is_held)
+        results = folder.current(done, names)
+        view = self._unfinished(shard, results, failures, is_held=is_held)
         if claim is None or not is_held:
+            self._idle[number] = _Seen(view, epoch, time.monotonic() + _IDLE_S)
             return view
+        self._idle.pop(number, None)
         heard = claim.silent_s < SILENT_AFTER_S
         return replace(
             view,
@@ -138,7 +162,7 @@ class FolderReader:
         status = ShardStatus(shard=shard, results=results, run=run_status(results))
         took_s = time.monotonic() - now
         view = shard_view(status)
-        self._begun[shard.shard] = _Seen(view, key, now + took_s / _READING_SHARE)
+        self._begun[shard.shard] = _Seen(view, key, now + took_s / READING_SHARE)
         return view
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from claude_batch import __version__
 from claude_batch.commands.folder.manifest import existing_folder
 from claude_batch.commands.folder.show import folder_row
-from claude_batch.commands.folder.status import ShardStatus, shard_statuses
+from claude_batch.commands.folder.status import ShardStatus, reading, shard_statuses
 from claude_batch.commands.money import catalog_for
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.runs.report import (
@@ -28,28 +28,35 @@ from claude_batch.core.history.tiers import tier_gains
 from claude_batch.core.model.events import NO_EXPENSE
 from claude_batch.errors import UsageError
 from claude_batch.report.data import ReportData
-from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import Manifest
 from claude_batch.storage.run.history import read_history
 from claude_batch.storage.run.journal import read_journal
+from claude_batch.storage.run.paths import url_of
 from claude_batch.storage.run.sample import read_results
 
 
-def write_folder_report(path: Path, out: Path | None) -> None:
+def write_folder_report(name: str, out: Path | None) -> None:
     """Write the report of a run folder. Raises UsageError, CheckpointError."""
-    path = path.absolute()
-    manifest = existing_folder(path)
-    page = out or path.with_name(f"{path.name}{PAGE}")
+    place = existing_folder(name)
+    path, url = place.path, url_of(place.path)
+    page = out or (path.with_name(f"{path.name}{PAGE}") if url is None else _beside_nothing(url))
     refuse_foreign(page, [])
-    statuses = shard_statuses(path, LocalFiles(path), manifest)
-    write_page(page, _data(path, manifest, statuses))
+    statuses = shard_statuses(path, place.files, place.manifest)
+    with reading(path, place.files, statuses) as there:
+        write_page(page, _data(path, place.manifest, statuses, [*there.values()]))
 
 
-def _data(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> ReportData:
-    begun = [each.results for each in statuses if each.results is not None]
+def _beside_nothing(url: str) -> Path:
+    """Return where the page of a run folder goes that is not on this host."""
+    return Path(f"{url.rpartition('/')[2]}{PAGE}").absolute()
+
+
+def _data(
+    path: Path, manifest: Manifest, statuses: Sequence[ShardStatus], begun: Sequence[Path]
+) -> ReportData:
     if not begun:
         raise UsageError(
-            f"{path}: no shard was begun yet",
+            f"{shown(path)}: no shard was begun yet",
             hint=f"claude-batch resume {shlex.quote(shown(path))}/",
         )
     read, row = read_results(*begun), folder_row(path, manifest, statuses)
@@ -64,9 +71,9 @@ def _data(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> Re
     return ReportData(
         at=time.time(),
         version=__version__,
-        name=f"{path.name}/ ({counted(len(statuses), 'shard')})",
+        name=f"{(url_of(path) or path.name)}/ ({counted(len(statuses), 'shard')})",
         prompts=f"{inputs}{more}",
-        results=f"{path}/",
+        results=f"{url_of(path) or path}/",
         run_id=manifest.run_id,
         mode=row.mode,
         sandbox=row.sandbox,

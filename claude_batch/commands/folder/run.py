@@ -23,6 +23,7 @@ from claude_batch.commands.folder.stage import ShardStage
 from claude_batch.commands.folder.status import (
     ShardStatus,
     done_of,
+    finished_shards,
     shard_statuses,
     tries_again,
 )
@@ -53,7 +54,8 @@ from claude_batch.storage.folder.adjusted import read_changes_of
 from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_another, take_claim
 from claude_batch.storage.folder.cutting import refuse_changed
 from claude_batch.storage.folder.manifest import Shard
-from claude_batch.storage.folder.shards import Done, ShardFolder
+from claude_batch.storage.folder.places import open_shard
+from claude_batch.storage.folder.shards import Done, ShardFolder, Shipping
 from claude_batch.storage.objects.locations import Fetch
 from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
 from claude_batch.storage.run.journal import read_journal
@@ -113,10 +115,10 @@ def _run_on_cluster(folder: RunFolder, options: Options, screen: Screen) -> int:
         shown_whole.close(None)
 
 
-def resume_folder(path: Path, given: Mapping[str, Any]) -> int:
+def resume_folder(name: str, given: Mapping[str, Any]) -> int:
     """Resume the run of a folder; return the exit code. Raises UsageError where there is none."""
-    existing_folder(path.absolute())
-    return run_folder([str(path)], given)
+    existing_folder(name)
+    return run_folder([name], given)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -179,6 +181,7 @@ class FolderWork:
     def _all(self, shown: FolderScreen) -> int:
         held: list[int] = []
         stopped: int | None = None
+        self._finished = finished_shards(self.folder.files, self.folder.manifest)
         for shard in self.folder.manifest.shards:
             try:
                 code = self._work_on(shard)
@@ -204,8 +207,9 @@ class FolderWork:
 
     def _work_on(self, shard: Shard) -> int:
         """Work on a shard until it is finished, or has to stop; return the exit code."""
-        folder = ShardFolder(self.folder.path, shard.shard)
-        done, options = folder.done(self.folder.files), self.folder.settings.options
+        folder = open_shard(self.folder.path, self.folder.files, shard.shard)
+        done = self._finished.get(shard.shard) or folder.done(self.folder.files)
+        options = self.folder.settings.options
         if done is not None and not tries_again(options, done):
             return self._code_of(done)
         self._at_work = shard
@@ -221,32 +225,45 @@ class FolderWork:
             if not self._is_pictured:
                 of = len(self.folder.manifest.shards)
                 self.screen.notice(f"shard {shard.shard} of {of}: {shown_words(shard)}")
-            results = folder.begin(claim.epoch, keep=None if done is None else done.epoch)
-            stage = ShardStage(
-                claim=claim,
-                learned=self._learned,
-                is_first=not self._may_spend,
-                share=self._share(shard),
-                steering=self._steering,
-                watching=None if self._shown is None else self._shown.watching,
-            )
-            request = self._request(shard, results, claim.max_cost_usd)
-            try:
-                code = carry_out(self._screen_of(shard), request, stage)
-            except InvalidPromptsError as error:
-                raise InvalidPromptsError(error.message, hint=_BAD_LINES) from error
-            except BoundTooLowError as error:  # which speaks of a part of the bound
-                bound = self._bound or 0.0
-                raise self._too_little(shard, bound, error.enough_usd) from error
-            finally:  # its files may be gone: that says more than the error does
-                claim.refuse_lost()
-            self._learned = stage.learned
-            if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
-                return code
-            self._may_spend = True
-            return self._finish(folder, results, claim)
+            results = folder.begin(claim.epoch, done)
+            with folder.shipping(results, claim) as shipping:
+                return self._work_off(shard, folder, results, claim, shipping)
         finally:
             claim.close()
+
+    def _work_off(
+        self,
+        shard: Shard,
+        folder: ShardFolder,
+        results: Path,
+        claim: HeldClaim,
+        shipping: Shipping,
+    ) -> int:
+        """Work on a shard whose files are in place; return the exit code."""
+        stage = ShardStage(
+            claim=claim,
+            shipping=shipping,
+            learned=self._learned,
+            is_first=not self._may_spend,
+            share=self._share(shard),
+            steering=self._steering,
+            watching=None if self._shown is None else self._shown.watching,
+        )
+        request = self._request(shard, results, claim.max_cost_usd)
+        try:
+            code = carry_out(self._screen_of(shard), request, stage)
+        except InvalidPromptsError as error:
+            raise InvalidPromptsError(error.message, hint=_BAD_LINES) from error
+        except BoundTooLowError as error:  # which speaks of a part of the bound
+            bound = self._bound or 0.0
+            raise self._too_little(shard, bound, error.enough_usd) from error
+        finally:  # its files may be gone: that says more than the error does
+            claim.refuse_lost()
+        self._learned = stage.learned
+        if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
+            return code
+        self._may_spend = True
+        return self._finish(folder, results, claim, shipping)
 
     def _share(self, shard: Shard) -> float:
         """Return how large a part of what this process is about to do a shard is."""
@@ -342,12 +359,14 @@ class FolderWork:
             return NO_OVERRIDES
         return overrides_of(given, besides=self.folder.manifest.options)
 
-    def _finish(self, folder: ShardFolder, results: Path, claim: HeldClaim) -> int:
+    def _finish(
+        self, folder: ShardFolder, results: Path, claim: HeldClaim, shipping: Shipping
+    ) -> int:
         """Note that the shard is finished, if it is; return the exit code."""
         status = run_status(results)
         if status is None or status.tally.done < status.identity.total:
             return Exit.BOUNDED
-        done = done_of(status, folder.shard, claim.epoch)
+        done = replace(done_of(status, folder.shard, claim.epoch), segments=shipping.finish())
         claim.refuse_lost()
         if not folder.finish(self.folder.files, done):
             done = folder.done(self.folder.files) or done

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from claude_batch.commands.folder.manifest import existing_folder
+from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
 from claude_batch.commands.folder.progress import bound_of, shard_view, state_of
-from claude_batch.commands.folder.status import ShardStatus, shard_statuses
+from claude_batch.commands.folder.status import ShardStatus, reading, shard_statuses
 from claude_batch.commands.folder.table import write_folder_table
 from claude_batch.commands.results import ResultsOrder, print_run, write_lines
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.terminal import print_json
 from claude_batch.core.model.shards import ShardState, ShardView
 from claude_batch.core.shards.progress import Pace, fold, timed
-from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import Manifest
-from claude_batch.storage.run.paths import refuse_as_stdout
+from claude_batch.storage.run.paths import refuse_as_stdout, url_of
 from claude_batch.storage.run.results import utc
 from claude_batch.storage.tables.writing import is_table
 from claude_batch.ui.figures import short
@@ -100,14 +99,14 @@ class FolderReport:
     per_shard: tuple[ShardReport, ...]
 
 
-def show_folder_status(path: Path, *, as_json: bool) -> None:
+def show_folder_status(name: str, *, as_json: bool) -> None:
     """Print how far a run folder is: all of it, then shards that were begun and are not finished.
 
     Takes no lock and changes nothing.
     """
-    path = path.absolute()
-    manifest = existing_folder(path)
-    statuses = shard_statuses(path, LocalFiles(path), manifest)
+    place = existing_folder(name)
+    path, manifest = place.path, place.manifest
+    statuses = shard_statuses(path, place.files, manifest)
     if as_json:
         print_json(_report(path, manifest, statuses))
         return
@@ -119,14 +118,14 @@ def show_folder_status(path: Path, *, as_json: bool) -> None:
 
 def row_of(path: Path) -> StatusRow:
     """Return the run folder at `path` as a row of the table. Raises CheckpointError."""
-    manifest = existing_folder(path)
-    return folder_row(path, manifest, shard_statuses(path, LocalFiles(path), manifest))
+    place = existing_folder(str(path))
+    return folder_row(path, place.manifest, shard_statuses(path, place.files, place.manifest))
 
 
 def report_of(path: Path) -> FolderReport:
     """Return the run folder at `path` as --json prints it. Raises CheckpointError."""
-    manifest = existing_folder(path)
-    return _report(path, manifest, shard_statuses(path, LocalFiles(path), manifest))
+    place = existing_folder(str(path))
+    return _report(path, place.manifest, shard_statuses(path, place.files, place.manifest))
 
 
 def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> StatusRow:
@@ -213,9 +212,9 @@ def _sum(costs: Iterable[float | None]) -> float | None:
 def _report(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> FolderReport:
     row, views = folder_row(path, manifest, statuses), [shard_view(each) for each in statuses]
     bound = bound_of(manifest)
-    whole = timed(fold(str(path), views, max_cost_usd=bound), Pace(), elapsed_s=0.0)
+    whole = timed(fold(url_of(path) or str(path), views, max_cost_usd=bound), Pace(), elapsed_s=0.0)
     return FolderReport(
-        folder=str(path),
+        folder=url_of(path) or str(path),
         run_id=manifest.run_id,
         mode=row.mode,
         sandbox=row.sandbox,
@@ -262,7 +261,7 @@ def _shard_report(status: ShardStatus, view: ShardView) -> ShardReport:
         why="" if status.run is None else status.run.why,
         holder=view.holder or None,
         silent_s=view.silent_s,
-        results=None if status.results is None else str(status.results),
+        results=None if status.results is None else url_of(status.results) or str(status.results),
         total=view.total,
         done=view.done,
         failed=view.failed,
@@ -281,27 +280,29 @@ def _shard_report(status: ShardStatus, view: ShardView) -> ShardReport:
     )
 
 
-def show_folder_results(order: ResultsOrder) -> None:
+def show_folder_results(name: str, order: ResultsOrder) -> None:
     """Print the results of all shards, in their order; of unfinished ones what there is.
 
     Raises UsageError, CheckpointError.
     """
-    path = order.results.absolute()
-    manifest = existing_folder(path)
-    statuses = shard_statuses(path, LocalFiles(path), manifest)
-    there = [each.results for each in statuses if each.results is not None]
-    results = [each for each in there if each.exists()]
+    place = existing_folder(name)
+    statuses = shard_statuses(place.path, place.files, place.manifest)
     if order.out is not None and is_table(order.out):
-        write_folder_table(order, path, manifest, statuses)
+        write_folder_table(order, place, statuses)
         return
     if order.out is not None:
-        write_lines(order.out, partial(_print, order, results))
+        write_lines(order.out, partial(_print, order, place, statuses))
         return
     stdout = sys.stdout.fileno()
-    refuse_as_stdout(stdout, *results)
-    _print(order, results, stdout)
+    refuse_as_stdout(stdout, *(each.results for each in statuses if each.results is not None))
+    _print(order, place, statuses, stdout)
 
 
-def _print(order: ResultsOrder, results: Sequence[Path], fd: int) -> None:
-    for each in results:
-        print_run(order, each, fd)
+def _print(
+    order: ResultsOrder, place: FolderPlace, statuses: Sequence[ShardStatus], fd: int
+) -> None:
+    for status in statuses:
+        with reading(place.path, place.files, [status]) as there:
+            for results in there.values():
+                if results.exists():
+                    print_run(order, results, fd)

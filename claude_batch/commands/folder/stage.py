@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from claude_batch.commands.api import Api
 from claude_batch.commands.folder.steering import Steering
 from claude_batch.commands.run.watching import Watchers
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.storage.folder.claims import HeldClaim
+from claude_batch.storage.folder.shards import Shipping
 from claude_batch.storage.run.opening import RunRequest
 from claude_batch.ui.screen.screen import Screen
 
@@ -29,6 +30,7 @@ class ShardStage:
     """
 
     claim: HeldClaim
+    shipping: Shipping = field(default_factory=Shipping)
     is_first: bool = True
     share: float = 1.0
     learned: Learned | None = None

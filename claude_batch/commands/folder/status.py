@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from claude_batch.config.options import Options
 from claude_batch.core.model.requests import ResultType
-from claude_batch.core.shards.claims import Claim, latest
+from claude_batch.core.shards.claims import Claim
 from claude_batch.core.shards.money import ShardMoney
+from claude_batch.core.shards.names import shard_name
 from claude_batch.storage.folder.claims import read_claims
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
-from claude_batch.storage.folder.shards import Done, ShardFolder
+from claude_batch.storage.folder.places import open_shard
+from claude_batch.storage.folder.shards import Done, done_name, parse_done
+from claude_batch.storage.run.paths import SHARDS
 from claude_batch.storage.run.status import RunStatus, run_status
 
 _BYTES_PER_ROW = 500
@@ -101,25 +105,62 @@ def shard_statuses(
     `finished` are shards that need not be looked at again; those that are new are added.
     """
     claims, known = read_claims(files), {} if finished is None else finished
-    return [
-        _status(path, files, shard, claims.get(shard.shard, ()), known) for shard in manifest.shards
-    ]
+    below = files.names_below(SHARDS)
+    known |= finished_shards(files, manifest, known, below)
+    statuses = []
+    for shard in manifest.shards:
+        number, done = shard.shard, known.get(shard.shard)
+        names = below.get(shard_name(number), ())
+        results = open_shard(path, files, number).current(done, names)
+        run = run_status(results) if done is None and results is not None else None
+        claim = claims.get(number)
+        statuses.append(ShardStatus(shard=shard, results=results, done=done, run=run, claim=claim))
+    return statuses
 
 
-def _status(
-    path: Path,
+def finished_shards(
     files: FolderFiles,
-    shard: Shard,
-    claims: Iterable[Claim],
-    known: dict[int, Done],
-) -> ShardStatus:
-    folder = ShardFolder(path, shard.shard)
-    done = known.get(shard.shard) or folder.done(files)
-    if done is not None:
-        known[shard.shard] = done
-    results = folder.current(done)
-    run = run_status(results) if done is None and results is not None else None
-    return ShardStatus(shard=shard, results=results, done=done, run=run, claim=latest(claims))
+    manifest: Manifest,
+    known: Container[int] = (),
+    below: Mapping[str, Iterable[str]] | None = None,
+) -> dict[int, Done]:
+    """Return what shards came to that are finished, but for those that are `known`.
+
+    `below` are the files of the shards by the names of their folders, where that is known: else
+    they are found by one listing. Raises CheckpointError.
+    """
+    names: dict[int, str] = {}
+    below = files.names_below(SHARDS) if below is None else below
+    for shard in manifest.shards:
+        folder = shard_name(shard.shard)
+        name = done_name(below.get(folder, ())) if shard.shard not in known else None
+        if name is not None:
+            names[shard.shard] = f"{SHARDS}/{folder}/{name}"
+    contents = files.read_all([*names.values()])
+    return {
+        number: parse_done(contents[name], name)
+        for number, name in names.items()
+        if name in contents
+    }
+
+
+@contextmanager
+def reading(
+    path: Path, files: FolderFiles, statuses: Iterable[ShardStatus]
+) -> Iterator[dict[int, Path]]:
+    """Give the results of the shards that have some, by shard, for as long as they are read.
+
+    Raises CheckpointError.
+    """
+    with ExitStack() as stack:
+        results: dict[int, Path] = {}
+        for each in statuses:
+            shard = each.shard.shard
+            if each.results is not None:
+                found = stack.enter_context(open_shard(path, files, shard).reading(each.done))
+                if found is not None:
+                    results[shard] = found
+        yield results
 
 
 def done_of(status: RunStatus, shard: int, epoch: int) -> Done:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from claude_batch.commands.folder.status import ShardStatus
+from claude_batch.commands.folder.manifest import FolderPlace
+from claude_batch.commands.folder.status import ShardStatus, reading
 from claude_batch.commands.results import ResultsOrder, rows_of
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.table import (
@@ -19,11 +21,14 @@ from claude_batch.commands.table import (
 )
 from claude_batch.config.reading import typed_options
 from claude_batch.core.model.requests import ResultType
-from claude_batch.errors import UsageError
+from claude_batch.errors import ClaudeBatchError, UsageError
 from claude_batch.storage.folder.files import LocalFiles
-from claude_batch.storage.folder.manifest import Manifest
-from claude_batch.storage.objects.locations import is_url
+from claude_batch.storage.folder.manifest import Manifest, Shard
+from claude_batch.storage.objects.locations import Fetch, is_url
+from claude_batch.storage.prompts.options import input_options
 from claude_batch.storage.run.journal import journal_path, read_journal
+from claude_batch.storage.run.paths import copied_prompts, keep_prompts
+from claude_batch.storage.run.source import prompts_now
 from claude_batch.storage.run.table import (
     RunRows,
     RunTable,
@@ -42,9 +47,22 @@ _TABLES = "tables"
 
 
 def write_folder_table(
-    order: ResultsOrder, path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]
+    order: ResultsOrder, place: FolderPlace, statuses: Sequence[ShardStatus]
 ) -> None:
     """Write the table. Raises UsageError, CheckpointError."""
+    with reading(
+        place.path, place.files, [each for each in statuses if each.run or each.done]
+    ) as there:
+        _write(order, place, statuses, there)
+
+
+def _write(
+    order: ResultsOrder,
+    place: FolderPlace,
+    statuses: Sequence[ShardStatus],
+    there: Mapping[int, Path],
+) -> None:
+    path, manifest = place.path, place.manifest
     assert order.out is not None  # noqa: S101  # asked for only then
     out = order.out.absolute()
     refuse_other_kind_of_table(out)
@@ -52,10 +70,14 @@ def write_folder_table(
     sources = [*dict.fromkeys(shard.source for shard in manifest.shards)]
     files = [Path(each) for each in sources if not is_url(each)]
     refuse_foreign_table(out, path / _TABLES, files)
-    runs = tuple(_rows(each) for each in statuses if each.run or each.done)
+    runs = tuple(
+        _rows(each.shard, there[each.shard.shard], manifest)
+        for each in statuses
+        if each.shard.shard in there
+    )
     if not runs:
         raise UsageError(
-            f"{path}: no shard was begun yet",
+            f"{shown(path)}: no shard was begun yet",
             hint=f"claude-batch resume {shlex.quote(shown(path))}/",
         )
     _refuse_unfit(out, sum(each.total for each in statuses))
@@ -88,9 +110,24 @@ def write_folder_table(
         )
 
 
-def _rows(status: ShardStatus) -> RunRows:
-    assert status.results is not None  # noqa: S101  # it was begun
-    return rows_of(status.results, read_journal(status.results))
+def _rows(shard: Shard, results: Path, manifest: Manifest) -> RunRows:
+    journal = read_journal(results)
+    if journal is not None and not copied_prompts(results).exists():
+        # another host has the copy of the shard's rows; where they are gone, that is said below
+        how = input_options(manifest.options)
+        with (
+            suppress(ClaudeBatchError),
+            prompts_now(
+                shard.source,
+                results,
+                journal.identity,
+                how,
+                shard.part,
+                Fetch(pinned=shard.pinned),
+            ) as path,
+        ):
+            keep_prompts(path, results)
+    return rows_of(results, journal)
 
 
 def _refuse_unfit(out: Path, rows: int) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 from claude_batch.commands.folder.manifest import existing_folder
-from claude_batch.commands.folder.progress import EVERY_S, FolderReader, FolderWatch, bound_of
+from claude_batch.commands.folder.progress import (
+    EVERY_S,
+    READING_SHARE,
+    FolderReader,
+    FolderWatch,
+    bound_of,
+)
 from claude_batch.commands.folder.show import show_folder_status
-from claude_batch.commands.folder.status import shard_statuses
+from claude_batch.commands.folder.status import reading, shard_statuses
 from claude_batch.commands.run.messages import shown
 from claude_batch.commands.runs.history import print_history
 from claude_batch.core.history.run import by_minute, joined
 from claude_batch.core.model.shards import FolderView
 from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.errors import ClaudeBatchError
-from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.run.history import read_history
 from claude_batch.ui.messages import notice_text
 from claude_batch.ui.screen.opening import open_screen
@@ -27,31 +31,32 @@ IDLE_S = 15.0
 from shard to shard, or places them, needs less."""
 
 
-def watch_folder(path: Path) -> None:
+def watch_folder(name: str) -> None:
     """Show a run folder until nobody works on it, then where it stands.
 
     Raises UsageError, CheckpointError.
     """
-    path = path.absolute()
-    manifest = existing_folder(path)
-    reader = FolderReader(path=path, files=LocalFiles(path), manifest=manifest)
+    place = existing_folder(name)
+    path, manifest = place.path, place.manifest
+    reader = FolderReader(path=path, files=place.files, manifest=manifest)
     watch = FolderWatch(reader=reader, max_cost_usd=bound_of(manifest), is_own=False)
     if not _folder(watch.look()).running:
         sys.stdout.write(notice_text(f"{shown(path)}/: no process works on this run folder now"))
-        show_folder_status(path, as_json=False)
+        show_folder_status(name, as_json=False)
         return
     screen = open_screen("auto", quiet=False, to_stdout=True)
     try:
         screen.close(_follow(watch, screen), None)
     finally:
         screen.close(None, None)
-    show_folder_status(path, as_json=False)
+    show_folder_status(name, as_json=False)
 
 
 def _follow(watch: FolderWatch, screen: Screen) -> Snapshot | None:
     """Show all of a folder until nobody works on it; return the last figures."""
     worked_at, latest = time.monotonic(), None
     while True:
+        began_at = time.monotonic()
         try:
             latest = watch.look()
         except (OSError, ClaudeBatchError) as error:  # a share that is gone for a moment
@@ -64,7 +69,8 @@ def _follow(watch: FolderWatch, screen: Screen) -> Snapshot | None:
             worked_at = now if folder.running else worked_at
             if folder.finished == folder.shards or now - worked_at > IDLE_S:
                 return latest
-        time.sleep(EVERY_S)
+        took_s = time.monotonic() - began_at  # object storage is slow, and takes money
+        time.sleep(max(EVERY_S, took_s / READING_SHARE))
 
 
 def _folder(snapshot: Snapshot) -> FolderView:
@@ -72,10 +78,10 @@ def _folder(snapshot: Snapshot) -> FolderView:
     return snapshot.folder
 
 
-def show_folder_history(path: Path, *, as_json: bool) -> None:
+def show_folder_history(name: str, *, as_json: bool) -> None:
     """Print what happened in all shards together, minute by minute."""
-    path = path.absolute()
-    manifest = existing_folder(path)
-    statuses = shard_statuses(path, LocalFiles(path), manifest)
-    begun = [each.results for each in statuses if each.results is not None]
-    print_history(by_minute(joined(map(read_history, begun))), as_json=as_json)
+    place = existing_folder(name)
+    statuses = shard_statuses(place.path, place.files, place.manifest)
+    with reading(place.path, place.files, statuses) as results:
+        minutes = by_minute(joined(map(read_history, results.values())))
+    print_history(minutes, as_json=as_json)

@@ -141,7 +141,8 @@ class LiveStage:
     def _work(self) -> int:
         source = self._source() if self.batches is None else None
         self._output_errors_before = self.opened.checkpoint.tally.output_errors
-        with closing(JournalFile(self.wanted.results)) as journal:
+        ship = _ship_nothing if self.shard is None else self.shard.shipping.ship
+        with closing(JournalFile(self.wanted.results, ship=ship)) as journal:
             done = self.opened.checkpoint.tally.done
             journal.opened(Opened(at=utc(time.time()), process=os.getpid(), done=done))
             try:
@@ -208,6 +209,8 @@ class LiveStage:
         journal.closed(closed)
         if self.opened.retry is None or not (self._results and self._results.is_closed):
             return closed
+        if self.shard is not None:  # the results are about to be written again
+            self.shard.shipping.ship()
         retried = end_retry(self.wanted.results)
         if is_retrying(self.wanted.results):  # its batches are at the API
             return closed
@@ -524,6 +527,10 @@ def _state(stop: Stop | None) -> str:
     if stop is None:
         return "finished"
     return "interrupted" if stop.kind is StopKind.INTERRUPTED else "stopped"
+
+
+def _ship_nothing() -> None:
+    """Ship nothing: all there is of a run is on this host."""
 
 
 def _ignore_durable(_size: int) -> None:

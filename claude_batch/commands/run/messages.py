@@ -24,7 +24,7 @@ from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.run.batch_journal import read_batches
 from claude_batch.storage.run.journal import Closed
 from claude_batch.storage.run.opening import OpenRun, RunRequest, left_out_path
-from claude_batch.storage.run.paths import run_folder_of
+from claude_batch.storage.run.paths import run_folder_of, url_of
 from claude_batch.storage.run.recovery import Retried
 from claude_batch.storage.tables.writing import is_table
 from claude_batch.ui.figures import moment, stops_text
@@ -371,7 +371,9 @@ def shown_source(name: str) -> str:
 
 
 def shown(path: Path) -> str:
-    """Return a path as the user would type it from here."""
+    """Return a path as the user would type it from here; of a copy, the URL it is a copy of."""
+    if (url := url_of(path)) is not None:
+        return url
     try:
         return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
     except OSError:

@@ -260,6 +260,8 @@ def carry_out(screen: Screen, request: RunRequest, shard: ShardStage | None = No
             if accepted:
                 note(results, KnownModels(models=tuple(accepted)))
             tell_opened(screen, request, opened, is_first=shard is None or shard.is_first)
+            if shard is not None:
+                shard.shipping.open()
             if opened.is_done:
                 return _show_again(screen, request, opened, table)
             return _work_off(request, opened, _Around(screen, api, table, watchers, shard))

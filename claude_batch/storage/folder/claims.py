@@ -7,8 +7,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Claim, is_su
 from claude_batch.core.shards.names import shard_name
 from claude_batch.errors import CheckpointLockedError
 from claude_batch.storage.folder.files import FolderFiles, Held
+from claude_batch.storage.objects.errors import StoreError
 
 CLAIMS = "claims"
 
@@ -34,57 +35,46 @@ def _machine() -> str:
         return socket.gethostname()
 
 
-def read_claims(files: FolderFiles) -> dict[int, list[Claim]]:
-    """Return the claims that there are, by shard."""
-    claims: dict[int, list[Claim]] = {}
-    for name in files.names(CLAIMS):
-        claim = _read(files, name)
-        if claim is not None:
-            claims.setdefault(claim.shard, []).append(claim)
-    return claims
-
-
-def latest_epochs(files: FolderFiles) -> dict[int, int]:
-    """Return the epoch of the latest claim on each shard that was ever claimed."""
-    epochs: dict[int, int] = {}
-    for name in files.names(CLAIMS):
-        if found := _NAME.fullmatch(name):
-            shard = int(found[1])
-            epochs[shard] = max(epochs.get(shard, 0), int(found[2]))
-    return epochs
-
-
-def claim_on(files: FolderFiles, shard: int, epoch: int) -> Claim | None:
-    """Return one claim; None where it is not there, or cannot be read."""
-    return _read(files, f"{shard_name(shard)}-{epoch}")
+def read_claims(files: FolderFiles) -> dict[int, Claim]:
+    """Return, by shard, the claims that count: on each, the one with the latest epoch."""
+    return {each.shard: _read(files, each) for each in _latest(files, "")}
 
 
 def claims_on(files: FolderFiles, shard: int) -> list[Claim]:
-    """Return the claims on one shard."""
-    begin = f"{shard_name(shard)}-"
-    names = [name for name in files.names(CLAIMS) if name.startswith(begin)]
-    return [claim for name in names if (claim := _read(files, name)) is not None]
+    """Return the claim on a shard that counts, if there is one."""
+    return [_read(files, each) for each in _latest(files, _begin(shard))]
 
 
-def _read(files: FolderFiles, name: str) -> Claim | None:
-    """Return a claim; None for a file that is none."""
-    found = _NAME.fullmatch(name)
-    silent_s = files.silent_s(f"{CLAIMS}/{name}")
-    if found is None or silent_s is None:
-        return None
+def _begin(shard: int) -> str:
+    return f"{shard_name(shard)}-"
+
+
+def _latest(files: FolderFiles, begin: str) -> Iterator[Claim]:
+    """Yield, unread, the latest of the claims whose names begin so, for each shard."""
+    latest: dict[int, Claim] = {}
+    for name, silent_s in files.ages(CLAIMS, begin).items():
+        if found := _NAME.fullmatch(name):
+            shard, epoch = int(found[1]), int(found[2])
+            if shard not in latest or latest[shard].epoch < epoch:
+                latest[shard] = Claim(shard=shard, epoch=epoch, holder="", silent_s=silent_s)
+    yield from latest.values()
+
+
+def _read(files: FolderFiles, claim: Claim) -> Claim:
+    """Return a claim with what its file says; of one that is over it does not matter."""
+    if not claim.is_held:
+        return replace(claim, is_over=True)
+    name = f"{shard_name(claim.shard)}-{claim.epoch}"
     try:
         record = orjson.loads(files.read(f"{CLAIMS}/{name}") or b"")
         host, process, machine = str(record["host"]), int(record["process"]), record["machine"]
         max_cost_usd = record.get("max_cost_usd")
     except (ValueError, TypeError, KeyError):
-        host, process, machine, max_cost_usd = "unknown", 0, "", None
-    is_here = machine == _machine()
-    return Claim(
-        shard=int(found[1]),
-        epoch=int(found[2]),
+        return replace(claim, holder="process 0 on unknown")
+    return replace(
+        claim,
         holder=f"process {process} on {host}",
-        silent_s=silent_s,
-        is_over=silent_s >= SILENT_S or (is_here and files.is_let_go(f"{CLAIMS}/{name}")),
+        is_over=machine == _machine() and files.is_let_go(f"{CLAIMS}/{name}"),
         max_cost_usd=max_cost_usd,
     )
 
@@ -146,13 +136,13 @@ class HeldClaim:
         if self.is_lost:
             return False
         try:
-            if is_superseded(self.epoch, claims_on(self.files, self.shard)):
+            if is_superseded(self.epoch, _latest(self.files, _begin(self.shard))):
                 self._is_superseded = True
                 self._lose()
             else:
                 self.held.touch()
                 self._looked_at = now
-        except OSError:
+        except (OSError, StoreError):
             if now - self._looked_at > SILENT_S:
                 self._lose()
         return not self.is_lost

@@ -9,6 +9,7 @@ import fcntl
 import os
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +29,10 @@ class Held(Protocol):
 
 
 class FolderFiles(Protocol):
-    """Files of a folder by their names, as `claims/0017-1`."""
+    """Files of a folder by their names, as `claims/0017-1`.
+
+    Object storage raises StoreError where a file system raises OSError.
+    """
 
     def create(self, name: str, content: bytes) -> bool:
         """Create a file, whole and durably; return False, and change nothing, if there is one.
@@ -42,11 +46,23 @@ class FolderFiles(Protocol):
     def read(self, name: str) -> bytes | None:
         """Return what is in a file; None without one. Raises OSError."""
 
+    def read_all(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        """Return what is in files, of those that there are. Raises OSError."""
+
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder. Raises OSError."""
 
-    def silent_s(self, name: str) -> float | None:
-        """Return how long ago a file was touched, by one clock for all; None without one."""
+    def names_below(self, folder: str) -> Mapping[str, Sequence[str]]:
+        """Return the names of the files in each folder of a folder. Raises OSError."""
+
+    def ages(self, folder: str, begin: str = "") -> Mapping[str, float]:
+        """Return how long ago (s) each file of a folder was touched, by one clock for all.
+
+        Only files whose names begin so. Raises OSError.
+        """
+
+    def learn_clock(self) -> None:
+        """Find out how far that clock is ahead of this host's."""
 
     def is_let_go(self, name: str) -> bool:
         """Return whether a file is certainly held by nobody; False where that is not known."""
@@ -115,6 +131,10 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Return what is in files, of those that there are."""
+        return {name: found for name in names if (found := self.read(name)) is not None}
+
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder."""
         try:
@@ -123,13 +143,23 @@ class LocalFiles:
             return []
         return sorted(each for each in found if not each.startswith("."))
 
-    def silent_s(self, name: str) -> float | None:
-        """Return how long ago a file was touched; None without one."""
-        try:
-            touched_at = (self._root / name).stat().st_mtime
-        except FileNotFoundError:
-            return None
-        return max(0.0, time.time() + self._ahead_s - touched_at)
+    def names_below(self, folder: str) -> dict[str, list[str]]:
+        """Return the names of the files in each folder of a folder."""
+        below = {}
+        for each in self.names(folder):
+            with suppress(NotADirectoryError):
+                below[each] = self.names(f"{folder}/{each}")
+        return below
+
+    def ages(self, folder: str, begin: str = "") -> dict[str, float]:
+        """Return how long ago each file of a folder was touched whose name begins so."""
+        ages: dict[str, float] = {}
+        for name in self.names(folder):
+            if name.startswith(begin):
+                with suppress(FileNotFoundError):
+                    touched_at = (self._root / folder / name).stat().st_mtime
+                    ages[name] = max(0.0, time.time() + self._ahead_s - touched_at)
+        return ages
 
     def is_let_go(self, name: str) -> bool:
         """Return whether no process of this host, which created it, holds a file."""

@@ -176,8 +176,14 @@ def _absolute(name: str) -> Path:
     return Path(os.path.abspath(name))  # noqa: PTH100  # resolve() would follow links
 
 
-def no_run_folder(folder: Path) -> UsageError:
-    """Return the error that a folder is no run folder."""
+def no_run_folder(name: str) -> UsageError:
+    """Return the error that a folder of that name, or URL, is no run folder."""
+    if is_url(name):
+        return UsageError(
+            f"{name}/: is no run folder: it has no {MANIFEST}",
+            hint=f"to make one: claude-batch run PROMPTS --out {shlex.quote(name)}/",
+        )
+    folder = Path(name)
     names = [each.name for each in folder.parent.glob("*") if has_manifest(each)]
     near = nearest(folder.name, names, most=1)
     make = f"to make one: claude-batch run {shlex.quote(str(folder))} --out DIR/"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -100,7 +99,7 @@ def create_manifest(files: FolderFiles, manifest: Manifest) -> bool:
     return files.create(MANIFEST, head[:-1] + b',"shards":[\n' + lines + b"\n]}\n")
 
 
-def read_manifest(files: FolderFiles, folder: Path) -> Manifest | None:
+def read_manifest(files: FolderFiles, folder: str) -> Manifest | None:
     """Return the manifest of a run folder; None without one. Raises CheckpointError."""
     try:
         content = files.read(MANIFEST)
@@ -136,14 +135,14 @@ def _parse(record: dict[str, Any]) -> Manifest:
     )
 
 
-def _unreadable(folder: Path, why: str) -> CheckpointError:
+def _unreadable(folder: str, why: str) -> CheckpointError:
     return CheckpointError(
-        f"{folder / MANIFEST} cannot be read: {why}",
+        f"{folder}/{MANIFEST} cannot be read: {why}",
         hint="put it back from a copy; its shards are whole",
     )
 
 
-def refuse_other(folder: Path, old: Manifest, new: Manifest) -> None:
+def refuse_other(folder: str, old: Manifest, new: Manifest) -> None:
     """Refuse to continue a run folder with another input, or with options that change results.
 
     Raises CheckpointMismatchError.

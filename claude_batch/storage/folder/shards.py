@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from claude_batch.storage.files import (
     sync_directory,
     sync_open,
 )
+from claude_batch.storage.folder.claims import HeldClaim
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.paths import SHARDS, copied_prompts, files_of
@@ -41,7 +42,7 @@ class Done:
 
     `cost_usd` is None where no price is known; `most_usd` is what the shard can have cost at most.
     `errors` counts errored results by the type of their error, `stop_reasons` answers that stopped
-    before their end.
+    before their end. `segments` are the first and the last object of the results in object storage.
     """
 
     shard: int
@@ -61,6 +62,7 @@ class Done:
     finished_at: float
     errors: Mapping[str, int] = field(default_factory=dict)
     stop_reasons: Mapping[str, int] = field(default_factory=dict)
+    segments: tuple[int, int] | None = None
 
     @property
     def done(self) -> int:
@@ -71,6 +73,42 @@ class Done:
     def has_failures(self) -> bool:
         """Whether some request has no good answer."""
         return self.succeeded < self.total or bool(self.left_out or self.output_errors)
+
+
+class Shipping:
+    """Brings the files of a run to where others find them: they are there already."""
+
+    def open(self) -> None:
+        """Begin, once the run is open. Raises StoreError."""
+
+    def ship(self) -> None:
+        """Return when others find all that there is now, the journal included.
+
+        Raises CheckpointWriteError.
+        """
+
+    def finish(self) -> tuple[int, int] | None:
+        """Ship what is left of a run that is finished; return the segments that are its results."""
+
+
+def done_name(names: Iterable[str]) -> str | None:
+    """Return the file, of those of a shard, that says what it came to; None where none does."""
+    found = [each for each in map(_DONE.fullmatch, names) if each]
+    return max(found, key=lambda each: int(each[1] or 0))[0] if found else None
+
+
+def parse_done(content: bytes, name: str) -> Done:
+    """Return what is in a file `name` that says what a shard came to. Raises CheckpointError."""
+    try:
+        record = orjson.loads(content)
+        if record.get("segments") is not None:
+            record["segments"] = tuple(record["segments"])
+        return Done(**record)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{name} cannot be read: {error}",
+            hint="put it back from a copy, or remove it: the shard is looked at again",
+        ) from error
 
 
 class ShardFolder:
@@ -93,8 +131,11 @@ class ShardFolder:
             return []
         return sorted(int(found[1]) for found in map(_JOURNAL.fullmatch, names) if found)
 
-    def current(self, done: Done | None) -> Path | None:
-        """Return the results that count now; None before a run has begun."""
+    def current(self, done: Done | None, names: Iterable[str] | None = None) -> Path | None:  # noqa: ARG002  # for others
+        """Return the results that count now; None before a run has begun.
+
+        `names` are those of the shard's files, where they are known.
+        """
         if done is not None:
             return self.path / done.results
         epochs = self.epochs()
@@ -105,28 +146,30 @@ class ShardFolder:
 
         After a retry that is what it came to then.
         """
-        found = [each for each in map(_DONE.fullmatch, files.names(self._name)) if each]
-        name = max(found, key=lambda each: int(each[1] or 0))[0] if found else DONE
-        content = files.read(f"{self._name}/{name}")
-        if content is None:
-            return None
-        try:
-            return Done(**orjson.loads(content))
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"{self.path / name} cannot be read: {error}",
-                hint="put it back from a copy, or remove it: the shard is looked at again",
-            ) from error
+        name = done_name(files.names(self._name))
+        content = None if name is None else files.read(f"{self._name}/{name}")
+        return None if content is None else parse_done(content, f"{self._name}/{name}")
+
+    @contextmanager
+    def reading(self, done: Done | None) -> Iterator[Path | None]:
+        """Give the results that count now, as `current` does, for as long as they are read."""
+        yield self.current(done)
+
+    @contextmanager
+    def shipping(self, results: Path, claim: HeldClaim) -> Iterator[Shipping]:  # noqa: ARG002  # of others
+        """Give what brings the files of a run that this process works on to where others are."""
+        yield Shipping()
 
     def finish(self, files: FolderFiles, done: Done) -> bool:
         """Note that the shard is finished, or was retried; return False if another was quicker."""
         name = DONE if self.done(files) is None else f"done-{done.epoch}.json"
         return files.create(f"{self._name}/{name}", orjson.dumps(asdict(done)) + b"\n")
 
-    def begin(self, epoch: int, *, keep: int | None = None) -> Path:
+    def begin(self, epoch: int, done: Done | None = None) -> Path:
         """Return the results of an epoch, which begins with what the latest one before it has.
 
-        Of earlier ones only that stays, and the one to `keep`. Raises CheckpointWriteError.
+        Of earlier ones only that stays, and the one that the shard was finished in, if it was.
+        Raises CheckpointWriteError.
         """
         make_private_folder(self.path)
         results = self.results(epoch)
@@ -134,7 +177,7 @@ class ShardFolder:
         if earlier and not journal_path(results).exists():
             try:
                 _carry_over(self.results(earlier[-1]), results)
-                for each in set(earlier[:-1]) - {keep}:
+                for each in set(earlier[:-1]) - {done and done.epoch}:
                     _remove(self.results(each))
             except OSError as error:
                 raise CheckpointWriteError(

@@ -86,11 +86,19 @@ class ObjectStore:
                 self._ask(key, lambda: self._store.get(key))
             raise
 
-    def list(self, folder: str = "") -> Iterator[StoredObject]:
-        """Yield the objects below a folder, as `in/`, in no particular order."""
-        stream = self._ask(folder, lambda: self._store.list(folder or None, chunk_size=1000))
+    def list(self, folder: str = "", *, begin: str = "") -> Iterator[StoredObject]:
+        """Yield the objects below a folder, as `in/`, whose keys begin so, in no particular order.
+
+        S3 is asked for no more than it needs to be: its order is that of the keys.
+        """
+        options = {"chunk_size": 1000, "offset": begin or None}
+        stream = self._ask(folder, lambda: self._store.list(folder or None, **options))
         while (found := self._ask(folder, lambda: next(stream, None))) is not None:
-            yield from map(_object, found)
+            for each in map(_object, found):
+                if each.key.startswith(begin):
+                    yield each
+                elif begin and self.root.scheme.startswith(S3):
+                    return
 
     def list_folder(self, folder: str = "") -> tuple[Sequence[str], Sequence[StoredObject]]:
         """Return the folders (`in/a/`) and the objects in a folder, not what is further below."""

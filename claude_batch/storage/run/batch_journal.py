@@ -46,7 +46,8 @@ class BatchJournalFile:
 
     async def record(self, record: BatchRecord) -> None:
         """Append `record`; once this returns, it outlives the process."""
-        await in_daemon(lambda: self._journal.durable(_NAMES[type(record)], record))
+        kind = _NAMES[type(record)]
+        await in_daemon(lambda: self._journal.durable_everywhere(kind, record))
 
     async def cancels(self) -> Mapping[str, str]:
         """Return who canceled which batches, by batch ID, whichever process recorded it."""

@@ -477,8 +477,12 @@ def _types_of(kind: type) -> Mapping[str, Callable[[Any], bool]]:
 class JournalFile:
     """The writing end of a journal that exists."""
 
-    def __init__(self, results: Path) -> None:
-        """Open it to append. Raises CheckpointWriteError."""
+    def __init__(self, results: Path, *, ship: Callable[[], None] = lambda: None) -> None:
+        """Open it to append. `ship` brings it to where other hosts find it.
+
+        Raises CheckpointWriteError.
+        """
+        self._ship = ship
         self._path = journal_path(results)
         self._writing = threading.Lock()
         self._notes = DaemonThread("journal")
@@ -518,6 +522,14 @@ class JournalFile:
                 os.fsync(self._fd)
             except OSError as error:
                 raise _write_error(self._path, error.strerror) from error
+
+    def durable_everywhere(self, kind: str, record: Any) -> None:
+        """Append `record`; once this returns, it outlives this host, if that is wanted of the run.
+
+        Raises CheckpointWriteError.
+        """
+        self.durable(kind, record)
+        self._ship()
 
     async def note(self, events: Sequence[Event]) -> None:
         """Append `events`; they are in the file when this returns. Raises CheckpointWriteError."""

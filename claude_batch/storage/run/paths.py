@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +25,10 @@ MANIFEST = "manifest.json"
 """What makes a folder a run folder."""
 
 SHARDS = "shards"
+
+COPIES, URL = "run-folders", ".url"
+"""Below a folder COPIES are copies of run folders that are elsewhere; URL in them says where."""
+
 _BEGINS = b'{"format":'
 """What a manifest of ours begins with."""
 
@@ -56,8 +61,20 @@ def has_manifest(folder: Path) -> bool:
 
 
 def is_manifest(content: bytes) -> bool:
-    """Return whether a manifest.json is one of ours, by its beginning: other programs have some."""
+    """Return whether that is in a manifest of ours, by how it begins."""
     return content.startswith(_BEGINS)
+
+
+def url_of(path: Path) -> str | None:
+    """Return the URL of what `path` is a copy of; None where it is none."""
+    if COPIES not in path.parts:
+        return None
+    for folder in (path, *path.parents):
+        if folder.name == COPIES:
+            break
+        with suppress(OSError):
+            return "/".join(((folder / URL).read_text(), *path.relative_to(folder).parts))
+    return None
 
 
 def run_folder_of(results: Path) -> Path | None:

@@ -19,8 +19,8 @@ from claude_batch.storage.folder.files import LocalFiles, LocalHeld
 class Unanswering(LocalFiles):
     """A folder that cannot be read any more."""
 
-    def names(self, folder: str) -> list[str]:
-        raise OSError(5, folder)
+    def ages(self, folder: str, begin: str = "") -> dict[str, float]:
+        raise OSError(5, folder + begin)
 
 
 def taken(files: LocalFiles, epoch: int = 1) -> HeldClaim:

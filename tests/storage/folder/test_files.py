@@ -33,7 +33,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
-    assert (files.read("a/b"), files.names("a"), files.silent_s("a/b")) == (None, [], None)
+    assert (files.read("a/b"), files.names("a"), files.ages("a")) == (None, [], {})
 
 
 def test_a_held_shard_is_free_when_its_holder_lets_go(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def a_manifest(**changes: Any) -> Manifest:
 def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
     assert create_manifest(files, a_manifest())
-    assert read_manifest(files, tmp_path) == a_manifest()
+    assert read_manifest(files, str(tmp_path)) == a_manifest()
 
 
 def test_each_shard_has_a_line_of_its_own(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_manifest_never_changes(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
     create_manifest(files, a_manifest())
     assert not create_manifest(files, a_manifest(run_id="other"))
-    assert read_manifest(files, tmp_path) == a_manifest()
+    assert read_manifest(files, str(tmp_path)) == a_manifest()
 
 
 def test_a_part_of_a_file_is_a_range_and_a_whole_file_is_none() -> None:
@@ -93,11 +93,11 @@ def test_a_part_of_a_file_is_a_range_and_a_whole_file_is_none() -> None:
 def test_what_cannot_be_read_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
     with pytest.raises(CheckpointError, match="cannot be read"):
-        read_manifest(LocalFiles(tmp_path), tmp_path)
+        read_manifest(LocalFiles(tmp_path), str(tmp_path))
 
 
 def test_the_same_run_is_continued() -> None:
-    refuse_other(Path("/out"), a_manifest(), a_manifest(run_id="new", created_at=9.0, shards=()))
+    refuse_other("/out", a_manifest(), a_manifest(run_id="new", created_at=9.0, shards=()))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_same_run_is_continued() -> None:
 )
 def test_another_run_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(CheckpointMismatchError, match="was started with"):
-        refuse_other(Path("/out"), a_manifest(), a_manifest(**changes))
+        refuse_other("/out", a_manifest(), a_manifest(**changes))
 
 
 def test_a_results_file_of_a_shard_is_known_as_such(tmp_path: Path) -> None:

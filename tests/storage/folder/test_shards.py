@@ -94,7 +94,7 @@ def test_after_a_retry_its_end_counts(tmp_path: Path) -> None:
 def test_while_a_finished_shard_is_retried_its_results_stay(tmp_path: Path) -> None:
     shard = begun(tmp_path, 1)
     for epoch in (2, 3, 4):
-        shard.begin(epoch, keep=1)
+        shard.begin(epoch, a_done(1))
     assert shard.epochs() == [1, 3, 4]
 
 
