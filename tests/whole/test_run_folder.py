@@ -85,6 +85,13 @@ def test_several_files_have_their_results_in_one_folder(program: Program) -> Non
     assert "out/" in program.run("status").stdout.decode()
 
 
+def test_all_results_go_to_stdout_too_unless_only_new_ones_should(program: Program) -> None:
+    command = ("run", "in", "--out", "out/", "--shard-size", "60", "--stdout")
+    for flags, printed in (((), 120), ((), 120), (("--new-only",), 0)):
+        lines = program.run(*command, *flags).stdout.splitlines()
+        assert len({json.loads(line)["custom_id"] for line in lines}) == len(lines) == printed
+
+
 def test_scripts_read_of_each_shard_and_of_the_whole_and_one_end(program: Program) -> None:
     run = program.run("run", "in", "--out", "out/", "--shard-size", "60", "--progress", "json")
     said = [json.loads(line) for line in run.stderr.splitlines()]
@@ -292,6 +299,11 @@ def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Pr
     ("command", "code", "said"),
     [
         (("run", "in/a.jsonl", "in/b.jsonl"), 2, "--out DIR/"),
+        (("run", "in/", "-o", "all.csv"), 2, "claude-batch results all/ -o all.csv"),
+        (("run", "out/", "--log", "out/log.jsonl"), 2, "is in the run folder"),
+        (("adjust", "out/", "--rpm", "9"), 2, "no process works on it now"),
+        (("adjust", "out/"), 2, "what should change?"),
+        (("adjust", "out/", "--shard", "9", "--pause"), 2, "has shards 1 to 2"),
         (("run", "in"), 2, "--out DIR/"),
         (("run", "in/a.jsonl", "--shard", "1"), 2, "--shard is for run folders"),
         (("run", "out/", "--shard", "9"), 2, "has shards 1 to 2"),

@@ -45,10 +45,14 @@ from claude_batch.storage.folder.places import (
 from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.prompts.input import refuse_odd_name
 from claude_batch.storage.prompts.options import input_options
+from claude_batch.storage.tables.writing import EXTENSIONS
 from claude_batch.ui.screen.screen import Screen
 
 SHARD_SIZE = 50_000
 """Lines per shard: minutes to hours of work, and few enough to be checked in seconds."""
+
+_FILES = frozenset({*EXTENSIONS, ".jsonl", ".json", ".txt", ".gz", ".zst"})
+"""Endings of names that are those of files."""
 
 _WHOLE_RUNS = ("limit", "random", "extend", "fresh")
 """Options that are for the run of one file."""
@@ -116,6 +120,8 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
     if manifest is None:
         if is_input:
             raise no_run_folder(name)
+        if not is_url(name):
+            _refuse_file_name(inputs, str(given["out"]))
         manifest = _create(name, files, inputs, given, screen)
     else:
         _refuse_other(name, manifest, [] if is_input else inputs, given)
@@ -163,11 +169,25 @@ def _without_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> UsageErr
             )
         if not Path(inputs[0]).is_dir():
             return UsageError("--shard-size is for run folders", hint="name one: --out DIR/")
-    named = " ".join(map(shlex.quote, inputs[:3])) + (" ..." if len(inputs) > 3 else "")  # noqa: PLR2004  # a few
     return UsageError(
         "several files: where should their results go?",
-        hint=f"name a folder for all of them: claude-batch run {named} --out DIR/",
+        hint=f"name a folder for all of them: claude-batch run {_inputs_text(inputs)} --out DIR/",
     )
+
+
+def _refuse_file_name(inputs: Sequence[str], out: str) -> None:
+    """Refuse the name of a file for a run folder that is to be made. Raises UsageError."""
+    name = Path(out)
+    if out.endswith("/") or name.is_dir() or name.suffix.lower() not in _FILES:
+        return
+    folder = shlex.quote(f"{name.with_suffix('')}/")
+    hint = f"claude-batch run {_inputs_text(inputs)} --out {folder}"
+    hint += f"\nthen all results in one file: claude-batch results {folder} -o {shlex.quote(out)}"
+    raise UsageError(f"-o {out} is a file, and this run has a folder for its results", hint=hint)
+
+
+def _inputs_text(inputs: Sequence[str]) -> str:
+    return " ".join(map(shlex.quote, inputs[:3])) + (" ..." if len(inputs) > 3 else "")  # noqa: PLR2004  # a few
 
 
 def _settings(

@@ -31,6 +31,7 @@ from claude_batch.commands.folder.steering import Steering
 from claude_batch.commands.run.messages import counted, shown, shown_source
 from claude_batch.commands.run.retrying import overrides_of, retries
 from claude_batch.commands.run.run import carry_out
+from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.config.options import Options
 from claude_batch.config.reading import typed_options
 from claude_batch.config.settings import Settings
@@ -60,6 +61,7 @@ from claude_batch.storage.objects.locations import Fetch
 from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
 from claude_batch.storage.run.journal import read_journal
 from claude_batch.storage.run.opening import RunRequest
+from claude_batch.storage.run.output import print_results
 from claude_batch.storage.run.results import utc
 from claude_batch.storage.run.status import run_status
 from claude_batch.ui.screen.opening import chosen_form, open_screen
@@ -180,7 +182,7 @@ class FolderWork:
 
     def _all(self, shown: FolderScreen) -> int:
         held: list[int] = []
-        stopped: int | None = None
+        detached: list[int] = []
         self._finished = finished_shards(self.folder.files, self.folder.manifest)
         for shard in self.folder.manifest.shards:
             try:
@@ -192,14 +194,15 @@ class FolderWork:
             except BoundTooLowError as error:
                 if not self._may_spend:  # nothing was done
                     raise
-                return self.end(shown, Exit.BOUNDED, too_little=error.message)
+                return self.end(shown, Exit.BOUNDED, why=error.message, too_little=True)
             if code == Exit.BOUNDED and self.folder.settings.options.detach:
-                stopped = code
+                detached.append(shard.shard)
             elif code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
-                return self.end(shown, code)
-        if stopped is None and held:
-            stopped = Exit.BOUNDED
-        return self.end(shown, stopped)
+                return self.end(shown, code, last=shown.ending)
+        if detached:
+            why = f"the batches of {counted(len(detached), 'shard')} are left running"
+            return self.end(shown, Exit.BOUNDED, why=why)
+        return self.end(shown, Exit.BOUNDED if held else None)
 
     def one(self, number: int) -> int:
         """Work on one shard; return the exit code. Raises CheckpointLockedError."""
@@ -211,6 +214,7 @@ class FolderWork:
         done = self._finished.get(shard.shard) or folder.done(self.folder.files)
         options = self.folder.settings.options
         if done is not None and not tries_again(options, done):
+            self._print_again(folder, done)
             return self._code_of(done)
         self._at_work = shard
         for change in read_changes_of(self.folder.files):  # by a command on another host, say
@@ -264,6 +268,15 @@ class FolderWork:
             return code
         self._may_spend = True
         return self._finish(folder, results, claim, shipping)
+
+    def _print_again(self, folder: ShardFolder, done: Done) -> None:
+        """Print the results of a shard that was finished before, where results are printed."""
+        options = self.folder.settings.options
+        if options.stdout and not options.new_only:
+            form = form_of(options.format)
+            with folder.reading(done) as results:
+                if results is not None:
+                    print_results(results, STDOUT, form=form, wanted=lambda _: True, ordered=False)
 
     def _share(self, shard: Shard) -> float:
         """Return how large a part of what this process is about to do a shard is."""
@@ -379,19 +392,30 @@ class FolderWork:
     def _code_of(self, done: Done) -> int:
         return Exit.SOME_FAILED if done.has_failures else Exit.SUCCEEDED
 
-    def end(self, shown: FolderScreen, stopped: int | None, *, too_little: str = "") -> int:
-        """Show how far the whole is; return the exit code, that of a shard that has `stopped`.
+    def end(
+        self,
+        shown: FolderScreen,
+        stopped: int | None,
+        *,
+        last: RunSummary | None = None,
+        why: str = "",
+        too_little: bool = False,
+    ) -> int:
+        """Show how far the whole is; return the exit code, `stopped` where shards are left.
 
-        `too_little` of the bound on the cost is left for the next one.
+        `last` is how the shard ended that has stopped it; else `why` says the reason. `too_little`
+        of the bound on the cost is left for the next one.
         """
         statuses = self._statuses()
         finished = [each.done for each in statuses if each.done is not None]
         if len(finished) == len(statuses) and stopped is None:
             summary = self._finished_summary(statuses, finished)
         else:
-            last = None if stopped is None or too_little else shown.ending
-            why = too_little or ("" if last is None else f"shard {shown.number}: {last.message}")
-            summary = self._stopped_summary(statuses, stopped, last, why)
+            if last is not None:
+                why = f"shard {shown.number}: {last.message}"
+            summary = self._stopped_summary(
+                statuses, stopped, last, why, met_bound=too_little or any(map(_met_bound, statuses))
+            )
         shown.close(summary)
         return summary.exit_code
 
@@ -418,6 +442,8 @@ class FolderWork:
         stopped: int | None,
         last: RunSummary | None,
         why: str,
+        *,
+        met_bound: bool,
     ) -> RunSummary:
         """Return how the whole ends with shards left, and why.
 
@@ -427,7 +453,7 @@ class FolderWork:
         again = _resume(self.folder.path) + self.also
         if any(each.is_held for each in statuses):
             again, look = "", f"claude-batch status {_quoted(self.folder.path)} --watch"
-        elif bound is not None and ((why and not last) or any(map(_met_bound, statuses))):
+        elif bound is not None and met_bound:
             again += f" --max-cost {_enough(bound, statuses):.10g}"
         elif last is not None:  # it may name what has to change
             again = last.resume_command or ""

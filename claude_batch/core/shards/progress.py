@@ -78,13 +78,15 @@ def fold(path: str, shards: Sequence[ShardView], *, max_cost_usd: float | None) 
 
 
 def timed(view: FolderView, pace: Pace, *, elapsed_s: float) -> FolderView:
-    """Return a view with its time left: at the observed pace, or the one that is reported."""
-    rate = pace.per_minute
-    reported = view.requests_per_minute if view.requests_per_minute is not None else rate
-    rate = reported if rate is None else rate
+    """Return a view with its time left: at the observed pace, or the one that is reported.
+
+    Where no process at work has a rate, as in batch mode, there is nothing to expect.
+    """
+    observed, reported = pace.per_minute, view.requests_per_minute
+    rate = reported if observed is None else observed
     left = max(0, view.total - view.done)
-    eta_s = left * 60.0 / rate if rate and left and view.running else None
-    return replace(view, elapsed_s=elapsed_s, requests_per_minute=reported, eta_s=eta_s)
+    eta_s = left * 60.0 / rate if rate and left and reported is not None else None
+    return replace(view, elapsed_s=elapsed_s, eta_s=eta_s)
 
 
 def with_shard(others: FolderView, own: Snapshot, *, shard: int, name: str) -> FolderView:

@@ -79,6 +79,14 @@ def test_nothing_is_expected_of_a_folder_that_nobody_works_on() -> None:
     assert timed(idle, pace, elapsed_s=60.0).eta_s is None
 
 
+def test_nothing_is_expected_where_no_process_has_a_rate() -> None:
+    pace = Pace()
+    pace.add(0.0, 0)
+    pace.add(60.0, 60)
+    batch = fold("out/", [shard(1, ShardState.RUNNING, 3), SHARDS[4]], max_cost_usd=None)
+    assert timed(batch, pace, elapsed_s=60.0).eta_s is None
+
+
 def test_the_pace_forgets_what_is_long_ago() -> None:
     pace = Pace()
     pace.add(0.0, 0)
