@@ -82,7 +82,8 @@ class Calls(Generic[K, V]):
         except errors.RayTaskError as error:  # the function, or what it imports
             return CallEnd(key=key, value=None, trouble=f"its worker failed: {error.cause!r}")
         except errors.RayError as error:
-            return CallEnd(key=key, value=None, trouble=f"its worker was lost: {_first(error)}")
+            why = _first(error).partition(". ")[0]  # then come names of Ray's log files
+            return CallEnd(key=key, value=None, trouble=f"its worker was lost: {why}")
 
     def stop(self, key: K) -> None:
         """Ask a call to stop: its process gets Ctrl-C's signal."""

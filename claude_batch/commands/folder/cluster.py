@@ -84,19 +84,18 @@ def place_shards(folder: RunFolder, screen: Screen, *, workers: int | None) -> i
 
     At most `workers` shards are at work at once; None: as many as it has CPUs. Raises UsageError.
     """
-    arguments = passed_on(folder.given)
-    options, shards = folder.settings.options, len(folder.manifest.shards)
-    with calls_of(work_on_shard, at_once=workers) as calls:
-        workers = min(workers or calls.cpus, shards)
-        work = ClusterWork(
-            folder=folder,
-            screen=screen,
-            calls=calls,
-            arguments=arguments,
-            placing=Placing(workers=workers, detaches=options.detach),
-        )
-        _tell_workers(folder, screen, workers, calls)
-        return work.to_its_end()
+    arguments, work = passed_on(folder.given), None
+    while True:
+        with calls_of(work_on_shard, at_once=workers) as calls:
+            if work is None:
+                at_once = min(workers or calls.cpus, len(folder.manifest.shards))
+                _tell_workers(folder, screen, at_once, calls)
+                work = ClusterWork(
+                    folder=folder, screen=screen, arguments=arguments, calls=calls, workers=at_once
+                )
+            work.calls = calls
+            if work.is_over_with_its_workers():
+                return work.code
 
 
 def _tell_workers(
@@ -124,46 +123,64 @@ class ClusterWork:
 
     folder: RunFolder
     screen: Screen
-    calls: Calls[Placement, ShardEnd]
     arguments: tuple[str, ...]
-    placing: Placing
+    calls: Calls[Placement, ShardEnd]
+    workers: int
+    _placing: Placing = field(init=False)
+    _watch: FolderWatch = field(init=False)
+    _again: dict[int, int] = field(init=False)
     _asked: list[int] = field(default_factory=list)
-    _again: dict[int, int] = field(default_factory=dict)
 
-    def to_its_end(self) -> int | None:
-        """Place shards until nothing is left to do; return the exit code, None: all is finished."""
-        folder = self.folder
+    def __post_init__(self) -> None:
+        """Begin with what is in the folder."""
+        folder, options = self.folder, self.folder.settings.options
         reader = FolderReader(path=folder.path, files=folder.files, manifest=folder.manifest)
-        watch = FolderWatch(reader=reader, max_cost_usd=folder.settings.options.max_cost)
+        self._placing = Placing(workers=self.workers, detaches=options.detach)
+        self._watch = FolderWatch(reader=reader, max_cost_usd=options.max_cost)
         self._again = self._to_retry()
+
+    def is_over_with_its_workers(self) -> bool:
+        """Place shards; return True once nothing is left to do, False when all workers are lost."""
         look_at = 0.0
         with _noted(self._asked):
-            while not self.placing.is_over or not look_at:
+            while not look_at or not self._placing.is_over:
                 ends = self.calls.ended(_LOOK_EVERY_S)
                 now = time.monotonic()
-                if ends or now >= look_at:
-                    self._look(watch, now)
+                if is_due := bool(ends or now >= look_at):
+                    self._look(now)
                     took_s = time.monotonic() - now  # object storage is slow, and takes money
                     look_at = now + max(EVERY_S, took_s / READING_SHARE)
                 for end in ends:
                     self._take(end, now)
-                if self._is_cut_off():
-                    break
+                if len(self._asked) > 1:
+                    return True
+                if is_due and self.calls.is_lost:
+                    return self._lose_all(now)
                 self._act(now)
-                if not ends and not self.placing.at_work:
+                if not ends and not self._placing.at_work:
                     time.sleep(_LOOK_EVERY_S)
-            self._look(watch, time.monotonic())
-        return self._code()
+            self._look(time.monotonic())
+        return True
 
-    def _look(self, watch: FolderWatch, now: float) -> None:
+    def _lose_all(self, now: float) -> bool:
+        """Take in that Ray is gone; return whether it is over: what is here is started again."""
+        self._placing.lose_all(now)
+        if self.calls.address is not None:
+            self._problem(f"no node is left of the Ray cluster at {self.calls.address}", "")
+            self._placing.stop(Exit.STOPPED)
+        else:
+            self.screen.notice("the Ray node here is gone; starting another one")
+        return self._placing.stopped_by is not None
+
+    def _look(self, now: float) -> None:
         """Read the folder, show it, and let that be taken into account; later if it cannot be."""
         try:
-            snapshot = watch.look()
+            snapshot = self._watch.look()
         except (OSError, StoreError, CheckpointError):
             return
         self.screen.publish(snapshot)
-        views = [self._as_to_do(view) for view in watch.reader.views]
-        self.placing.see(views, watch.reader.epochs, now)
+        reader = self._watch.reader
+        self._placing.see([self._as_to_do(view) for view in reader.views], reader.epochs, now)
 
     def _to_retry(self) -> dict[int, int]:
         """Return the finished shards in which something is to be tried again, and their epochs."""
@@ -187,14 +204,14 @@ class ClusterWork:
     def _take(self, end: CallEnd[Placement, ShardEnd], now: float) -> None:
         """Take in how a worker has ended, and say so unless it is done."""
         code = None if end.value is None else end.value.code
-        state = self.placing.ended(end.key, code, now)
+        state = self._placing.ended(end.key, code, now)
         if state in {None, State.DONE, State.SUBMITTED}:
             return
         number = end.key.shard
         said = end.trouble if end.value is None else end.value.said
-        if self.placing.because == number:
+        if self._placing.because == number:
             self._problem(f"shard {number} stops the run{_where(end)}", said)
-        elif self.placing.stopped_by is not None:
+        elif self._placing.stopped_by is not None:
             return
         elif state is State.FAILED:
             self._problem(
@@ -205,10 +222,9 @@ class ClusterWork:
         elif code == Exit.CHECKPOINT:
             self.screen.notice(f"shard {number} waits: {_first(said)}")
         else:
-            self.screen.notice(
-                f"shard {number} is placed again: {_how(code, end.trouble)}{_where(end)}",
-                _first(said) if code is not None and code > 0 else "",
-            )
+            why = f": {_first(said)}" if code is not None and code > 0 else ""
+            how = _how(code, end.trouble)
+            self.screen.notice(f"shard {number} is placed again: {how}{_where(end)}{why}")
 
     def _problem(self, text: str, said: str) -> None:
         for line in (text, *said.splitlines()):
@@ -216,19 +232,20 @@ class ClusterWork:
 
     def _act(self, now: float) -> None:
         """Stop and place what is to be stopped and placed."""
-        if self.placing.stopped_by is None and self._asked:
-            at_work = counted(self.placing.at_work, "shard")
+        if self._placing.stopped_by is None and self._asked:
+            at_work = counted(self._placing.at_work, "shard")
             self.screen.notice(
                 f"stopping {at_work}: each waits for its answers (10 s at most); Ctrl-C again to "
                 "stop now"
             )
-            self.placing.stop(128 + self._asked[0])
-        elif self.placing.stopped_by is None and self.calls.is_lost:
-            self._problem("no node of the Ray cluster is left", "")
-            self.placing.stop(Exit.STOPPED)
-        for placement in self.placing.to_stop():
+            self._placing.stop(128 + self._asked[0])
+        for placement in self._placing.to_stop():
             self.calls.stop(placement)
-        for placement in self.placing.to_place(now):
+            if self._placing.stopped_by is None:
+                self.screen.notice(
+                    f"shard {placement.shard} is placed again: nothing is heard of its process"
+                )
+        for placement in self._placing.to_place(now):
             order = ShardOrder(
                 folder=url_of(self.folder.path) or str(self.folder.path),
                 run_id=self.folder.manifest.run_id,
@@ -237,12 +254,10 @@ class ClusterWork:
             )
             self.calls.place(placement, order)
 
-    def _is_cut_off(self) -> bool:
-        """Return whether those at work are not waited for."""
-        return len(self._asked) > 1 or (self.placing.stopped_by is not None and self.calls.is_lost)
-
-    def _code(self) -> int | None:
-        placing = self.placing
+    @property
+    def code(self) -> int | None:
+        """The exit code; None: all shards are finished."""
+        placing = self._placing
         if placing.stopped_by is not None:
             return placing.stopped_by
         if State.FAILED in placing.states.values():
@@ -277,4 +292,4 @@ def _how(code: int | None, trouble: str) -> str:
 
 
 def _first(said: str) -> str:
-    return said.splitlines()[0].removeprefix("error: ") if said else ""
+    return said.splitlines()[0].removeprefix("error: ").removeprefix("note: ") if said else ""

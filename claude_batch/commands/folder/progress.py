@@ -19,6 +19,7 @@ from claude_batch.core.scheduling.progress import LATEST_FAILURES, RunFacts
 from claude_batch.core.shards.claims import Claim
 from claude_batch.core.shards.names import shard_name
 from claude_batch.core.shards.progress import Pace, fold, snapshot_of_folder, timed
+from claude_batch.errors import CheckpointError
 from claude_batch.storage.folder.claims import read_claims
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
@@ -159,7 +160,11 @@ class FolderReader:
         seen = self._begun.get(shard.shard)
         if seen is not None and (seen.key == key or now < seen.again_at):
             return seen.view
-        status = ShardStatus(shard=shard, results=results, run=run_status(results))
+        try:
+            run = run_status(results)
+        except CheckpointError:  # who works on it says what is wrong; others are shown all the same
+            run = None
+        status = ShardStatus(shard=shard, results=results, run=run)
         took_s = time.monotonic() - now
         view = shard_view(status)
         self._begun[shard.shard] = _Seen(view, key, now + took_s / READING_SHARE)

@@ -23,7 +23,8 @@ LOST_AFTER_S = LOOK_EVERY_S
 """A shard at work that nobody has held for so long, in seconds, is placed again."""
 
 _DONE = frozenset({0, 3})
-_STOPPING = frozenset({2, 4, 6})
+_STOPPING = frozenset({2, 4})
+_USAGE = 2
 _BOUNDED = 6
 _CHECKPOINT = 5
 
@@ -51,7 +52,7 @@ class _Shard:
     """A shard as it is known here; `results` is how many were ever seen.
 
     `again`: how often in a row it was placed again and got no further. `unheld_since`: nobody has
-    been working on it since then, although somebody should.
+    been working on it since then, although somebody should. `is_poor`: too little is left for it.
     """
 
     view: ShardView
@@ -64,6 +65,7 @@ class _Shard:
     again: int = 0
     due_at: float = 0.0
     unheld_since: float | None = None
+    is_poor: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +82,7 @@ class Placing:
     _shards: dict[int, _Shard] = field(default_factory=dict)
     _to_stop: list[Placement] = field(default_factory=list)
     _placed: int = 0
+    _has_met_bound: bool = False
 
     def see(self, views: Iterable[ShardView], epochs: Mapping[int, int], now: float) -> None:
         """Take in what the run folder shows: all shards, and the latest claim on each, if any."""
@@ -115,6 +118,8 @@ class Placing:
         shard = self._shards[placement.shard]
         if shard.placement != placement:
             return None
+        for each in self._shards.values():
+            each.is_poor = False
         is_held = shard.view.state is ShardState.RUNNING
         if code in _DONE or shard.view.state is ShardState.FINISHED:
             shard.placement, shard.state = None, State.DONE
@@ -122,7 +127,9 @@ class Placing:
             shard.placement, shard.state = None, State.SUBMITTED
         elif self.stopped_by is not None:
             shard.placement, shard.state = None, State.WAITING
-        elif code in _STOPPING and not (code == _BOUNDED and self._got_on(shard)):
+        elif code == _BOUNDED or (code == _USAGE and self._has_met_bound):
+            self._met_bound(shard, now)
+        elif code in _STOPPING:
             shard.placement, shard.state = None, State.WAITING
             self.stop(code, because=shard.view.shard)
         elif code == _CHECKPOINT and is_held:
@@ -130,6 +137,24 @@ class Placing:
         else:
             self._again(shard, now)
         return shard.state
+
+    def _met_bound(self, shard: _Shard, now: float) -> None:
+        """Take in that a shard has used up its part of the bound, or gets none.
+
+        Others may leave something of theirs: it is placed again when it got on, or one has ended.
+        """
+        got_on, shard.placement, shard.state = self._got_on(shard), None, State.WAITING
+        self._has_met_bound, shard.due_at = True, now
+        if not got_on and not self._count(State.AT_WORK):
+            self.stop(_BOUNDED, because=shard.view.shard)
+        shard.is_poor = not got_on
+
+    def lose_all(self, now: float) -> None:
+        """Take in that all workers are lost."""
+        for shard in self._shards.values():
+            if shard.placement is not None:
+                self.ended(shard.placement, None, now)
+        self._to_stop.clear()
 
     def _got_on(self, shard: _Shard) -> bool:
         """Return whether a shard has more results than when it was placed."""
@@ -167,6 +192,7 @@ class Placing:
             each
             for each in self._shards.values()
             if each.state is State.WAITING
+            and not each.is_poor
             and each.view.state is not ShardState.RUNNING
             and each.due_at <= now
         ]

@@ -116,7 +116,7 @@ def test_others_go_on_when_a_shard_has_failed() -> None:
     assert folder.is_over()
 
 
-@pytest.mark.parametrize("code", [2, 4, 6])
+@pytest.mark.parametrize("code", [2, 4])
 def test_what_is_true_of_all_shards_stops_all(code: int) -> None:
     folder = Folder(4, workers=3)
     first, second, third = folder.place()
@@ -193,17 +193,43 @@ def test_a_worker_that_lets_go_as_it_ends_is_no_zombie() -> None:
 
 
 def test_a_shard_that_met_its_part_of_the_bound_gets_another_part() -> None:
-    folder = Folder(2, workers=1)
+    folder = Folder(1, workers=1)
+    for done in (3, 5):
+        (placement,) = folder.place()
+        folder.shows(1, ShardState.FAILED, done=done)
+        assert folder.ends(placement, 6) is State.WAITING
+        assert folder.placing.stopped_by is None
     (placement,) = folder.place()
-    folder.shows(1, ShardState.INTERRUPTED, done=3)
-    assert folder.ends(placement, 6) is State.WAITING
-    assert folder.placing.stopped_by is None
-    folder.views[2] = folder.view(2, total=5)
-    folder.see()
-    (placement,) = folder.place()
-    assert placement.shard == 1
-    assert folder.ends(placement, 6) is State.WAITING  # no new result: nothing is left of it
-    assert folder.placing.stopped_by == 6
+    assert folder.ends(placement, 2) is State.WAITING  # too little is left
+    assert (folder.placing.stopped_by, folder.is_over()) == (6, True)
+
+
+def test_a_shard_for_which_too_little_is_left_waits_for_what_others_leave() -> None:
+    folder = Folder(3, workers=3)
+    first, second, third = folder.place()
+    folder.ends(first, 6)
+    assert folder.placed() == []
+    folder.ends(second, 0)
+    (again,) = folder.place()
+    assert again.shard == 1
+    folder.ends(again, 6)
+    assert folder.placed() == []
+    folder.shows(3, ShardState.FAILED, done=3)
+    folder.ends(third, 6)
+    last = folder.place()
+    assert {each.shard for each in last} == {1, 3}
+    for each in last:
+        assert folder.placing.stopped_by is None
+        folder.ends(each, 6)
+    assert (folder.placing.stopped_by, folder.is_over()) == (6, True)
+
+
+def test_all_workers_lost_at_once_are_placed_again() -> None:
+    folder = Folder(2, workers=2)
+    placed = folder.place()
+    folder.placing.lose_all(folder.now)
+    assert folder.placed() == [1, 2]
+    assert [folder.ends(each, 0) for each in placed] == [None, None]
 
 
 def test_batches_that_were_only_submitted_do_not_stop_the_others() -> None:
