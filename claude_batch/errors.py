@@ -4,7 +4,7 @@
     ├── UsageError             exit 2   the command, its files or its settings need changing
     │   ├── InvalidPromptsError         lines of the prompts file are wrong
     │   ├── BoundTooLowError            --max-cost does not cover the next request
-    │   │   └── BoundMetError  exit 6   nor did it before: the run has stopped at it
+    │   │   └── BoundMetError  exit 6   since it is spent, or others spend it
     │   ├── SettingsError               claude-batch.toml or the environment
     │   └── CredentialsMissingError     no key found
     ├── RunStoppedError        exit 4   the API will not serve this run
@@ -71,7 +71,7 @@ class BoundTooLowError(UsageError):
 
 
 class BoundMetError(BoundTooLowError):
-    """The run has reached its --max-cost before, and this command names no other."""
+    """What was spent, or what others may still spend, has used up --max-cost."""
 
     exit_code = Exit.BOUNDED
 

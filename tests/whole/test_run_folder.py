@@ -10,6 +10,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from claude_batch.core.shards.claims import SILENT_S
 from tests.support.killing import QUICK
-from tests.support.program import Program, served, wait_for
+from tests.support.program import Program, Started, served, wait_for
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
 
@@ -62,8 +63,24 @@ def ids(program: Program, *arguments: str) -> list[str]:
 
 
 def status(program: Program) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(program.run("status", "out/", "--json").stdout)
+    shown = program.run("status", "out/", "--json")
+    assert shown.returncode == 0, shown.stderr
+    found: dict[str, Any] = json.loads(shown.stdout)
     return found
+
+
+def there(program: Program) -> int:
+    """Return how many results all shards have, in whatever epoch."""
+    found: dict[str, int] = {}
+    for path in program.folder.glob("out/shards/*/*.results.jsonl"):
+        shard = path.parent.name
+        with suppress(FileNotFoundError):  # an earlier epoch, tidied up
+            found[shard] = max(found.get(shard, 0), path.read_bytes().count(b"\n"))
+    return sum(found.values())
+
+
+def ended(processes: list[Started]) -> bool:
+    return all(each.poll() is not None for each in processes)
 
 
 ALL = [f"{name}.jsonl:{line}" for name in "ab" for line in range(1, 61)]
@@ -180,6 +197,42 @@ def test_kills_at_any_moment_lose_nothing_and_double_nothing(program: Program, s
         process.communicate()
     assert program.run(*command).returncode == 0
     assert ids(program) == ALL
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+def test_kills_of_several_processes_lose_nothing_and_double_nothing(
+    program: Program, seed: int
+) -> None:
+    rng, rows = random.Random(seed), program.folder / "rows"
+    rows.mkdir()
+    for name, begin in (("x", 0), ("y", 60)):
+        lines = "".join(f"{n},row {n}\n" for n in range(begin, begin + 60))
+        (rows / f"{name}.csv").write_text("id,text\n" + lines)
+    asked = ("--prompt", "Classify: {{text}}", "--max-tokens", "60", "--concurrency", "2")
+    command = ("run", "rows", "--out", "out/", "--shard-size", "21", *asked, "--max-cost", "0.002")
+    for _ in range(6):
+        processes = [program.start(*command) for _ in range(3)]
+        goal = there(program) + rng.randint(0, 15)
+        wait_for(lambda goal=goal, processes=processes: ended(processes) or there(program) > goal)
+        for each in processes:
+            time.sleep(rng.uniform(0.0, 0.1))
+            each.kill()
+        for each in processes:
+            each.communicate()
+    found = status(program)
+    assert (found["shards"], (found["cost_usd"] or 0.0) <= 0.002) == (6, True)
+    ends = [program.start(*command) for _ in range(3)]
+    said = [each.communicate() for each in ends]
+    assert {each.returncode for each in ends} <= {0, 6}, said
+    done = program.run("resume", "out/", "--max-cost", "5")
+    assert done.returncode == 0, done.stderr
+    assert sorted(map(int, ids(program))) == list(range(120))
+    assert program.run("results", "out/", "-o", "all.csv").returncode == 0
+    with (program.folder / "all.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["id"] for row in table] == [str(number) for number in range(120)]
+    assert {row["answer_status"] for row in table} == {"succeeded"}
 
 
 def test_processes_at_once_do_each_shard_once(program: Program) -> None:
@@ -310,7 +363,6 @@ def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Pr
         (("run", "out/", "--model", "other"), 5, "was started with no --model"),
         (("run", "in/a.jsonl", "--out", "out/"), 5, "other inputs"),
         (("run", "out/", "--limit", "3"), 2, "--limit is for the run of one file"),
-        (("run", "s3://bucket/*.jsonl", "--out", "new/"), 2, "no credentials found"),
         (("resume", "out/shards/0001/1.results.jsonl"), 2, "--shard 1"),
         (("resume", "in"), 2, "is no run folder"),
         (("status", "in"), 2, "is no run folder"),

@@ -7,6 +7,7 @@ next.
 from __future__ import annotations
 
 import os
+import random
 import shlex
 import sys
 import time
@@ -41,7 +42,7 @@ from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Held, decide
-from claude_batch.core.shards.money import adjusted_slice_usd, slice_usd
+from claude_batch.core.shards.money import adjusted_slice_usd, most_usd, slice_usd
 from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import (
     BoundMetError,
@@ -301,8 +302,21 @@ class FolderWork:
                     continue
                 case free:
                     claim = take_claim(files, shard.shard, free.epoch, self._slice(shard))
-            if claim is not None:
+            if claim is not None and self._is_within_bound():
                 return claim
+            if claim is not None:  # another has claimed a shard meanwhile, too: one of us waits
+                claim.close()
+                time.sleep(random.random())  # noqa: S311  # no secret
+
+    def _is_within_bound(self) -> bool:
+        """Return whether all that is spent, and all that holders may spend, is within the bound.
+
+        Each holder looks after it has claimed: of two that did not see each other before, one does.
+        """
+        bound = self._bound
+        if bound is None:
+            return True
+        return most_usd(each.money for each in self._statuses()) <= bound * (1 + _ROUNDING)
 
     def _slice(self, shard: Shard) -> float | None:
         """Return up to what the shard may cost; None without a bound. Raises UsageError."""
@@ -320,10 +334,12 @@ class FolderWork:
     def _too_little(self, shard: Shard, bound: float, enough_usd: float) -> BoundTooLowError:
         """Return the error that a shard, for which `enough_usd` would be enough, cannot go on."""
         statuses = self._statuses()
-        others, given = [each for each in statuses if each.shard != shard], self.folder.given
+        others = [each for each in statuses if each.shard != shard]
         enough = max(_enough(bound, statuses), _rounded(_MARGIN * enough_usd / self._part(shard)))
-        is_met = any(each.money.spent_usd for each in statuses) and "max_cost" not in given
-        return (BoundMetError if is_met else BoundTooLowError)(
+        is_used = any(each.money.spent_usd for each in statuses) or any(
+            each.money.held_usd is not None for each in others
+        )
+        return (BoundMetError if is_used else BoundTooLowError)(
             f"too little of --max-cost {bound:.10g} is left for shard {shard.shard}: "
             f"{_money_text(statuses, others)}",
             hint=f"{_resume(self.folder.path)} --max-cost {enough:.10g}",

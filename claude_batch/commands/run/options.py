@@ -131,8 +131,7 @@ def refuse_small_bound(
         return
     enough = enough_usd(outlook(), opened, bound, catalog)
     so_far = f"{dollars(spent)} of it are spent, and " if spent else ""
-    is_met = spent and "max_cost" not in request.settings.typed
-    raise (BoundMetError if is_met else BoundTooLowError)(
+    raise (BoundMetError if spent else BoundTooLowError)(
         f"--max-cost {bound:.10g} is too low: {so_far}line {first.line} alone can cost "
         f"{dollars(usd)} with its max_tokens of {first.max_tokens:,}; nothing was sent",
         hint=f"--max-cost {enough:.10g} will probably do for the whole run",

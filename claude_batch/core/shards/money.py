@@ -25,14 +25,23 @@ class ShardMoney:
     held_usd: float | None = None
 
 
+def most_usd(shards: Iterable[ShardMoney]) -> float:
+    """Return what shards may come to: what is spent, and what others may still spend."""
+    return sum(
+        each.spent_usd if each.held_usd is None else max(each.spent_usd, each.held_usd)
+        for each in shards
+    )
+
+
 def slice_usd(bound_usd: float, shard: int, shards: Iterable[ShardMoney], *, whole: bool) -> float:
     """Return up to what a shard may cost in all, earlier costs included.
 
     With `whole` all that is free is for this shard: the caller works on one after another.
     """
-    free, rows, own = bound_usd, 0, ShardMoney(shard=shard, spent_usd=0.0, rows_left=0)
+    shards = list(shards)
+    free = bound_usd - most_usd(shards)
+    rows, own = 0, ShardMoney(shard=shard, spent_usd=0.0, rows_left=0)
     for each in shards:
-        free -= each.spent_usd if each.held_usd is None else max(each.spent_usd, each.held_usd)
         if each.shard == shard:
             own = each
         if each.held_usd is None:

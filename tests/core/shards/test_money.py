@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch.core.shards.money import ShardMoney, adjusted_slice_usd, slice_usd
+from claude_batch.core.shards.money import ShardMoney, adjusted_slice_usd, most_usd, slice_usd
 
 
 def money(shard: int, spent: float, left: int, held: float | None = None) -> ShardMoney:
@@ -33,6 +33,11 @@ def test_who_works_on_one_after_another_has_all_that_is_free() -> None:
 
 def test_nothing_is_left_of_a_bound_that_is_spent() -> None:
     assert slice_usd(1.0, 1, [money(0, 2.0, 0), money(1, 0.0, 5)], whole=True) == 0.0
+
+
+def test_what_all_may_come_to_is_what_is_spent_and_held() -> None:
+    shards = [money(0, 1.0, 0), money(1, 0.5, 3, held=2.0), money(2, 3.0, 3, held=2.0)]
+    assert most_usd(shards) == 1.0 + 2.0 + 3.0
 
 
 @given(
