@@ -50,12 +50,13 @@ class Bucket:
         refilled = self.level + (now - self.at) * (
             self.limit_per_minute / SECONDS_PER_MINUTE - self.drained_per_s
         )
-        return min(self.capacity, refilled)
+        return refilled if refilled < self.capacity else self.capacity
 
     def spend(self, amount: float, now: float) -> None:
         """Take `amount`, into debt if needed; a negative amount gives back."""
-        self.level = min(self.capacity, self.level_at(now) - amount)
-        self.at = max(now, self.at)
+        level = self.level_at(now) - amount
+        self.level = level if level < self.capacity else self.capacity
+        self.at = now if now > self.at else self.at
 
     def seconds_until_full(self, now: float) -> float:
         """Return how long the bucket takes to fill if nothing more is spent."""
@@ -77,8 +78,9 @@ class Pace:
         delays the next one only as far as that time does not cover it.
         """
         takes_s = amount / per_s
-        earliest = now - (max(takes_s, self.catch_up_s) if from_surplus else self.catch_up_s)
-        self.next_at = max(self.next_at, earliest) + takes_s
+        late_s = takes_s if from_surplus and takes_s > self.catch_up_s else self.catch_up_s
+        earliest = now - late_s
+        self.next_at = (earliest if earliest > self.next_at else self.next_at) + takes_s
 
 
 @dataclass(slots=True, kw_only=True)

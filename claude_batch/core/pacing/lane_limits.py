@@ -195,10 +195,10 @@ class LaneLimits:
         amounts = cost.combined if self._combined else cost
         for index, server in self._servers.items():
             at = server.ready_at(amounts[index], now)
-            ready = max(ready, at)
+            ready = at if at > ready else ready
         for index, ceiling in self._ceilings:
             at = ceiling.ready_at(cost[index], now)
-            ready = max(ready, at)
+            ready = at if at > ready else ready
         return ready
 
     def charge(self, cost: Cost, now: float) -> Charge:
@@ -349,7 +349,8 @@ class LaneLimits:
         least = 1.0
         for server in self._servers.values():
             bucket = server.bucket
-            least = min(least, bucket.level_at(now) / bucket.limit_per_minute)
+            left = bucket.level_at(now) / bucket.limit_per_minute
+            least = left if left < least else least
         return least
 
     def gauges(self, now: float) -> tuple[Gauge, ...]:

@@ -144,16 +144,18 @@ class ServerLimit:
     _limit_reported_at: float = 0.0
     _refused_at: float = 0.0
     _rounding: float = field(init=False)
+    _is_output: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self._rounding = 0.0 if self.kind is LimitKind.REQUESTS else float(ROUNDED_TO)
+        self._is_output = self.kind is LimitKind.OUTPUT_TOKENS
 
     @property
     def margin(self) -> float:
         """What stays in the bucket to cover errors of the level."""
         margin = self.margin_s * self.bucket.limit_per_minute / 60.0 + self._rounding / 4
         most = self.bucket.capacity * _MARGIN_SHARE
-        return min(margin, most)
+        return margin if margin < most else most
 
     @property
     def capacity_s(self) -> float:
@@ -169,7 +171,7 @@ class ServerLimit:
         """
         bucket = self.bucket
         level = bucket.level_at(now)
-        if self.kind is not LimitKind.OUTPUT_TOKENS:
+        if not self._is_output:
             return level
         output = self.output_in_flight
         to_come, per_s = output.tokens_to_come(self.in_flight, now), output.tokens_per_s()
@@ -178,7 +180,7 @@ class ServerLimit:
             refill_per_s = min(refill_per_s, bucket.limit_per_minute * self.share / 60.0)
             to_come /= max(self.share, _LEAST_SHARE)
         if per_s:
-            to_come *= max(0.0, 1.0 - refill_per_s / per_s)
+            to_come *= 1.0 - refill_per_s / per_s if refill_per_s < per_s else 0.0
         return level + self.in_flight - output.tokens_generated(now) - to_come
 
     def ready_at(self, amount: float, now: float) -> float:
@@ -186,11 +188,11 @@ class ServerLimit:
 
         An amount larger than the bucket waits for a full one: late, but not forever.
         """
-        bucket = self.bucket
-        missing = min(amount + self.margin, bucket.capacity) - self.available(now)
-        if missing <= bucket.capacity * _NEGLIGIBLE:
-            return max(now, self.pace.next_at)
-        return max(now + missing / bucket.refill_per_s, self.pace.next_at)
+        bucket, paced = self.bucket, self.pace.next_at
+        wanted, capacity = amount + self.margin, bucket.capacity
+        missing = (wanted if wanted < capacity else capacity) - self.available(now)
+        filled = now if missing <= capacity * _NEGLIGIBLE else now + missing / bucket.refill_per_s
+        return filled if filled > paced else paced
 
     def spend(self, amount: float, now: float, *, boost: float) -> LaunchBelief:
         """Reserve an attempt's expected cost; launches go at up to `boost` x the refill rate."""
@@ -209,8 +211,8 @@ class ServerLimit:
             wanted = self.share * max(_LEAST_FACTOR, 1.0 + surplus_s / slope_s)
             boost *= self.share
         most = self.share if self.enforced_per_second or not self.reported else boost
-        if self.kind is not LimitKind.OUTPUT_TOKENS or not self._may_skip_pace(surplus_s):
-            rate = per_s * self.rate_factor * min(wanted, most)
+        if not (self._is_output and self._may_skip_pace(surplus_s)):
+            rate = per_s * self.rate_factor * (wanted if wanted < most else most)
             self.pace.spend(amount, rate, now, from_surplus=self.reported and not strict)
         bucket.spend(amount, now)
         self.in_flight += amount
@@ -222,7 +224,7 @@ class ServerLimit:
         return self.capacity_s < _SHORT_BUCKET_S
 
     def _generated(self, now: float) -> float:
-        if self.kind is not LimitKind.OUTPUT_TOKENS:
+        if not self._is_output:
             return 0.0
         return self.output_in_flight.tokens_generated(now)
 
@@ -237,7 +239,7 @@ class ServerLimit:
         if pause_s > 0:
             self.pace.next_at = now + pause_s * self.share / share
         self.share = share
-        if self.kind is LimitKind.OUTPUT_TOKENS and self._is_short:
+        if self._is_output and self._is_short:
             bucket = self.bucket
             bucket.level, bucket.at = bucket.level_at(now), now
             others = (1.0 - share) * bucket.limit_per_minute / 60.0
@@ -249,13 +251,14 @@ class ServerLimit:
         For output, `_shift` stays: readings are compared with everything that the server has not
         charged yet, whatever was expected.
         """
-        self.in_flight = max(0.0, self.in_flight - expected)
+        left = self.in_flight - expected
+        self.in_flight = left if left > 0.0 else 0.0
         if actual != expected:
             self.bucket.spend(actual - expected, now)
             if self.share < 1.0 and self._is_short:  # no surplus will make up for the difference
                 per_s = self.share * self.bucket.limit_per_minute / 60.0
                 self.pace.next_at += (actual - expected) / per_s
-            if self.kind is not LimitKind.OUTPUT_TOKENS:
+            if not self._is_output:
                 self._shift += expected - actual
 
     def observe(self, observation: LimitObservation, now: float) -> None:
@@ -320,7 +323,7 @@ class ServerLimit:
             self._shift += error
             self._error += error
         every_s = _DRAIN_EVERY_S
-        if self.kind is LimitKind.OUTPUT_TOKENS:
+        if self._is_output:
             if self._is_short:
                 return  # the output in flight varies by more than the bucket holds
             every_s = max(every_s, self.output_in_flight.mean_reply_s() * _DRAIN_EVERY_REPLY)
@@ -336,9 +339,9 @@ class ServerLimit:
         of it, it may have charged already, or it may charge it at the end.
         """
         low, high = remaining, remaining + 1.0
-        if self.kind is not LimitKind.REQUESTS and not remaining % ROUNDED_TO:
+        if self._rounding and not remaining % ROUNDED_TO:
             low, high = remaining - ROUNDED_TO / 2, remaining + ROUNDED_TO / 2
-        if self.kind is LimitKind.OUTPUT_TOKENS:
+        if self._is_output:
             low -= in_flight
             high -= in_flight - generated
         if level < low:

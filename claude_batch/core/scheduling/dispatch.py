@@ -285,6 +285,8 @@ class Placing:
     ) -> Sequence[Endpoint]:
         """Return endpoints in the order of the strategy; the first that can takes the request."""
         match self.strategy:
+            case Strategy.HEADROOM:
+                ordered = _sort_by_headroom(endpoints, model_class, now)
             case Strategy.PRIORITY:
                 return endpoints
             case Strategy.ROUND_ROBIN:
@@ -292,8 +294,6 @@ class Placing:
             case Strategy.RANDOM:
                 first = int(self.rng() * len(endpoints))
                 ordered = [*endpoints[first:], *endpoints[:first]]
-            case Strategy.HEADROOM:
-                ordered = _sort_by_headroom(endpoints, model_class, now)
         if self.pool.unprobed:
             ordered.sort(key=_IS_UNPROBED, reverse=True)
         return ordered
