@@ -6,18 +6,23 @@ It lives in an environment of its own, installed by .ci/run from tests/support/m
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from tests.support.redis_server import free_port, skip_or_fail
 
+_REQUEST = re.compile(r'"(?:\x1b\[[\d;]*m)*([A-Z]+) /')
 _READY = "Running on"
 _STRICT = {"INITIAL_NO_AUTH_ACTION_COUNT": "0"}
 SECRET = "s3cr3t-of-the-tests"
@@ -37,6 +42,24 @@ class S3Server:
     """The server, running. It takes any credentials."""
 
     url: str
+    process: subprocess.Popen[str]
+    requests: Counter[str] = field(default_factory=Counter)
+    """How many there were, by method; LIST is one, too."""
+
+    def count(self, log: Iterable[str]) -> None:
+        """Count the requests in what it says."""
+        for line in log:
+            if found := _REQUEST.search(line):
+                self.requests["LIST" if "list-type=" in line else found[1]] += 1
+
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """Answer nothing while a block runs."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -60,6 +83,11 @@ class S3Server:
     def get(self, bucket: str, key: str) -> bytes:
         """Return what is in an object."""
         return self._ask("GET", f"{bucket}/{quote(key)}")
+
+    def keys(self, bucket: str, prefix: str) -> list[str]:
+        """Return the keys of at most 1,000 objects."""
+        listing = self._ask("GET", f"{bucket}?list-type=2&prefix={quote(prefix)}").decode()
+        return re.findall(r"<Key>([^<]*)</Key>", listing)
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove an object."""
@@ -100,7 +128,14 @@ def s3_server(*, checks_keys: bool = False) -> Iterator[S3Server]:
                 break
         else:
             raise AssertionError(f"moto did not start: {''.join(said)}")
-        yield S3Server(f"http://127.0.0.1:{port}")
+        server = S3Server(f"http://127.0.0.1:{port}", process)
+        reading = threading.Thread(target=server.count, args=(process.stderr,), daemon=True)
+        reading.start()  # a full pipe would stop it
+        yield server
     finally:
+        process.send_signal(signal.SIGCONT)
         process.terminate()
-        process.communicate(timeout=10)
+        process.wait(timeout=10)
+        if process.stderr is not None:
+            reading.join()
+            process.stderr.close()

@@ -47,6 +47,7 @@ from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import (
     BoundMetError,
     BoundTooLowError,
+    CheckpointError,
     CheckpointLockedError,
     Exit,
     InvalidPromptsError,
@@ -58,6 +59,7 @@ from claude_batch.storage.folder.cutting import refuse_changed
 from claude_batch.storage.folder.manifest import Shard
 from claude_batch.storage.folder.places import open_shard
 from claude_batch.storage.folder.shards import Done, ShardFolder, Shipping
+from claude_batch.storage.objects.errors import StoreError
 from claude_batch.storage.objects.locations import Fetch
 from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
 from claude_batch.storage.run.journal import read_journal
@@ -96,12 +98,23 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
                 hint="claude-batch status " + shlex.quote(shown(folder.path)),
             )
         _refuse_log_inside(folder, options)
+        return _run(folder, options, screen)
+    finally:
+        screen.close(None, None)
+
+
+def _run(folder: RunFolder, options: Options, screen: Screen) -> int:
+    """Work on a folder that is open; return the exit code."""
+    try:
         if options.on is not None:
             return _run_on_cluster(folder, options, screen)
         work = FolderWork(folder=folder, screen=screen, one_after_another=options.shard is None)
         return work.all() if options.shard is None else work.one(options.shard)
-    finally:
-        screen.close(None, None)
+    except StoreError as error:  # it could be read when this command began
+        raise CheckpointError(
+            f"{error.message}; no result is lost",
+            hint=f"{error.hint}; then run the same command again",
+        ) from error
 
 
 def _run_on_cluster(folder: RunFolder, options: Options, screen: Screen) -> int:
