@@ -262,5 +262,5 @@ def test_a_table_at_the_root_is_refused() -> None:
 def test_a_typo_in_the_name_of_results_is_named(home: Path, command: str) -> None:
     (home / "answers.csv").write_text("")
     refused = claude_batch(command, "answer.csv")
-    assert refused.exit_code == 5
+    assert refused.exit_code == 2
     assert "answers.csv?)" in refused.err

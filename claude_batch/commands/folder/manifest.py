@@ -42,7 +42,7 @@ from claude_batch.storage.folder.places import (
     local_folder,
     whole_name,
 )
-from claude_batch.storage.objects.locations import is_url
+from claude_batch.storage.objects.locations import is_url, location_of
 from claude_batch.storage.prompts.input import refuse_odd_name
 from claude_batch.storage.prompts.options import input_options
 from claude_batch.storage.tables.writing import EXTENSIONS
@@ -167,7 +167,8 @@ def _without_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> UsageErr
                 f"--on ray is for run folders, and {inputs[0]} is none",
                 hint=f"name one: claude-batch run {shlex.quote(inputs[0])} --out DIR/ --on ray",
             )
-        if not Path(inputs[0]).is_dir():
+        is_folder = is_url(inputs[0]) and location_of(inputs[0]).is_folder
+        if not (is_folder or Path(inputs[0]).is_dir()):
             return UsageError("--shard-size is for run folders", hint="name one: --out DIR/")
     return UsageError(
         "several files: where should their results go?",

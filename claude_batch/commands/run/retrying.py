@@ -14,7 +14,7 @@ from claude_batch.config.spelling import as_typed, flag
 from claude_batch.core.catalog.catalog import DEFAULT_MAX_TOKENS, Catalog
 from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.errors import UsageError
-from claude_batch.storage.prompts.input import is_regular
+from claude_batch.storage.prompts.input import can_be_read_again
 from claude_batch.storage.prompts.shapes import Overrides
 from claude_batch.storage.run.journal import Journal, Retry, read_journal
 from claude_batch.storage.run.opening import OpenRun, came_to_nothing
@@ -111,7 +111,7 @@ def started_over(results: Path, journal: Journal) -> str:
     """
     prompts = journal.identity.prompts
     if not came_to_nothing(prompts, results, journal):
-        if not is_regular(prompts):
+        if not can_be_read_again(prompts):
             raise UsageError(
                 "the prompts of this run came from a pipe: they cannot be checked again with other "
                 "options",

@@ -274,6 +274,11 @@ def is_regular(prompts: str) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
+def can_be_read_again(prompts: str) -> bool:
+    """Return whether another command can read the same prompts: a file, or an object."""
+    return is_url(prompts) or is_regular(prompts)
+
+
 def refuse_unreadable(
     prompts: str, *, hint: str = "give a table or a file of prompts, or - for stdin"
 ) -> None:

@@ -34,7 +34,7 @@ from claude_batch.errors import (
 from claude_batch.storage.files import beside, open_to_read, replace_file
 from claude_batch.storage.objects.locations import ANY, Fetch
 from claude_batch.storage.prompts.check import CheckReport
-from claude_batch.storage.prompts.input import is_regular, rereadable
+from claude_batch.storage.prompts.input import can_be_read_again, is_regular, rereadable
 from claude_batch.storage.prompts.lines import fingerprint
 from claude_batch.storage.prompts.options import input_options
 from claude_batch.storage.prompts.parse import InvalidLine
@@ -452,7 +452,7 @@ def came_to_nothing(prompts: str, results: Path, journal: Journal) -> bool:
     has_batches = bool(history_of(journal.batches).chunks)
     is_used = has_results or is_retrying(results) or journal.seen or has_batches
     is_copy = Path(prompts) == copied_prompts(results)
-    return not is_used and is_regular(prompts) and not is_copy
+    return not is_used and can_be_read_again(prompts) and not is_copy
 
 
 def _start_over(
