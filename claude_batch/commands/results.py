@@ -151,7 +151,7 @@ def rows_of(results: Path, journal: Journal | None) -> RunRows:
 def _rows(results: Path, journal: Journal) -> InputRows:
     """Return the rows of the run's input; none where it has changed, or is gone."""
     identity, copy = journal.identity, copied_prompts(results)
-    path = copy if identity.source_sha256 and copy.exists() else Path(identity.prompts_path)
+    path = copy if copy.exists() else Path(identity.prompts_path)
     try:
         same = fingerprint(path) == (identity.size, identity.sha256)
     except UsageError:
@@ -159,7 +159,7 @@ def _rows(results: Path, journal: Journal) -> InputRows:
     if same:
         return input_rows(path, identity.options)
     gone = "has changed since the run" if path.exists() else "is gone"
-    _say(f"{path} {gone}: the table has the columns that results keep of it")
+    _say(f"{identity.prompts} {gone}: the table has the columns that results keep of it")
     return InputRows(path=None)
 
 

@@ -232,3 +232,18 @@ def test_check_and_estimate_read_objects(program: Program) -> None:
     estimate = program.run("estimate", "s3://bucket/in/", "--json", "--sample", "5")
     found = json.loads(estimate.stdout)
     assert (found["files"], found["requests"], found["counted_lines"]) == (5, 32, 5)
+
+
+def test_the_table_of_a_folder_in_a_bucket_has_the_columns_of_its_inputs(
+    program: Program, s3: S3Server
+) -> None:
+    s3.put(BUCKET, "rows.csv", b"text,label\nhello,a\nworld,b\n")
+    out = f"s3://{BUCKET}/table/"
+    made = program.run("run", f"s3://{BUCKET}/rows.csv", "--out", out, "--prompt-column", "text")
+    assert made.returncode == 0, made.stderr.decode()
+    read = program.run("results", out, "-o", "table.csv")
+    assert read.returncode == 0, read.stderr.decode()
+    assert b"gone" not in read.stderr
+    rows = (program.folder / "table.csv").read_text().splitlines()
+    assert rows[0].startswith("text,label,answer,")
+    assert [row[:8] for row in rows[1:]] == ["hello,a,", "world,b,"]
