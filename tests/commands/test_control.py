@@ -145,9 +145,9 @@ def test_a_shard_keeps_to_its_part_of_a_bound_and_passes_the_whole_on(tmp_path: 
 def test_a_shard_begins_as_the_one_before_was_left(tmp_path: Path) -> None:
     steering = Steering(part_of=lambda bound: bound, on_change=lambda: None)
     steering.keep({"share": 0.5}, at=1.0, paused_at=1.0)
-    _, adjustment = asyncio.run(asked(tmp_path / "x.jsonl", {"rpm": 60.0}, steering=steering))
+    answer, adjustment = asyncio.run(asked(tmp_path / "x.jsonl", {"rpm": 60.0}, steering=steering))
     assert adjustment is not None
-    assert adjustment.is_paused
+    assert (adjustment.is_paused, answer) == (True, Answer(id="1"))
     assert steering.changes == {"share": 0.5, "rpm": 60.0}
 
 

@@ -38,10 +38,18 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """A shard at work, and what came of asking its process: `refused` is None if it obeyed."""
+    """A shard at work, and what came of asking its process: `refused` is None if it obeyed.
+
+    `is_far`: it is on another host, and cannot be asked from here.
+    """
 
     claim: Claim
     refused: UsageError | None = None
+    is_far: bool = False
+
+
+class _FarError(UsageError):
+    """A process is on a host from which nothing can be heard here."""
 
 
 def adjust_folder(
@@ -66,20 +74,26 @@ def adjust_folder(
         try:
             _ask(path, claim, changes, pause=pause)
         except UsageError as error:
-            return _Asked(claim=claim, refused=error)
+            return _Asked(claim=claim, refused=error, is_far=isinstance(error, _FarError))
         return _Asked(claim=claim)
 
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         asked = [*threads.map(ask, at_work)]
-    obeyed = [each.claim for each in asked if each.refused is None]
-    is_kept = bool(changes) and shard is None and bool(obeyed)
+    is_kept = bool(changes) and shard is None
+    is_kept = is_kept and any(each.refused is None or each.is_far for each in asked)
     if is_kept:
         note_change(files, FolderChange(at=time.time(), changes=changes))
-    for claim in obeyed:
-        sys.stdout.write(f"{_named(path, claim)}: {done_text(changes, pause=pause)}\n")
+    later = [each for each in asked if each.is_far and is_kept and pause is None]
+    for each in asked:
+        if each.refused is None:
+            done = done_text(changes, pause=pause)
+            sys.stdout.write(f"{_named(path, each.claim)}: {done}\n")
+    for each in later:
+        far = f"{each.claim.holder} cannot be asked from here; its next shard keeps to it"
+        sys.stdout.write(f"{_named(path, each.claim)}: {far}\n")
     if is_kept:
         sys.stdout.write(f"{shown(path)}/: shards that are begun from now on keep to it\n")
-    _refuse([each for each in asked if each.refused is not None], len(asked))
+    _refuse([each for each in asked if each.refused and each not in later], len(asked))
 
 
 def _ask(path: Path, claim: Claim, changes: Mapping[str, Any], *, pause: bool | None) -> None:
@@ -88,7 +102,7 @@ def _ask(path: Path, claim: Claim, changes: Mapping[str, Any], *, pause: bool | 
     ends = time.monotonic() + WAIT_S
     while _says_nothing(results):
         if not claim.holder.endswith(f" on {socket.gethostname()}"):
-            raise UsageError(
+            raise _FarError(
                 f"{named}: {claim.holder} works on it, which cannot be asked from here",
                 hint="run the same command on that host",
             )

@@ -75,6 +75,7 @@ class Control:
     _token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _adjusted: dict[str, AdjustedView] = field(default_factory=dict)
     _paused_at: float | None = None
+    _begins_paused: bool = False
     _snapshot: Snapshot | None = None
     _answers: tuple[Answer, ...] = ()
     _taken: Request | None = None
@@ -90,6 +91,7 @@ class Control:
         if self.steering is not None:
             self._adjusted = dict(self.steering.views)
             self._paused_at = self.steering.paused_at
+            self._begins_paused = self._paused_at is not None
 
     def open(self) -> None:
         """Begin to publish and to look for requests."""
@@ -121,7 +123,13 @@ class Control:
     # what the engine asks
 
     async def next(self) -> Adjustment:
-        """Wait for the next change; it is journaled when this returns."""
+        """Wait for the next change; it is journaled when this returns.
+
+        The first one is the pause in which this process has left the shard before.
+        """
+        if self._begins_paused:
+            self._begins_paused = False
+            return self.adjustment
         while True:
             request = await self._requests.get()
             try:

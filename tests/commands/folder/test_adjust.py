@@ -1,0 +1,59 @@
+"""`adjust` of a run folder says which processes have obeyed, and which will later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from claude_batch.commands.folder.adjust import adjust_folder
+from claude_batch.errors import UsageError
+from claude_batch.storage.folder.adjusted import in_force, read_changes_of
+from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.folder.manifest import create_manifest
+from tests.commands.folder.test_progress import claimed
+from tests.storage.folder.test_manifest import a_manifest
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a run folder on whose first shard a process of another host works."""
+    files = LocalFiles(tmp_path)
+    create_manifest(files, a_manifest())
+    record = {"host": "far", "machine": "another", "process": 7, "at": 1.0, "max_cost_usd": None}
+    files.create("claims/0001-1", orjson.dumps(record))
+    return tmp_path
+
+
+def test_a_process_elsewhere_keeps_to_it_later(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adjust_folder(str(folder), {"rpm": "60"}, pause=None, shard=None)
+    assert "shard 1: process 7 on far cannot be asked from here" in capsys.readouterr().out
+    assert in_force(read_changes_of(LocalFiles(folder))) == {"rpm": 60.0}
+
+
+@pytest.mark.parametrize("shard", [None, 1])
+def test_a_process_elsewhere_is_not_paused_from_here(folder: Path, shard: int | None) -> None:
+    with pytest.raises(UsageError, match="cannot be asked from here"):
+        adjust_folder(str(folder), {}, pause=True, shard=shard)
+    assert read_changes_of(LocalFiles(folder)) == []
+
+
+def test_a_process_that_still_checks_its_shard_is_to_be_asked_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claude_batch.commands.folder.adjust.WAIT_S", 0.0)
+    claim = claimed(folder, 2)
+    with pytest.raises(UsageError, match="1 of 2 shards at work not changed"):
+        adjust_folder(str(folder), {"rpm": "60"}, pause=None, shard=None)
+    claim.close()
+
+
+def test_without_anybody_at_work_nothing_is_changed(folder: Path) -> None:
+    (folder / "claims/0001-1").unlink()
+    with pytest.raises(UsageError, match="no process works on it now") as refused:
+        adjust_folder(str(folder), {"rpm": "60"}, pause=None, shard=None)
+    assert refused.value.hint.endswith("/ --rpm 60")
+    assert read_changes_of(LocalFiles(folder)) == []
