@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -27,10 +29,16 @@ _OWN_NODE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # on Linux, too: its servers listen on 127.0.0.1 only
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # others on this machine must not place calls there: they would have our environment
+    "RAY_AUTH_MODE": "token",
 }
+_TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105  # a name
 
 _STORE_BYTES = 78_643_200
 """The smallest object store that Ray accepts: all that travels are numbers and messages."""
+
+_CONNECTS_WITHIN_S = 10.0
+"""How long it may take until a cluster takes a connection."""
 
 _FOLDER = "claude-batch-ray-"
 _FOLDER_NAME = re.compile(rf"{_FOLDER}(\d+)-.*")
@@ -109,6 +117,7 @@ def calls_of(function: Callable[[Any], V], *, at_once: int | None) -> Iterator[C
         address = os.environ.get(ADDRESS) or None
         if address is None:
             os.environ.update(_OWN_NODE)
+            os.environ.setdefault(_TOKEN, secrets.token_hex(32))
         ray = _import_ray()
         null = leaving.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         leaving.enter_context(redirect_stdout(null))  # where Ray reports lost workers
@@ -126,9 +135,10 @@ def calls_of(function: Callable[[Any], V], *, at_once: int | None) -> Iterator[C
                     **quiet,
                 )
             else:
+                _refuse_silent(address)
                 leaving.callback(ray.shutdown)
                 ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
             raise _refused(address, error) from error
         yield Calls(
             cpus=max(1, int(ray.cluster_resources().get("CPU", 1))),
@@ -159,13 +169,24 @@ def _refused(address: str | None, error: Exception) -> UsageError:
         )
     return UsageError(
         f"{ADDRESS}={address}: no Ray cluster answers there: {_first(error)}",
-        hint=f"start one there (ray start --head), or unset {ADDRESS}: then a node is started here",
+        hint="look whether it runs, has the same versions of Ray and Python, and wants a token "
+        f"(export RAY_AUTH_MODE=token); without {ADDRESS} a node is started here",
     )
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse an address at which nothing listens: Ray would try it for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECTS_WITHIN_S).close()
+        except OSError as error:
+            raise _refused(address, error) from error
 
 
 def _first(error: BaseException) -> str:
     """Return the first line of what an error says."""
-    lines = str(error).strip().splitlines()
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
 
 
