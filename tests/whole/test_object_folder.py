@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -166,6 +168,37 @@ def test_what_a_zombie_ships_counts_no_more(world: World) -> None:
     assert other.returncode == 0
     assert world.results(world.host("third")) == EVERY_ID
     assert {Path(key).name[0] for key in world.keys("shards/0001/")} - {"1"} == {"2", "d"}
+
+
+def batches_at(api: Served) -> list[dict[str, Any]]:
+    headers = {"x-api-key": "sandbox-key", "anthropic-version": "2023-06-01"}
+    request = Request(f"{api.url}/v1/messages/batches?limit=100", headers=headers)  # noqa: S310  # loopback
+    with urlopen(request, timeout=10) as answer:  # noqa: S310  # as above
+        batches: list[dict[str, Any]] = json.load(answer)["data"]
+    return batches
+
+
+def test_a_batch_of_a_lost_host_is_not_paid_twice(s3: S3Server, tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 400)
+    with served(tmp_path, f"{QUICK}[batches]\nduration_s = 6\nspread = 0.0\n") as api:
+        world = World(s3=s3, api=api, folder=tmp_path, name=tmp_path.name)
+        soon = {"CLAUDE_BATCH_LIST_LAG": "3s", "CLAUDE_BATCH_FIRST_POLL": "0.1s"}
+        mode = ("--mode", "batch", "--no-canary")
+        lost = world.host("lost")
+        process = world.start(replace(lost, variables=lost.variables | soon), *mode)
+        wait_for(lambda: bool(batches_at(api)))
+        process.kill()  # its journal says that it meant to, and perhaps not that it did
+        process.communicate()
+        journal = s3.get(BUCKET, f"{world.name}/shards/0001/1.journal")
+        assert b'"type":"batch_intent"' in journal
+        shutil.rmtree(tmp_path / "lost")
+        world.forget_holder("0001-1")
+        other = world.host("other")
+        process = world.start(replace(other, variables=other.variables | soon))
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        assert world.results(other) == EVERY_ID
+        assert len(batches_at(api)) == 1
 
 
 def test_processes_share_a_folder(world: World) -> None:

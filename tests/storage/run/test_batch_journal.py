@@ -33,6 +33,21 @@ from claude_batch.storage.run.batch_journal import (
 from claude_batch.storage.run.journal import JournalFile, Opened, journal_path
 
 
+def test_a_record_is_where_other_hosts_find_it_before_anything_follows(tmp_path: Path) -> None:
+    results = tmp_path / "r.jsonl"
+    journal_path(results).write_bytes(b"")
+    shipped: list[bytes] = []
+
+    def ship() -> None:
+        shipped.append(journal_path(results).read_bytes())
+
+    with closing(JournalFile(results, ship=ship)) as journal:
+        asyncio.run(BatchJournalFile(results, journal).record(an_intent()))
+        journal.durable("opened", Opened(at="now", process=1, done=0))
+    (content,) = shipped
+    assert b'"batch_intent"' in content
+
+
 def an_intent(chunk: int = 1, lines: str = "1-3,7") -> BatchIntent:
     return BatchIntent(
         chunk=chunk, api_version="v", lines=lines, count=4, size=9, sha256="s", at=5.0
