@@ -17,6 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from claude_batch.commands.check import defaults_of
+from claude_batch.commands.folder.ending import (
+    MARGIN,
+    FolderEnd,
+    enough_usd,
+    met_bound,
+    money_text,
+    resume_folder_command,
+    rounded_usd,
+)
 from claude_batch.commands.folder.manifest import RunFolder, existing_folder, open_folder
 from claude_batch.commands.folder.progress import FolderReader
 from claude_batch.commands.folder.screen import FolderScreen
@@ -37,9 +46,7 @@ from claude_batch.config.options import Options
 from claude_batch.config.reading import typed_options
 from claude_batch.config.settings import Settings
 from claude_batch.core.catalog.routing import routes_of_text
-from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.units import dollars
-from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Held, decide
 from claude_batch.core.shards.money import adjusted_slice_usd, most_usd, slice_usd
@@ -80,9 +87,6 @@ _BAD_LINES = (
     "fix the lines above, or leave them out with --skip-invalid, and name another folder with "
     "--out: this one keeps to the files and options that it was made with"
 )
-
-_MARGIN = 1.25
-"""How much more than so far the rest may cost before a bound that is suggested is met again."""
 
 
 def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
@@ -340,22 +344,24 @@ class FolderWork:
         money = [each.money for each in statuses]
         usd = slice_usd(bound, shard.shard, money, whole=self.one_after_another)
         own = statuses[shard.shard - 1]
-        if usd <= max(own.money.spent_usd, _met_bound(own) * (1 + _ROUNDING)):
+        if usd <= max(own.money.spent_usd, met_bound(own) * (1 + _ROUNDING)):
             raise self._too_little(shard, bound, own.money.spent_usd)
         return usd
 
-    def _too_little(self, shard: Shard, bound: float, enough_usd: float) -> BoundTooLowError:
-        """Return the error that a shard, for which `enough_usd` would be enough, cannot go on."""
+    def _too_little(self, shard: Shard, bound: float, least_usd: float) -> BoundTooLowError:
+        """Return the error that a shard, for which `least_usd` would be enough, cannot go on."""
         statuses = self._statuses()
         others = [each for each in statuses if each.shard != shard]
-        enough = max(_enough(bound, statuses), _rounded(_MARGIN * enough_usd / self._part(shard)))
+        enough = max(
+            enough_usd(bound, statuses), rounded_usd(MARGIN * least_usd / self._part(shard))
+        )
         is_used = any(each.money.spent_usd for each in statuses) or any(
             each.money.held_usd is not None for each in others
         )
         return (BoundMetError if is_used else BoundTooLowError)(
             f"too little of --max-cost {bound:.10g} is left for shard {shard.shard}: "
-            f"{_money_text(statuses, others)}",
-            hint=f"{_resume(self.folder.path)} --max-cost {enough:.10g}",
+            f"{money_text(statuses, others)}",
+            hint=f"{resume_folder_command(self.folder.path)} --max-cost {enough:.10g}",
         )
 
     def _request(self, shard: Shard, results: Path, max_cost: float | None) -> RunRequest:
@@ -435,66 +441,19 @@ class FolderWork:
         `last` is how the shard ended that has stopped it; else `why` says the reason. `too_little`
         of the bound on the cost is left for the next one.
         """
-        statuses = self._statuses()
-        finished = [each.done for each in statuses if each.done is not None]
-        if len(finished) == len(statuses) and stopped is None:
-            summary = self._finished_summary(statuses, finished)
+        folder = self.folder
+        end = FolderEnd(
+            path=folder.path, statuses=self._statuses(), bound_usd=self._bound, also=self.also
+        )
+        if end.is_finished and stopped is None:
+            summary = end.finished()
         else:
             if last is not None:
                 why = f"shard {shown.number}: {last.message}"
-            summary = self._stopped_summary(
-                statuses, stopped, last, why, met_bound=too_little or any(map(_met_bound, statuses))
-            )
+            code = Exit.BOUNDED if stopped is None else stopped
+            summary = end.stopped(code, last=last, why=why, too_little=too_little)
         shown.close(summary)
         return summary.exit_code
-
-    def _finished_summary(
-        self, statuses: Sequence[ShardStatus], finished: Sequence[Done]
-    ) -> RunSummary:
-        """Return how the whole ends when all shards are finished."""
-        has_failures = any(each.has_failures for each in finished)
-        can_retry = any(each.succeeded < each.total or each.output_errors for each in finished)
-        kinds = (ResultType.ERRORED, ResultType.CANCELED, ResultType.EXPIRED)
-        met = [kind.value for kind in kinds if any(getattr(each, kind.value) for each in finished)]
-        only = "".join(f" --only {kind}" for kind in met)
-        again = f"{_resume(self.folder.path)} --retry-errored{self.also}"
-        return RunSummary(
-            message=progress_text(self.folder.path, statuses),
-            look_command=f"claude-batch results {_quoted(self.folder.path)}{only}",
-            resume_command=again if can_retry else None,
-            exit_code=Exit.SOME_FAILED if has_failures else Exit.SUCCEEDED,
-        )
-
-    def _stopped_summary(
-        self,
-        statuses: Sequence[ShardStatus],
-        stopped: int | None,
-        last: RunSummary | None,
-        why: str,
-        *,
-        met_bound: bool,
-    ) -> RunSummary:
-        """Return how the whole ends with shards left, and why.
-
-        `last` is how the shard that stopped did.
-        """
-        bound, look = self._bound, None
-        again = _resume(self.folder.path) + self.also
-        if any(each.is_held for each in statuses):
-            again, look = "", f"claude-batch status {_quoted(self.folder.path)} --watch"
-        elif bound is not None and met_bound:
-            again += f" --max-cost {_enough(bound, statuses):.10g}"
-        elif last is not None:  # it may name what has to change
-            again = last.resume_command or ""
-        elif all(each.done for each in statuses):  # a retry has stopped, which says how it goes on
-            again = ""
-        return RunSummary(
-            message="; ".join(filter(None, (why, progress_text(self.folder.path, statuses)))),
-            resume_command=again or None,
-            look_command=look,
-            first="" if last is None else last.first,
-            exit_code=Exit.BOUNDED if stopped is None else stopped,
-        )
 
     @property
     def _is_pictured(self) -> bool:
@@ -532,14 +491,6 @@ def _said(settings: Settings, *, besides: Container[str]) -> tuple[str, ...]:
     return tuple(name for name in settings.resumed if name not in besides)
 
 
-def _resume(path: Path) -> str:
-    return f"claude-batch resume {_quoted(path)}"
-
-
-def _quoted(path: Path) -> str:
-    return f"{shlex.quote(shown(path))}/"
-
-
 def _finished_text(done: Done) -> str:
     """Return what a finished shard came to, in words."""
     cost = "" if done.cost_usd is None else f", {dollars(done.cost_usd)}"
@@ -552,55 +503,3 @@ def _finished_text(done: Done) -> str:
 def shown_words(shard: Shard) -> str:
     """Return what a shard is about, as the user would name it."""
     return shard.words.replace(shard.source, shown_source(shard.source), 1)
-
-
-def progress_text(path: Path, statuses: Sequence[ShardStatus]) -> str:
-    """Return how far a run folder is, in words."""
-    finished = sum(each.done is not None for each in statuses)
-    there, total = (
-        sum(each.results_there for each in statuses),
-        sum(each.total for each in statuses),
-    )
-    parts = [
-        f"{finished:,} of {counted(len(statuses), 'shard')} finished",
-        f"{there:,} of {total:,} results",
-    ]
-    if failed := sum(each.failed for each in statuses):
-        parts.append(f"{failed:,} failed")
-    if left_out := sum(each.done.left_out for each in statuses if each.done is not None):
-        parts.append(f"{counted(left_out, 'bad line')} left out")
-    costs = [each.cost_usd for each in statuses if each.cost_usd is not None]
-    if costs:
-        parts.append(dollars(sum(costs)))
-    return f"{shown(path)}/: {', '.join(parts)}"
-
-
-def _met_bound(status: ShardStatus) -> float:
-    """Return the bound on the cost that has stopped a shard; 0 where none has."""
-    closed = None if status.run is None else status.run.closed
-    if closed is None or closed.kind != StopKind.COST:
-        return 0.0
-    return closed.max_cost_usd or 0.0
-
-
-def _money_text(statuses: Sequence[ShardStatus], others: Sequence[ShardStatus]) -> str:
-    spent = sum(each.money.spent_usd for each in statuses)
-    held = [each for each in others if each.money.held_usd is not None]
-    text = f"{dollars(spent)} spent"
-    return f"{text}, the rest is for {counted(len(held), 'shard')} at work" if held else text
-
-
-def _enough(bound: float, statuses: Sequence[ShardStatus]) -> float:
-    """Return a --max-cost that will probably do for the rest."""
-    spent = sum(each.money.spent_usd for each in statuses)
-    there, total = (
-        sum(each.results_there for each in statuses),
-        sum(each.total for each in statuses),
-    )
-    usd = spent * (1 + _MARGIN * (total / there - 1)) if there else 0.0
-    return _rounded(max(usd, 1.1 * bound))
-
-
-def _rounded(usd: float) -> float:
-    """Return a price a little higher, in two digits."""
-    return float(f"{1.05 * usd:.2g}")

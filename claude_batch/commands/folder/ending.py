@@ -1,0 +1,138 @@
+"""How the run of a folder ends: what all shards came to, why it stopped, and the next step."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from claude_batch.commands.folder.status import ShardStatus
+from claude_batch.commands.run.messages import counted, shown
+from claude_batch.core.model.requests import ResultType
+from claude_batch.core.model.units import dollars
+from claude_batch.core.scheduling.decisions import StopKind
+from claude_batch.errors import Exit
+from claude_batch.ui.screen.screen import RunSummary
+
+MARGIN = 1.25
+"""How much more than so far the rest may cost before a bound that is suggested is met again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderEnd:
+    """A run folder as a process leaves it. `also` are options of the command that goes on."""
+
+    path: Path
+    statuses: Sequence[ShardStatus]
+    bound_usd: float | None
+    also: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all shards are."""
+        return all(each.done is not None for each in self.statuses)
+
+    def finished(self) -> RunSummary:
+        """Return what all shards came to."""
+        finished = [each.done for each in self.statuses if each.done is not None]
+        has_failures = any(each.has_failures for each in finished)
+        can_retry = any(each.succeeded < each.total or each.output_errors for each in finished)
+        kinds = (ResultType.ERRORED, ResultType.CANCELED, ResultType.EXPIRED)
+        met = [kind.value for kind in kinds if any(getattr(each, kind.value) for each in finished)]
+        only = "".join(f" --only {kind}" for kind in met)
+        again = f"{resume_folder_command(self.path)} --retry-errored{self.also}"
+        return RunSummary(
+            message=self.text,
+            look_command=f"claude-batch results {quoted(self.path)}{only}",
+            resume_command=again if can_retry else None,
+            exit_code=Exit.SOME_FAILED if has_failures else Exit.SUCCEEDED,
+        )
+
+    def stopped(
+        self, code: int, *, last: RunSummary | None, why: str, too_little: bool
+    ) -> RunSummary:
+        """Return why shards are left, and the command that goes on.
+
+        `last` is how the shard ended that has stopped it; `too_little` of the bound on the cost is
+        left for the next one.
+        """
+        again, look = resume_folder_command(self.path) + self.also, None
+        if any(each.is_held for each in self.statuses):
+            again, look = "", f"claude-batch status {quoted(self.path)} --watch"
+        elif self.bound_usd is not None and (too_little or any(map(met_bound, self.statuses))):
+            again += f" --max-cost {enough_usd(self.bound_usd, self.statuses):.10g}"
+        elif last is not None:  # it may name what has to change
+            again = last.resume_command or ""
+        elif self.is_finished:  # a retry has stopped, which says how it continues
+            again = ""
+        return RunSummary(
+            message="; ".join(filter(None, (why, self.text))),
+            resume_command=again or None,
+            look_command=look,
+            first="" if last is None else last.first,
+            exit_code=code,
+        )
+
+    @property
+    def text(self) -> str:
+        """How far all of it is, in words."""
+        statuses = self.statuses
+        finished = [each.done for each in statuses if each.done is not None]
+        there, total = _counts(statuses)
+        parts = [
+            f"{len(finished):,} of {counted(len(statuses), 'shard')} finished",
+            f"{there:,} of {total:,} results",
+        ]
+        if failed := sum(each.failed for each in statuses):
+            parts.append(f"{failed:,} failed")
+        if left_out := sum(each.left_out for each in finished):
+            parts.append(f"{counted(left_out, 'bad line')} left out")
+        costs = [each.cost_usd for each in statuses if each.cost_usd is not None]
+        if costs:
+            parts.append(dollars(sum(costs)))
+        return f"{shown(self.path)}/: {', '.join(parts)}"
+
+
+def quoted(path: Path) -> str:
+    """Return the name of a run folder for a shell."""
+    return f"{shlex.quote(shown(path))}/"
+
+
+def resume_folder_command(path: Path) -> str:
+    """Return the command that continues the run of a folder."""
+    return f"claude-batch resume {quoted(path)}"
+
+
+def met_bound(status: ShardStatus) -> float:
+    """Return the bound on the cost that has stopped a shard; 0 where none has."""
+    closed = None if status.run is None else status.run.closed
+    if closed is None or closed.kind != StopKind.COST:
+        return 0.0
+    return closed.max_cost_usd or 0.0
+
+
+def money_text(statuses: Sequence[ShardStatus], others: Sequence[ShardStatus]) -> str:
+    """Return what is spent, and whether `others` may spend the rest."""
+    spent = sum(each.money.spent_usd for each in statuses)
+    held = [each for each in others if each.money.held_usd is not None]
+    text = f"{dollars(spent)} spent"
+    return f"{text}, the rest is for {counted(len(held), 'shard')} at work" if held else text
+
+
+def enough_usd(bound: float, statuses: Sequence[ShardStatus]) -> float:
+    """Return a --max-cost that will probably do for the rest."""
+    spent = sum(each.money.spent_usd for each in statuses)
+    there, total = _counts(statuses)
+    usd = spent * (1 + MARGIN * (total / there - 1)) if there else 0.0
+    return rounded_usd(max(usd, 1.1 * bound))
+
+
+def rounded_usd(usd: float) -> float:
+    """Return a price a little higher, in two digits."""
+    return float(f"{1.05 * usd:.2g}")
+
+
+def _counts(statuses: Sequence[ShardStatus]) -> tuple[int, int]:
+    """Return how many results there are, of how many."""
+    return sum(each.results_there for each in statuses), sum(each.total for each in statuses)
