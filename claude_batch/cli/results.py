@@ -14,8 +14,13 @@ from claude_batch.core.model.requests import ResultType
 def results(
     given: opt.Given,
     results: Annotated[
-        str, typer.Argument(metavar="RESULTS", help="A results file, a table, or a run folder.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="RESULTS",
+            help="A results file, a table, or a run folder; default: the run in or below this "
+            "folder that was active last.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -46,8 +51,13 @@ def results(
       claude-batch results labeled.csv -o again.xlsx
     """
     from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
-    from claude_batch.commands.results import ResultsOrder, show_results  # noqa: PLC0415  # as above
+    from claude_batch.commands.results import (  # noqa: PLC0415  # as above
+        ResultsOrder,
+        last_results,
+        show_results,
+    )
 
+    results = results or last_results()
     order = ResultsOrder(
         results=Path(results),
         out=out,

@@ -33,11 +33,13 @@ def resume(
       claude-batch resume prompts.results.jsonl --max-cost 50
       claude-batch resume prompts.results.jsonl --retry-errored --model ID
     """
-    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.find_run import last_unfinished  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # as above
     from claude_batch.commands.run.run import resume  # noqa: PLC0415  # as above
 
-    if results is not None and is_of_folder(results):
+    results = results or str(last_unfinished())
+    if is_of_folder(results):
         from claude_batch.commands.folder.run import resume_folder  # noqa: PLC0415  # as above
 
         raise typer.Exit(resume_folder(results, given))
-    raise typer.Exit(resume(None if results is None else Path(results), given))
+    raise typer.Exit(resume(Path(results), given))

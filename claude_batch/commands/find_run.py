@@ -6,11 +6,11 @@ import shlex
 from pathlib import Path
 
 from claude_batch.commands.run.messages import shown
-from claude_batch.errors import UsageError
+from claude_batch.errors import ClaudeBatchError, UsageError
 from claude_batch.storage.prompts.input import name_nearest
 from claude_batch.storage.run.journal import Journal, read_journal
 from claude_batch.storage.run.paths import has_manifest, results_beside
-from claude_batch.storage.run.status import is_unfinished, runs_below
+from claude_batch.storage.run.status import all_below, is_unfinished
 
 
 def journal_of(results: Path) -> Journal:
@@ -45,21 +45,35 @@ def no_run_at(results: Path) -> UsageError:
 
 
 def last_active() -> Path:
-    """Return the results file of the run active last. Raises UsageError."""
-    for path in runs_below(Path.cwd()):
+    """Return the results file of the run, or the run folder, active last. Raises UsageError."""
+    for path in all_below(Path.cwd()):
         return path
     raise UsageError(
         "there is no run in or below this folder",
-        hint="name its results file: claude-batch status RESULTS --watch",
+        hint="name its results file, its table, or its run folder",
     )
 
 
 def last_unfinished() -> Path:
-    """Return the results file of the unfinished run active last. Raises UsageError."""
-    for path in runs_below(Path.cwd()):
-        if is_unfinished(path):
+    """Return the results file of the unfinished run, or the run folder, active last.
+
+    Raises UsageError.
+    """
+    for path in all_below(Path.cwd()):
+        if _has_unfinished_shards(path) if path.is_dir() else is_unfinished(path):
             return path
     raise UsageError(
         "there is no unfinished run in or below this folder",
-        hint="name its results file: claude-batch resume RESULTS",
+        hint="name its results file, or its run folder: claude-batch resume RESULTS",
     )
+
+
+def _has_unfinished_shards(folder: Path) -> bool:
+    from claude_batch.commands.folder.manifest import existing_folder  # noqa: PLC0415  # rarely needed
+    from claude_batch.commands.folder.status import finished_shards  # noqa: PLC0415  # as above
+
+    try:
+        found = existing_folder(str(folder))
+        return len(finished_shards(found.files, found.manifest)) < len(found.manifest.shards)
+    except (OSError, ClaudeBatchError):  # naming that folder shows the error
+        return False

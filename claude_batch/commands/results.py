@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from claude_batch.commands.find_run import last_active
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.stdout import form_of
 from claude_batch.commands.table import (
@@ -56,6 +57,13 @@ class ResultsOrder:
     form: Literal["full", "text"]
     ordered: bool
     only: frozenset[ResultType]
+
+
+def last_results() -> str:
+    """Return the results file, or run folder, of the run active last, which is said."""
+    found = last_active()
+    _say(f"the results of {shown(found)}{'/' if found.is_dir() else ''}")
+    return str(found)
 
 
 def show_results(order: ResultsOrder) -> None:

@@ -258,7 +258,7 @@ def test_a_table_at_the_root_is_refused() -> None:
     assert claude_batch("run", "p.jsonl", "--sandbox", "-o", "/").exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["resume", "status", "report"])
+@pytest.mark.parametrize("command", ["results", "resume", "status", "report"])
 def test_a_typo_in_the_name_of_results_is_named(home: Path, command: str) -> None:
     (home / "answers.csv").write_text("")
     refused = claude_batch(command, "answer.csv")

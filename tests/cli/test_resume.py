@@ -146,7 +146,7 @@ def test_the_same_bound_typed_again_sends_nothing_and_names_one_that_will_do(ser
     with serve():
         bounded()
         again = bounded()
-    assert again.exit_code == 2
+    assert again.exit_code == 6
     assert "nothing was sent" in again.err
     assert "--max-cost" in again.err
 

@@ -253,6 +253,23 @@ def test_shards_are_worked_off_one_by_one(program: Program) -> None:
     assert ids(program) == ALL
 
 
+def test_a_run_folder_need_not_be_named(program: Program) -> None:
+    size = ("--shard-size", "60", "--shard", "1")
+    assert program.run("run", "in", "--out", "deep/labeled/", *size).returncode == 0
+    shown = program.run("status").stdout.decode()
+    assert "deep/labeled/" in shown
+    assert "1 of 2 shards finished" in shown
+    assert program.run("resume").returncode == 0
+    printed = program.run("results", "--ordered")
+    assert b"the results of deep/labeled/" in printed.stderr
+    assert [json.loads(line)["custom_id"] for line in printed.stdout.splitlines()] == ALL
+    nothing = program.run("resume")
+    assert (nothing.returncode, b"no unfinished run" in nothing.stderr) == (2, True)
+    for command in ("results", "resume", "status", "report"):
+        mistyped = program.run(command, "deep/labelled")
+        assert (mistyped.returncode, b"deep/labeled?" in mistyped.stderr) == (2, True)
+
+
 def test_a_zombie_changes_nothing(program: Program) -> None:
     process = program.start("run", "in", "--out", "out/", "--shard-size", "60", "--rpm", "300")
     first = program.folder / "out/shards/0001/1.results.jsonl"

@@ -72,8 +72,9 @@ from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
 from claude_batch.storage.run.journal import read_journal
 from claude_batch.storage.run.opening import RunRequest
 from claude_batch.storage.run.output import print_results
+from claude_batch.storage.run.paths import has_manifest
 from claude_batch.storage.run.results import utc
-from claude_batch.storage.run.status import run_status
+from claude_batch.storage.run.status import remember_run, run_status
 from claude_batch.ui.screen.opening import chosen_form, open_screen
 from claude_batch.ui.screen.screen import RunSummary, Screen
 
@@ -102,6 +103,8 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
                 hint="claude-batch status " + shlex.quote(shown(folder.path)),
             )
         _refuse_log_inside(folder, options)
+        if has_manifest(folder.path):  # it is on this host
+            remember_run(folder.path)
         return _run(folder, options, screen)
     finally:
         screen.close(None, None)

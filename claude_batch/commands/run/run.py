@@ -14,7 +14,7 @@ from typing import Any
 
 from claude_batch.commands.api import Api
 from claude_batch.commands.check import check_shown, defaults_of, fetching, refuse_random_alone
-from claude_batch.commands.find_run import journal_of, last_unfinished
+from claude_batch.commands.find_run import journal_of
 from claude_batch.commands.folder.stage import ShardStage
 from claude_batch.commands.inputs import results_of
 from claude_batch.commands.money import (
@@ -97,13 +97,13 @@ def run(prompts: str, given: Mapping[str, Any]) -> int:
     return carry_out(_screen(request.options), request)
 
 
-def resume(results: Path | None, given: Mapping[str, Any]) -> int:
+def resume(results: Path, given: Mapping[str, Any]) -> int:
     """Resume an interrupted run with the options in its journal; return the exit code."""
     if "on" in given or "workers" in given:
         raise UsageError(
             "--on ray is for run folders", hint="claude-batch resume DIR/ --on ray; or leave it out"
         )
-    request = _resume_request(_whole(checkpoint_of(results or last_unfinished())), given)
+    request = _resume_request(_whole(checkpoint_of(results)), given)
     return carry_out(_screen(request.options), request)
 
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claude_batch.commands.find_run import journal_of, no_run_at
+from claude_batch.commands.find_run import journal_of
 from claude_batch.commands.terminal import print_json
 from claude_batch.core.history.minutes import bound_of, main_lane
 from claude_batch.core.history.run import Session
 from claude_batch.core.model.minutes import Minute, percentile_s
 from claude_batch.storage.run.history import read_history
 from claude_batch.storage.run.results import utc
-from claude_batch.storage.run.status import runs_below
 from claude_batch.ui.tables.history import history_table
 from claude_batch.ui.tables.tables import print_table
 
@@ -59,13 +58,8 @@ class MinuteReport:
     limits: tuple[LimitReport, ...]
 
 
-def show_history(results: Path | None, *, as_json: bool) -> None:
-    """Print a run minute by minute: the one named, or the one active last in this folder."""
-    if results is None:
-        runs = runs_below(Path.cwd())
-        if not runs:
-            raise no_run_at(Path.cwd())
-        results = runs[0]
+def show_history(results: Path, *, as_json: bool) -> None:
+    """Print a run minute by minute."""
     journal_of(results)
     print_history(read_history(results.absolute()).sessions, as_json=as_json)
 

@@ -17,9 +17,15 @@ from claude_batch.core.model.requests import ResultType
 from claude_batch.core.scheduling.decisions import Stop, StopKind
 from claude_batch.errors import ClaudeBatchError
 from claude_batch.storage.run.batch_journal import read_batches
-from claude_batch.storage.run.paths import has_manifest
 from claude_batch.storage.run.results import utc
-from claude_batch.storage.run.status import RunState, RunStatus, run_status, runs_below, wall_time
+from claude_batch.storage.run.status import (
+    RunState,
+    RunStatus,
+    run_folders_below,
+    run_status,
+    runs_below,
+    wall_time,
+)
 from claude_batch.ui.batch_words import age_s, chunks_text
 from claude_batch.ui.figures import moment, short, stops_text, time_left
 from claude_batch.ui.messages import notice_text
@@ -119,8 +125,8 @@ def _all_runs() -> Iterator[ShownRun]:
 
 
 def _folder_rows() -> list[StatusRow]:
-    """Return the run folders here as rows of the table."""
-    if not (found := _run_folders()):
+    """Return the run folders in and below this folder as rows of the table."""
+    if not (found := run_folders_below(Path.cwd())):
         return []
     from claude_batch.commands.folder.show import row_of  # noqa: PLC0415  # rarely needed
 
@@ -128,18 +134,12 @@ def _folder_rows() -> list[StatusRow]:
 
 
 def _folder_reports() -> list[FolderReport]:
-    """Return the run folders here as --json prints them."""
-    if not (found := _run_folders()):
+    """Return the run folders in and below this folder as --json prints them."""
+    if not (found := run_folders_below(Path.cwd())):
         return []
     from claude_batch.commands.folder.show import report_of  # noqa: PLC0415  # as above
 
     return list(_readable(found, report_of))
-
-
-def _run_folders() -> list[Path]:
-    """Return the run folders here, and this one if it is one."""
-    here = Path.cwd()
-    return [path for path in (here, *sorted(here.iterdir())) if has_manifest(path)]
 
 
 def _readable(paths: Sequence[Path], read: Callable[[Path], T]) -> Iterator[T]:

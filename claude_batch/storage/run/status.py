@@ -32,6 +32,7 @@ from claude_batch.storage.run.journal import (
     read_journal,
     read_records,
 )
+from claude_batch.storage.run.paths import MANIFEST, SHARDS, has_manifest
 from claude_batch.storage.run.recovery import retry_expense
 
 _LOCKS = Path("/proc/locks")
@@ -245,7 +246,7 @@ def _alive(process: int) -> bool:
 
 
 def remember_run(results: Path) -> None:
-    """Put a run at the end of the list of runs. Failing to write it is no error."""
+    """Put a run, or a run folder, at the end of the list of runs. Failing to do so is no error."""
     index = _index()
     known = [path for path in _read(index) if path != results]
     lines = [*known[-MOST_RUNS:], results]
@@ -269,15 +270,54 @@ def runs_below(folder: Path) -> list[Path]:
     here = [path.with_name(path.name.removesuffix(suffix)) for path in folder.glob(f"*{suffix}")]
     listed = [path for path in _read(_index()) if path.is_relative_to(folder)]
     found = dict.fromkeys([*here, *listed])
-    active = {path: _last_activity_at(path) for path in found}
-    return sorted((path for path in found if active[path]), key=lambda path: -active[path])
+    return _last_active_first(path for path in found if not path.is_dir())
 
 
-def _last_activity_at(results: Path) -> float:
+def run_folders_below(folder: Path) -> list[Path]:
+    """Return the run folders in and below `folder`, itself included, the one active last first.
+
+    Those in `folder` itself are found even if the list of runs was lost.
+    """
+    folder = folder.resolve()
+    listed = [path for path in _read(_index()) if path.is_relative_to(folder)]
+    found = dict.fromkeys([folder, *sorted(folder.iterdir()), *listed])
+    return _last_active_first(path for path in found if path.is_dir() and has_manifest(path))
+
+
+def all_below(folder: Path) -> list[Path]:
+    """Return the results files of runs and the run folders in and below `folder`.
+
+    The one active last comes first.
+    """
+    return _last_active_first([*runs_below(folder), *run_folders_below(folder)])
+
+
+def _last_active_first(paths: Iterable[Path]) -> list[Path]:
+    active = {path: _last_activity_at(path) for path in paths}
+    return sorted((path for path in active if active[path]), key=lambda path: -active[path])
+
+
+def _last_activity_at(run: Path) -> float:
+    """Return when the files of a run, or run folder, were last written to; 0 for neither."""
+    try:
+        return _folder_activity_at(run) if run.is_dir() else _results_activity_at(run)
+    except ValueError:  # a name with a NUL: the list was damaged
+        return 0.0
+
+
+def _folder_activity_at(folder: Path) -> float:
+    at = 0.0
+    for path in (folder / MANIFEST, *folder.glob(f"{SHARDS}/*/*")):
+        with suppress(OSError):
+            at = max(at, path.stat().st_mtime)
+    return at
+
+
+def _results_activity_at(results: Path) -> float:
     """Return when a run's files were last written to; 0 without a journal that we may see."""
     try:
         at = journal_path(results).stat().st_mtime
-    except (OSError, ValueError):  # a name with a NUL: the list was damaged
+    except OSError:
         return 0.0
     with suppress(OSError):
         at = max(at, results.stat().st_mtime)
