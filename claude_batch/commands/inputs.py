@@ -29,7 +29,6 @@ def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:
     out = given.get("out")
     return (
         len(inputs) == 1
-        and not (is_url(inputs[0]) and location_of(inputs[0]).is_folder)
         and not (glob.has_magic(inputs[0]) and not Path(inputs[0]).exists())
         and not (inputs[0] != _STDIN and is_folder(inputs[0]))
         and (

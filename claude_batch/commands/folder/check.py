@@ -14,11 +14,11 @@ from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import Exit, InvalidPromptsError, NoRowsError, UsageError
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.inputs import Input, find_inputs
+from claude_batch.storage.folder.places import is_run_folder
 from claude_batch.storage.prompts.check import check
 from claude_batch.storage.prompts.input import first_rows
 from claude_batch.storage.prompts.options import input_options
 from claude_batch.storage.prompts.shapes import Defaults
-from claude_batch.storage.run.paths import has_manifest
 from claude_batch.ui.messages import error_text
 from claude_batch.ui.screen.opening import open_screen
 from claude_batch.ui.screen.screen import Screen
@@ -65,7 +65,7 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
 def inputs_of(command: str, names: Sequence[str]) -> list[Input]:
     """Return the inputs that a command is about. Raises UsageError; for a run folder, too."""
     for name in names:
-        if has_manifest(Path(name)):
+        if is_run_folder(name):
             raise UsageError(
                 f"{name}: is a run folder", hint=f"{command} takes the files that it was made from"
             )

@@ -51,7 +51,8 @@ def folder_nearest(store: ObjectStore, key: str) -> str | None:
     """Return the URL of a folder with a similar name as one that is empty; None without one."""
     parent, _, name = key.rstrip("/").rpartition("/")
     parent = f"{parent}/" if parent else ""
-    names = {each.removeprefix(parent)[:-1]: each for each in store.list_folder(parent)[0]}
+    others = (each for each in store.list_folder(parent)[0] if each.rstrip("/") != key.rstrip("/"))
+    names = {each.removeprefix(parent)[:-1]: each for each in others}
     near = nearest(name, [*names], most=1)
     return store.url(names[near[0]]) if near else None
 
