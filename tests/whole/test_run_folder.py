@@ -369,6 +369,7 @@ def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Pr
     ("command", "code", "said"),
     [
         (("run", "in/a.jsonl", "in/b.jsonl"), 2, "--out DIR/"),
+        (("run", "in/a.jsonl", "-o", "s3://bucket/x.csv"), 2, "go into a folder"),
         (("run", "in/", "-o", "all.csv"), 2, "claude-batch results all/ -o all.csv"),
         (("run", "out/", "--log", "out/log.jsonl"), 2, "is in the run folder"),
         (("adjust", "out/", "--rpm", "9"), 2, "no process works on it now"),

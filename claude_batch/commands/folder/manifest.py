@@ -45,6 +45,7 @@ from claude_batch.storage.folder.places import (
 from claude_batch.storage.objects.locations import is_url, location_of
 from claude_batch.storage.prompts.input import refuse_odd_name
 from claude_batch.storage.prompts.options import input_options
+from claude_batch.storage.tables.kinds import has_known_extension
 from claude_batch.storage.tables.writing import EXTENSIONS
 from claude_batch.ui.screen.screen import Screen
 
@@ -139,7 +140,14 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
 
 
 def _refuse_options(given: Mapping[str, Any]) -> None:
-    typed = typed_options(given, os.environ)
+    typed, out = typed_options(given, os.environ), str(given.get("out", ""))
+    if is_url(out) and not out.endswith("/") and has_known_extension(out):
+        folder, name = out[: out.rindex(".")], out.rpartition("/")[2]
+        raise UsageError(
+            f"{out}: in object storage, results go into a folder",
+            hint=f"--out {shlex.quote(folder)}/; afterwards claude-batch results "
+            f"{shlex.quote(folder)}/ -o {shlex.quote(name)}",
+        )
     if typed.workers is not None and typed.on is None:
         raise UsageError("--workers is for a cluster", hint="add --on ray, or leave it out")
     if typed.on is not None and typed.shard is not None:

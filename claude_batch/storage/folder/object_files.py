@@ -51,20 +51,17 @@ class ObjectFiles:
         self.store.delete([name])
 
     def create(self, name: str, content: bytes) -> bool:
-        """Create an object exclusively; see FolderFiles."""
+        """Create an object exclusively; see FolderFiles. Raises StoreError."""
         for _ in range(_TRIES):
-            try:
-                if self.store.create(self.key + name, content):
-                    return True
-                there = self.store.read(self.key + name)
-            except StoreError as error:
-                raise CheckpointWriteError(error.message, hint=error.hint) from error
+            if self.store.create(self.key + name, content):
+                return True
+            there = self.store.read(self.key + name)
             if there is not None:  # our own, if the answer to the first try was lost
                 return there == content
         return False
 
     def hold(self, name: str, content: bytes) -> ObjectHeld | None:
-        """Create an object exclusively, and hold it; see FolderFiles."""
+        """Create an object exclusively, and hold it; see FolderFiles. Raises StoreError."""
         if not self.create(name, content):
             return None
         held = ObjectHeld(self, name, content)

@@ -40,6 +40,10 @@ _AGAIN_S = 1.0
 """Seconds after which storage that has failed is tried again."""
 
 
+_STOPPING_S = 5.0
+"""Seconds for which a call to storage is waited for that is under way at the end."""
+
+
 class Shipper(Shipping):
     """Ships the files of one run, from a thread of its own, into the folder `name` of `files`."""
 
@@ -111,7 +115,7 @@ class Shipper(Shipping):
         """Ship no more."""
         self._ended.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_STOPPING_S)
 
     def _follow(self) -> None:
         interval_s, shipped_at = SHIP_EVERY_S, time.monotonic()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from claude_batch.core.shards.claims import SILENT_S, Take, decide
-from claude_batch.errors import CheckpointWriteError
 from claude_batch.storage.folder.claims import claims_on, read_claims, take_claim
 from claude_batch.storage.folder.object_files import ObjectFiles
+from claude_batch.storage.objects.errors import StoreError
 from tests.support.memory_objects import MemoryObjects
 
 
@@ -39,7 +39,7 @@ def test_an_answer_that_was_lost_is_no_other_process(
     files: ObjectFiles, objects: MemoryObjects
 ) -> None:
     objects.loses_answers = True
-    with pytest.raises(CheckpointWriteError):
+    with pytest.raises(StoreError):
         files.create("a", b"mine")
     objects.loses_answers = False
     assert [files.create("a", b"mine"), files.create("a", b"other")] == [True, False]
