@@ -214,6 +214,17 @@ def test_processes_share_a_folder(world: World) -> None:
     assert world.resent() == 0
 
 
+def test_workers_of_a_cluster_share_a_folder(world: World) -> None:
+    pytest.importorskip("ray")
+    process = world.start(
+        world.host("here"), "--shard-size", "150", "--on", "ray", "--workers", "2"
+    )
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert world.results(world.host("there")) == EVERY_ID
+    assert world.resent() == 0
+
+
 def test_an_interrupted_run_ships_what_is_left(world: World) -> None:
     process = world.start(world.host("here"), *SLOW)
     wait_for(lambda: world.arrived() > 40)
