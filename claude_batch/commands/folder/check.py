@@ -9,10 +9,12 @@ from pathlib import Path
 from claude_batch.commands.check import check_prompts, defaults_of
 from claude_batch.commands.folder.ids import find_ids
 from claude_batch.commands.run.messages import counted, shown_source
+from claude_batch.config.options import Options
 from claude_batch.config.settings import Settings
 from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import Exit, InvalidPromptsError, NoRowsError, UsageError
 from claude_batch.storage.folder.copies import Copies
+from claude_batch.storage.folder.ids import ID_KEYS
 from claude_batch.storage.folder.inputs import Input, find_inputs
 from claude_batch.storage.folder.places import is_run_folder
 from claude_batch.storage.prompts.check import check
@@ -34,7 +36,7 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
     codes, ids = [Exit.SUCCEEDED], None
     screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
     try:
-        with copies_shown(screen) as copies:
+        with copies_shown(screen, settings.options) as copies:
             ids = find_ids(found, copies, settings.options, screen)
         if ids.note:
             screen.notice(ids.note)
@@ -72,13 +74,14 @@ def inputs_of(command: str, names: Sequence[str]) -> list[Input]:
     return find_inputs(names)
 
 
-def copies_shown(screen: Screen) -> Copies:
-    """Return copies of objects; the screen shows how far they are."""
+def copies_shown(screen: Screen, options: Options) -> Copies:
+    """Return copies of objects, in which ids are looked for; the screen shows how far they are."""
 
     def progress(source: Input, done: int, size: int) -> None:
         screen.checking(source.name, done, size, "reading")
 
-    return Copies(progress)
+    keys = filter(None, (*ID_KEYS, options.id_column))
+    return Copies(progress, keys)
 
 
 def with_rows(found: Sequence[Input], copies: Copies, settings: Settings) -> frozenset[Input]:

@@ -246,7 +246,7 @@ def _create(
     refuse_odd_name(path)
     manifest = _wanted(inputs, given)
     found = find_inputs(inputs, name)
-    with copies_shown(screen) as copies:
+    with copies_shown(screen, manifest.options) as copies:
         usable = with_rows(found, copies, _settings(manifest, given, None, {}))
         shards = tuple(_cut(found, usable, copies, manifest, screen))
         if not shards:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import orjson
+
 from claude_batch.errors import CheckpointWriteError
-from claude_batch.storage.files import temporary_folder
+from claude_batch.storage.files import BLOCK, temporary_folder
 from claude_batch.storage.folder.inputs import Input
+from claude_batch.storage.prompts.lines import LineBlocks
 from claude_batch.storage.tables.kinds import CSV, JSONL, TSV, TXT, InputOptions, Kind
 from claude_batch.storage.tables.reading import kind_of
 
@@ -25,11 +28,16 @@ class Copies:
     """Copies of objects, made when they are needed. Raises UsageError, CheckpointWriteError.
 
     An object that has changed since it was found is refused. `progress` is called with an object,
-    the bytes that have been copied, and how many they will be.
+    the bytes that have been copied, and how many they will be. `keys` are the keys of JSON objects
+    that are looked for in what is streamed.
     """
 
-    def __init__(self, progress: Callable[[Input, int, int], None]) -> None:
+    def __init__(
+        self, progress: Callable[[Input, int, int], None], keys: Iterable[str] = ()
+    ) -> None:
         self._progress = progress
+        self._keys = tuple(keys)
+        self._mentions: dict[str, bool] = {}
         self._around = ExitStack()
         self._folder: Path | None = None
         self._kept: dict[tuple[str, int], Path] = {}
@@ -64,6 +72,33 @@ class Copies:
         kind = self.kind(source, options)
         is_lines = kind.format in {JSONL, CSV, TSV, TXT} and kind.packed is None
         return self._start(source) if is_lines else self.whole(source)
+
+    def stream(self, source: Input) -> Iterator[bytes]:
+        """Yield the bytes of an input in blocks, as they arrive where it is large and elsewhere."""
+        if self.has_whole(source):
+            yield from LineBlocks(self.whole(source)).read()
+            return
+        from claude_batch.storage.objects.fetching import read_object  # noqa: PLC0415  # for URLs
+
+        assert source.pinned is not None  # noqa: S101  # it is an object
+        search = _KeySearch(self._keys)
+        for block in read_object(source.source, source.pinned, source.size):
+            for begin in range(0, len(block), BLOCK):
+                few = block[begin : begin + BLOCK]
+                search.look(few)
+                yield few
+        self._mentions[source.source] = search.found
+
+    def mention(self, source: Input, keys: set[str]) -> bool:
+        """Return whether some keys of JSON objects may be in an input."""
+        if source.source in self._mentions and keys <= {*self._keys}:
+            return self._mentions[source.source]
+        search = _KeySearch(keys)
+        for block in LineBlocks(self.whole(source)).read():
+            search.look(block)
+            if search.found:
+                return True
+        return False
 
     def _start(self, source: Input) -> Path:
         """Return where the first lines of an input are; of a small one, all."""
@@ -109,3 +144,19 @@ class Copies:
                 return
             path.unlink()
             del self._kept[key], sizes[path]
+
+
+class _KeySearch:
+    """Finds out, block by block, whether some keys of JSON objects may be there."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = [orjson.dumps(key) for key in keys] + [b"\\u"]
+        self._longest, self._before = max(map(len, self._keys)), b""
+        self.found = False
+
+    def look(self, block: bytes) -> None:
+        """Take in the next block."""
+        if not self.found:
+            seam = self._before + block[: self._longest]
+            self.found = any(key in block or key in seam for key in self._keys)
+            self._before = block[-self._longest :]

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from claude_batch.core.shards.cutting import Cutter, Piece
-from claude_batch.storage.files import BLOCK
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.objects.locations import has_changed
-from claude_batch.storage.prompts.lines import LineBlocks, fingerprint
+from claude_batch.storage.prompts.lines import fingerprint
 from claude_batch.storage.tables.kinds import (
     CSV,
     JSONL,
@@ -45,8 +44,7 @@ def cut_input(
     """
     kind, pieces = copies.kind(source, options), None
     if _may_cut(kind, options):
-        blocks = _read_file(copies.whole(source)) if copies.has_whole(source) else _read(source)
-        pieces = _cut(blocks, kind, options, lines, progress)
+        pieces = _cut(copies.stream(source), kind, options, lines, progress)
     if pieces is None:
         if source.size:
             sha256 = fingerprint(Path(source.source))[1] if source.pinned is None else ""
@@ -57,20 +55,6 @@ def cut_input(
         return
     for piece in pieces:
         yield piece, len(pieces) == 1
-
-
-def _read_file(path: Path) -> Iterator[bytes]:
-    return LineBlocks(path).read()
-
-
-def _read(source: Input) -> Iterator[bytes]:
-    """Yield the bytes of an object, in blocks, as they arrive."""
-    from claude_batch.storage.objects.fetching import read_object  # noqa: PLC0415  # for URLs only
-
-    assert source.pinned is not None  # noqa: S101  # it is an object
-    for block in read_object(source.source, source.pinned, source.size):
-        for begin in range(0, len(block), BLOCK):
-            yield block[begin : begin + BLOCK]
 
 
 def _may_cut(kind: Kind, options: InputOptions) -> bool:

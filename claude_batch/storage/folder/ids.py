@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -21,15 +20,24 @@ import orjson
 
 from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import InvalidPromptsError
-from claude_batch.storage.files import read_blocks
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.prompts.columns import CUSTOM_ID, ID, LONGEST_ID, Columns, own_id, row_id
 from claude_batch.storage.prompts.input import as_json, rereadable
 from claude_batch.storage.prompts.lines import Lines, PromptLines
 from claude_batch.storage.prompts.parse import BOM, generated_id
-from claude_batch.storage.tables.kinds import JSON, JSONL, PARQUET, TXT, XLSX, InputOptions
-from claude_batch.storage.tables.reading import kind_of, open_records
+from claude_batch.storage.tables.kinds import (
+    CSV,
+    JSON,
+    JSONL,
+    PARQUET,
+    TSV,
+    TXT,
+    XLSX,
+    InputOptions,
+    Kind,
+)
+from claude_batch.storage.tables.reading import open_records
 
 _AT_ONCE = 1_000
 """Records that are looked at together; and lines among which there is a good one."""
@@ -46,6 +54,9 @@ _MOST_SUSPECTS = 100_000
 _PAIRS_NAMED = 3
 
 _BEDROCK_ID = "recordId"
+
+ID_KEYS = (CUSTOM_ID, ID, _BEDROCK_ID)
+"""Keys in which lines of JSON have ids by themselves."""
 
 Values = tuple[Sequence[int], Sequence[Any]]
 """Some lines of an input: their numbers, and their values; None for what is no JSON."""
@@ -223,26 +234,36 @@ class IdReader:
         are enough.
         """
         options, copies = self._options, self._copies
-        path = copies.first_rows(source, options) if first_rows else copies.whole(source)
-        name, kind = source.source, kind_of(path, source.source, options)
+        kind = copies.kind(source, options)
         self._progress(source, 0)
+        if not all_lines and not self._may_have(source, kind, needed):
+            return
+        path = copies.first_rows(source, options) if first_rows else copies.whole(source)
         if kind.format == JSONL:
-            is_plain = kind.packed is None and options.encoding is None
-            if all_lines or not is_plain or _mentions(path, {*needed, _BEDROCK_ID}):
-                with rereadable(str(path), options=options) as lines_path:
-                    lines = PromptLines(lines_path)
-                    for numbers, some in lines:
-                        yield numbers, _parsed(some)
-                        self._progress(source, lines.size)
+            with rereadable(str(path), options=options) as lines_path:
+                lines = PromptLines(lines_path)
+                for numbers, some in lines:
+                    yield numbers, _parsed(some)
+                    self._progress(source, lines.size)
             return
-        if kind.format == TXT and not all_lines:
-            return
-        with open_records(path, name, kind, options, needed) as found:
+        with open_records(path, source.source, kind, options, needed) as found:
             if found.columns is None or all_lines or not set(needed).isdisjoint(found.columns):
                 has_types = kind.format in {PARQUET, XLSX}
                 value_of = partial(_json_cells, columns=needed) if has_types else _as_it_is
                 while few := list(islice(found.records, _AT_ONCE)):
                     yield [line for line, _ in few], [value_of(value) for _, value in few]
+
+    def _may_have(self, source: Input, kind: Kind, needed: tuple[str, ...]) -> bool:
+        """Return whether there may be ids in an input; of an object, often without reading it."""
+        options = self._options
+        if kind.format == JSONL:
+            is_plain = kind.packed is None and options.encoding is None
+            return not is_plain or self._copies.mention(source, {*needed, _BEDROCK_ID})
+        if kind.format not in {CSV, TSV}:
+            return kind.format != TXT
+        path = self._copies.first_rows(source, options)
+        with open_records(path, source.source, kind, options) as found:
+            return found.columns is None or not set(needed).isdisjoint(found.columns)
 
 
 def _has_own_id(row: Any) -> bool:
@@ -292,19 +313,6 @@ def _json_cells(row: Any, columns: Sequence[str]) -> Any:
         return orjson.loads(orjson.dumps(cells, default=as_json, option=orjson.OPT_NON_STR_KEYS))
     except (TypeError, ValueError, RecursionError):
         return {}
-
-
-def _mentions(path: Path, names: set[str]) -> bool:
-    """Return whether some keys of JSON objects may be in a file."""
-    keys = [orjson.dumps(name) for name in names] + [b"\\u"]
-    longest, before = max(map(len, keys)), b""
-    for block in read_blocks(path):
-        if any(key in block for key in keys) or any(
-            key in before + block[:longest] for key in keys
-        ):
-            return True
-        before = block[-longest:]
-    return False
 
 
 class _Digests:

@@ -13,6 +13,7 @@ from claude_batch.storage.objects import store as module
 from claude_batch.storage.objects.errors import StoreError, StoreProblem
 from claude_batch.storage.objects.locations import is_url, location_of
 from claude_batch.storage.objects.store import ObjectStore
+from tests.support.forgetful_proxy import forgetful_proxy
 from tests.support.s3_server import SECRET, S3Server, s3_server
 
 pytestmark = pytest.mark.services
@@ -95,6 +96,22 @@ def test_bytes_come_in_blocks_as_long_as_the_object_is_the_same(
     with pytest.raises(StoreError) as caught:
         [*store.blocks("blocks", 3, 24, etag=known.etag)]
     assert caught.value.problem is StoreProblem.CHANGED
+
+
+def test_reading_goes_on_after_the_network_was_away(
+    variables: pytest.MonkeyPatch, server: S3Server
+) -> None:
+    content = bytes(range(256)) * 100
+    server.put("bucket", "away", content)
+    variables.setattr(module, "BLOCK", 5_000)
+    with forgetful_proxy(server.url) as proxy:
+        variables.setenv("AWS_ENDPOINT_URL", proxy.url)
+        store = ObjectStore(location_of(BUCKET), patience_s=20, silent_s=0.3)
+        blocks = store.blocks("away", 0, len(content))
+        first = next(blocks)
+        proxy.go_away(for_s=0.8)
+        assert first + b"".join(blocks) == content
+        assert proxy.carried_at
 
 
 @pytest.mark.usefixtures("variables")
