@@ -225,6 +225,28 @@ def test_workers_of_a_cluster_share_a_folder(world: World) -> None:
     assert world.resent() == 0
 
 
+def test_what_failed_is_retried_on_another_host(world: World) -> None:
+    rows = [
+        {"prompt": f"{n}?", "model": ("claude-none", "claude-haiku-5-5")[n % 2]} for n in range(60)
+    ]
+    (world.folder / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    unknown = ("--allow-unknown-model", "--yes", "--shard-size", "30")
+    process = world.start(world.host("here"), *unknown)
+    _, said = process.communicate()
+    assert process.returncode == 3, said
+    there = world.host("there")
+    again = ("resume", world.url, "--retry-errored", "--model", "claude-haiku-5-5", *QUIET)
+    retried = there.run(*again)
+    assert retried.returncode == 0, retried.stderr
+    printed = world.host("third").run("results", world.url).stdout.splitlines()
+    lines = [json.loads(line) for line in printed]
+    assert {line["result"]["type"] for line in lines} == {"succeeded"}
+    assert Counter(line["custom_id"] for line in lines) == {f"p.jsonl:{n}": 1 for n in range(1, 61)}
+    names = {Path(key).name for key in world.keys("shards/0002/")}
+    assert {"done.json", "done-2.json", "2.journal", "2.retried"} <= names
+    assert not any(name.startswith("1") for name in names)
+
+
 def test_an_interrupted_run_ships_what_is_left(world: World) -> None:
     process = world.start(world.host("here"), *SLOW)
     wait_for(lambda: world.arrived() > 40)

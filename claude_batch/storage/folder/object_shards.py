@@ -25,7 +25,7 @@ from claude_batch.core.shards.segments import (
     names_of,
     segment_name,
 )
-from claude_batch.errors import CheckpointError, CheckpointWriteError
+from claude_batch.errors import CheckpointError, CheckpointWriteError, ClaudeBatchError
 from claude_batch.storage.files import (
     beside,
     make_private_folder,
@@ -40,6 +40,7 @@ from claude_batch.storage.folder.shards import Done, ShardFolder, Shipping
 from claude_batch.storage.objects.errors import StoreError, StoreProblem
 from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.paths import SHARDS
+from claude_batch.storage.run.recovery import RETRYING
 
 
 class ObjectShardFolder(ShardFolder):
@@ -108,6 +109,10 @@ class ObjectShardFolder(ShardFolder):
         try:
             yield shipper
             shipper.close()
+        except Exception:
+            with suppress(ClaudeBatchError):  # the first one says more
+                shipper.close()
+            raise
         finally:
             shipper.stop()
 
@@ -129,6 +134,8 @@ class ObjectShardFolder(ShardFolder):
                 own = there[done.epoch].segments
                 numbers = [each.number for each in own if not first <= each.number <= last]
                 names += [segment_name(done.epoch, number) for number in numbers]
+                if RETRYING in there[done.epoch].files:
+                    names.append(file_name(done.epoch, RETRYING))
             self._remove(names)
         with suppress(OSError):
             shutil.rmtree(self.path)
@@ -150,7 +157,7 @@ class ObjectShardFolder(ShardFolder):
         found = self._there().get(done.epoch) or EpochThere(epoch=done.epoch)
         first, last = done.segments or (1, 0)
         found.segments = [each for each in found.segments if first <= each.number <= last]
-        found.files.pop(".retrying", None)
+        found.files.pop(RETRYING, None)
         if len(found.segments) != last - first + 1 or JOURNAL not in found.files:
             raise CheckpointError(
                 f"{self._files.url(self._name)}/: results of epoch {done.epoch} are missing",

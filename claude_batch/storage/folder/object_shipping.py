@@ -146,9 +146,10 @@ class Shipper(Shipping):
     def _cycle(self) -> None:
         """Ship what has changed. Raises StoreError, OSError."""
         journal = _read_durable(journal_path(self._results))
-        self._ship_results()
-        for suffix in OTHER_FILES:
-            self._ship_file(suffix)
+        if not self._is_rewritten():  # by a retry that ends: what storage has leads there, too
+            self._ship_results()
+            for suffix in OTHER_FILES:
+                self._ship_file(suffix)
         if self._shipped.get(JOURNAL) != len(journal):
             self._put(file_name(self._claim.epoch, JOURNAL), journal)
             self._shipped[JOURNAL] = len(journal)
@@ -157,8 +158,8 @@ class Shipper(Shipping):
         with suppress(FileNotFoundError), self._results.open("rb", buffering=0) as file:
             stat = os.fstat(file.fileno())
             self._inode = self._inode or stat.st_ino
-            if stat.st_ino != self._inode or stat.st_size <= self._at:
-                return  # written again, or nothing new
+            if stat.st_size <= self._at:
+                return
             os.fdatasync(file.fileno())
             while self._at < stat.st_size:
                 lines = _lines_at(file.fileno(), self._at, stat.st_size, self._most)
@@ -169,24 +170,25 @@ class Shipper(Shipping):
                 self._at += len(lines)
 
     def _is_rewritten(self) -> bool:
+        if self._inode is None:
+            return False
         with suppress(FileNotFoundError):
             stat = self._results.stat()
             return stat.st_ino != self._inode or stat.st_size < self._at
         return False
 
     def _ship_file(self, suffix: str) -> None:
-        """Ship one of the other files, if it has changed; remove it where it is gone."""
-        name = file_name(self._claim.epoch, suffix)
-        try:
-            stat = beside(self._results, suffix).stat()
-        except FileNotFoundError:
-            if self._shipped.pop(suffix, None) is not None:
-                self._files.store.delete([self._key(name)])
-            return
-        state = stat.st_ino, stat.st_size, stat.st_mtime_ns
-        if self._shipped.get(suffix) != state:
-            self._put(name, _read_durable(beside(self._results, suffix)))
-            self._shipped[suffix] = state
+        """Ship one of the other files, if it has changed. It stays in storage when it is gone here.
+
+        Results that are retried, compared with the new ones twice, come to the same.
+        """
+        path = beside(self._results, suffix)
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            state = stat.st_ino, stat.st_size, stat.st_mtime_ns
+            if self._shipped.get(suffix) != state:
+                self._put(file_name(self._claim.epoch, suffix), _read_durable(path))
+                self._shipped[suffix] = state
 
     def _put(self, name: str, content: bytes) -> None:
         self._files.store.put(self._key(name), content)

@@ -291,10 +291,38 @@ def test_files_beside_the_results_go_along(here: Host, there: Host) -> None:
         write(results.with_name(f"{results.name}.invalid.jsonl"), "left out")
         write(journal_path(results), "journal")
         shipping.open()
-        results.with_name(f"{results.name}.retrying").unlink()
     with there.working(2) as (results, _, _):
         assert results.with_name(f"{results.name}.invalid.jsonl").read_bytes() == b"left out\n"
-        assert not results.with_name(f"{results.name}.retrying").exists()
+        assert results.with_name(f"{results.name}.retrying").read_bytes() == b"old\n"
+
+
+def test_a_retry_that_was_interrupted_can_end_on_another_host(here: Host, there: Host) -> None:
+    with here.working(1) as (results, shipping, _):
+        waiting, part = (results.with_name(f"{results.name}{each}") for each in (".retrying", "x"))
+        write(results, "new")
+        write(waiting, "old")
+        write(journal_path(results), "journal")
+        shipping.open()
+        shipping.ship()
+        part.write_bytes(b"new\nold\n")  # put back
+        part.replace(results)
+        waiting.unlink()
+    with there.working(2) as (results, _, _):
+        assert results.read_bytes() == b"new\n"
+        assert results.with_name(f"{results.name}.retrying").read_bytes() == b"old\n"
+
+
+def test_an_error_ships_what_is_left(here: Host, objects: MemoryObjects) -> None:
+    def work() -> None:
+        with here.working(1) as (results, shipping, _):
+            write(journal_path(results), "journal")
+            shipping.open()
+            write(results, "a")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert objects.objects[f"{FOLDER}1-1.jsonl"] == b"a\n"
 
 
 def test_nothing_of_a_shard_is_needed_on_the_host(here: Host) -> None:
