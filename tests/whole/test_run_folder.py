@@ -135,6 +135,11 @@ def test_what_is_changed_stays_for_the_shards_that_follow(program: Program) -> N
     first = program.folder / "out/shards/0001/1.results.jsonl"
     wait_for(lambda: first.exists() and first.read_bytes().count(b"\n") > 0)
     assert "shard 1: paused" in adjust(program, "--pause")
+    assert "max-cost 5 from now on" in adjust(program, "--max-cost", "5")
+    assert status(program)["max_cost_usd"] == 5.0
+    assert (
+        b"to continue: claude-batch adjust out/ --continue" in program.run("status", "out/").stdout
+    )
     (begun,) = [each for each in status(program)["per_shard"] if each["state"] == "running"]
     elsewhere = program.run("adjust", "out/", "--shard", "2", "--rpm", "9")
     assert (elsewhere.returncode, b"no process works on it" in elsewhere.stderr) == (2, True)

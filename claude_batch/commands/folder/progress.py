@@ -10,7 +10,7 @@ from pathlib import Path
 
 from claude_batch.commands.folder.status import ShardStatus, finished_shards
 from claude_batch.commands.run.messages import shown
-from claude_batch.config.reading import read_settings
+from claude_batch.config.reading import read_changes, read_settings
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.shards import FolderView, ShardState, ShardView
 from claude_batch.core.model.snapshot import FailureView, Snapshot
@@ -20,6 +20,7 @@ from claude_batch.core.shards.claims import Claim
 from claude_batch.core.shards.names import shard_name
 from claude_batch.core.shards.progress import Pace, fold, snapshot_of_folder, timed
 from claude_batch.errors import CheckpointError
+from claude_batch.storage.folder.adjusted import in_force, read_changes_of
 from claude_batch.storage.folder.claims import read_claims
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
@@ -263,6 +264,7 @@ def view_of_done(shard: Shard, done: Done) -> ShardView:
 
 def view_of_snapshot(shard: Shard, snapshot: Snapshot) -> ShardView:
     """Return a shard as the process that works on it sees it."""
+    is_paused = snapshot.paused_at is not None
     return ShardView(
         shard=shard.shard,
         name=shard_words(shard),
@@ -277,11 +279,11 @@ def view_of_snapshot(shard: Shard, snapshot: Snapshot) -> ShardView:
         output_tokens=snapshot.output_tokens,
         cost_usd=snapshot.cost_usd,
         stop_reasons=snapshot.stop_reasons,
-        requests_per_minute=snapshot.requests_per_minute,
+        requests_per_minute=None if is_paused else snapshot.requests_per_minute,
         in_flight=snapshot.in_flight,
         attempts=snapshot.attempts,
         rate_limited=snapshot.rate_limited,
-        is_paused=snapshot.paused_at is not None,
+        is_paused=is_paused,
     )
 
 
@@ -323,8 +325,12 @@ def facts_of(manifest: Manifest, view: FolderView, *, host: str, resumed: int = 
     )
 
 
-def bound_of(manifest: Manifest) -> float | None:
-    """Return what a run folder may cost as it was started; None: no bound."""
+def bound_of(manifest: Manifest, files: FolderFiles) -> float | None:
+    """Return what a run folder may cost, as it was started and adjusted; None: no bound."""
+    changes = in_force(read_changes_of(files))
+    if "max_cost" in changes:
+        bound: float | None = read_changes(changes)["max_cost"]
+        return bound
     return read_settings({}, os.environ, run=manifest.settings).options.max_cost
 
 

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -108,11 +108,11 @@ def show_folder_status(name: str, *, as_json: bool) -> None:
     path, manifest = place.path, place.manifest
     statuses = shard_statuses(path, place.files, manifest)
     if as_json:
-        print_json(_report(path, manifest, statuses))
+        print_json(_report(place, statuses))
         return
     rows = [folder_row(path, manifest, statuses)]
     begun = [each for each in statuses if each.done is None and (each.run or each.is_held)]
-    rows += [_row(each, manifest) for each in begun]
+    rows += [_row(path, each, manifest) for each in begun]
     print_table(status_table(rows, time.time()), to_stdout=True)
 
 
@@ -125,7 +125,7 @@ def row_of(path: Path) -> StatusRow:
 def report_of(path: Path) -> FolderReport:
     """Return the run folder at `path` as --json prints it. Raises CheckpointError."""
     place = existing_folder(str(path))
-    return _report(path, place.manifest, shard_statuses(path, place.files, place.manifest))
+    return _report(place, shard_statuses(path, place.files, place.manifest))
 
 
 def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> StatusRow:
@@ -151,7 +151,7 @@ def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) 
     )
 
 
-def _row(status: ShardStatus, manifest: Manifest) -> StatusRow:
+def _row(path: Path, status: ShardStatus, manifest: Manifest) -> StatusRow:
     return StatusRow(
         results=f"  shard {status.shard.shard}",
         state=state_of(status),
@@ -162,11 +162,11 @@ def _row(status: ShardStatus, manifest: Manifest) -> StatusRow:
         mode=manifest.mode,
         sandbox=manifest.options.sandbox,
         cost_usd=status.cost_usd,
-        sentence=_sentence(status),
+        sentence=_sentence(path, status),
     )
 
 
-def _sentence(status: ShardStatus) -> str:
+def _sentence(path: Path, status: ShardStatus) -> str:
     """Return who works on a shard, and how it gets on; or why it has stopped."""
     claim, run = status.claim, status.run
     if not status.is_held or claim is None:
@@ -177,7 +177,8 @@ def _sentence(status: ShardStatus) -> str:
     if run is not None and run.pace is not None:
         parts.append(f"{short(run.pace.results_per_minute)}/min")
     if run is not None and run.live is not None:
-        parts += [activity_text(run.live), *adjusted_texts(run.live)]
+        live = replace(run.live, results=f"{shown(path)}/")  # where it is paused and continued
+        parts += [activity_text(live), *adjusted_texts(live)]
     return ", ".join(parts)
 
 
@@ -209,9 +210,10 @@ def _sum(costs: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _report(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> FolderReport:
+def _report(place: FolderPlace, statuses: Sequence[ShardStatus]) -> FolderReport:
+    path, manifest = place.path, place.manifest
     row, views = folder_row(path, manifest, statuses), [shard_view(each) for each in statuses]
-    bound = bound_of(manifest)
+    bound = bound_of(manifest, place.files)
     whole = timed(fold(url_of(path) or str(path), views, max_cost_usd=bound), Pace(), elapsed_s=0.0)
     return FolderReport(
         folder=url_of(path) or str(path),

@@ -39,7 +39,7 @@ def watch_folder(name: str) -> None:
     place = existing_folder(name)
     path, manifest = place.path, place.manifest
     reader = FolderReader(path=path, files=place.files, manifest=manifest)
-    watch = FolderWatch(reader=reader, max_cost_usd=bound_of(manifest), is_own=False)
+    watch = FolderWatch(reader=reader, is_own=False)
     if not _folder(watch.look()).running:
         sys.stdout.write(notice_text(f"{shown(path)}/: no process works on this run folder now"))
         show_folder_status(name, as_json=False)
@@ -58,6 +58,7 @@ def _follow(watch: FolderWatch, screen: Screen) -> Snapshot | None:
     while True:
         began_at = time.monotonic()
         try:
+            watch.max_cost_usd = bound_of(watch.reader.manifest, watch.reader.files)
             latest = watch.look()
         except (OSError, ClaudeBatchError) as error:  # a share that is gone for a moment
             if time.monotonic() - worked_at > IDLE_S:

@@ -137,7 +137,8 @@ def _speeds(snapshot: Snapshot) -> list[Field]:
         if snapshot.eta_s is not None:
             left = time_left(snapshot.eta_s, snapshot.at)
         fields.append(Field("", left.ljust(_TIME_LEFT)))
-    if not snapshot.chunks:  # the answers of a batch come all at once
+    has_rate = snapshot.folder is None or snapshot.requests_per_minute is not None
+    if has_rate and not snapshot.chunks:  # the answers of a batch come all at once
         rate = short(snapshot.requests_per_minute)
         fields.append(Field("requests/min", rate, 6, after=True))
     fields += [
