@@ -73,18 +73,18 @@ def make_private_folder(folder: Path) -> None:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Give a folder for copies, which is removed at the end.
+def temporary_folder(place: Path | None = None) -> Iterator[Path]:
+    """Give a folder for copies in `place`, or where temporary files are; it is removed at the end.
 
     A signal or a crash leaves it: so those are removed here whose process, which has locked its
     folder, is gone.
     """
-    place = Path(tempfile.gettempdir())
+    place = Path(tempfile.gettempdir()) if place is None else place
     for left in place.glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
             os.close(_lock_folder(left))
             shutil.rmtree(left)
-    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=place))
     with ExitStack() as stack:
         with suppress(OSError):  # a file system without locks, where nothing is removed either
             stack.callback(os.close, _lock_folder(folder))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +31,7 @@ from claude_batch.storage.files import (
     open_to_append,
     replace_file,
     sync_open,
+    temporary_folder,
 )
 from claude_batch.storage.folder.claims import CLAIMS, HeldClaim
 from claude_batch.storage.folder.object_files import ObjectFiles
@@ -80,8 +80,8 @@ class ObjectShardFolder(ShardFolder):
             yield self.current(None)
             return
         make_private_folder(self._files.path)
-        with tempfile.TemporaryDirectory(dir=self._files.path, prefix="read-") as folder:
-            results = Path(folder) / SHARDS / self.path.name / done.results
+        with temporary_folder(self._files.path) as folder:
+            results = folder / SHARDS / self.path.name / done.results
             make_private_folder(results.parent)
             self._bring(self._of(done), results, is_final=True)
             yield results
