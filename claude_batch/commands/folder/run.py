@@ -251,7 +251,7 @@ class FolderWork:
                 of = len(self.folder.manifest.shards)
                 self.screen.notice(f"shard {shard.shard} of {of}: {shown_words(shard)}")
             results = folder.begin(claim.epoch, done)
-            with folder.shipping(results, claim) as shipping:
+            with folder.shipping(results, claim, self.screen.notice) as shipping:
                 return self._work_off(shard, folder, results, claim, shipping)
         finally:
             claim.close()

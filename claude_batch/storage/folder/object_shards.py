@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -103,9 +103,12 @@ class ObjectShardFolder(ShardFolder):
             return super().begin(epoch, done)
 
     @contextmanager
-    def shipping(self, results: Path, claim: HeldClaim) -> Iterator[Shipping]:
+    def shipping(
+        self, results: Path, claim: HeldClaim, say: Callable[[str], object]
+    ) -> Iterator[Shipping]:
         """Give what ships the files of a run that this process works on, as they grow."""
         shipper = Shipper(self._files, self._name, claim, results)
+        shipper.say = say
         try:
             yield shipper
             shipper.close()

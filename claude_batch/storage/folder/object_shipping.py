@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -57,6 +58,8 @@ class Shipper(Shipping):
         self._inode: int | None = None
         self._most = MOST_BYTES
         self._shipped: dict[str, object] = {}  # other files: what they were like
+        self._is_away = False
+        self.say: Callable[[str], object] = lambda _: None
 
     def open(self) -> None:
         """Ship what there is, the journal last: from then on the epoch counts. Raises StoreError.
@@ -78,7 +81,7 @@ class Shipper(Shipping):
                 with self._shipping:
                     self._cycle()
             except StoreError as error:
-                self._ship_less()
+                self._failed(error)
                 if self._claim.is_lost or self._ended.wait(_AGAIN_S):
                     raise _unshipped(self._results, error) from error
             except OSError as error:
@@ -87,6 +90,7 @@ class Shipper(Shipping):
                     hint="run the same command again: it goes on from what was shipped",
                 ) from error
             else:
+                self._succeeded()
                 return
 
     def finish(self) -> tuple[int, int]:
@@ -129,19 +133,28 @@ class Shipper(Shipping):
             try:
                 with self._shipping:
                     self._cycle()
-            except StoreError:
-                self._ship_less()
+            except StoreError as error:
+                self._failed(error)
                 wait_s = _AGAIN_S
                 continue
             except OSError:  # the run finds out, too
                 continue
+            self._succeeded()
             shipped_at = time.monotonic()
             if self._at > before and is_due:
                 interval_s = next_interval_s(interval_s, self._at - before)
 
-    def _ship_less(self) -> None:
-        """Ship less at once: the way to storage may be too slow for so much."""
+    def _failed(self, error: StoreError) -> None:
+        """Say so once; ship less at once: the way to storage may be too slow for so much."""
         self._most = max(LEAST_BYTES, self._most // 2)
+        if not self._is_away:
+            self._is_away = True
+            self.say(f"{error.message}; results are kept on this host until they can be shipped")
+
+    def _succeeded(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            self.say("object storage answers again: what was kept is shipped")
 
     def _cycle(self) -> None:
         """Ship what has changed. Raises StoreError, OSError."""

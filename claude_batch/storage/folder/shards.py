@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -156,8 +156,16 @@ class ShardFolder:
         yield self.current(done)
 
     @contextmanager
-    def shipping(self, results: Path, claim: HeldClaim) -> Iterator[Shipping]:  # noqa: ARG002  # of others
-        """Give what brings the files of a run that this process works on to where others are."""
+    def shipping(
+        self,
+        results: Path,  # noqa: ARG002  # for others
+        claim: HeldClaim,  # noqa: ARG002  # as above
+        say: Callable[[str], object],  # noqa: ARG002  # as above
+    ) -> Iterator[Shipping]:
+        """Give what brings the files of a run that this process works on to where others are.
+
+        It may `say` from a thread of its own that it cannot do that now.
+        """
         yield Shipping()
 
     def finish(self, files: FolderFiles, done: Done) -> bool:

@@ -34,6 +34,7 @@ class Host:
     path: Path
     files: ObjectFiles = field(init=False)
     shard: ObjectShardFolder = field(init=False)
+    said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.files = ObjectFiles(self.objects.store, "run/", self.path)
@@ -48,7 +49,7 @@ class Host:
         assert claim is not None
         try:
             results = self.shard.begin(epoch, done)
-            with self.shard.shipping(results, claim) as shipping:
+            with self.shard.shipping(results, claim, self.said.append) as shipping:
                 yield results, shipping, claim
         finally:
             claim.close()
@@ -277,6 +278,10 @@ def test_storage_is_tried_again_as_long_as_the_claim_counts(
         back.start()
         shipping.ship()
         assert objects.objects[f"{FOLDER}1-1.jsonl"] == b"a\n"
+        assert [each.partition(";")[0] for each in here.said] == [
+            "no answer",
+            "object storage answers again: what was kept is shipped",
+        ]
         write(results, "b")
         objects.is_gone = claim.is_lost = True
         with pytest.raises(CheckpointWriteError, match="on this host"):
