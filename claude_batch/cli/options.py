@@ -6,10 +6,10 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from typer._coercion import resolve_type_descriptor
+from typer._coercion import RuntimeParam, build_runtime_param, resolve_type_descriptor
 from typer.core import TyperCommand, TyperOption
 from typer.models import OptionInfo
 
@@ -75,6 +75,30 @@ class DeclaredOption(TyperOption):
         return first
 
 
+class PlainValue(RuntimeParam):
+    """What was typed for an argument or option that Typer made.
+
+    Texts, words of a list and defaults are as they should be. Only the rest goes Typer's own way,
+    which loads pydantic.
+    """
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the value that a command gets."""
+        kind: Any = self.annotation
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        if kind == list[str]:
+            return list(value)
+        if isinstance(kind, type) and isinstance(value, kind):
+            return value
+        if get_origin(kind) is Literal and value in get_args(kind):
+            return value
+        return build_runtime_param(param.type_descriptor).coerce(value, param=param, ctx=ctx)
+
+    def _coerce_value(self, value: Any, param: Any, ctx: Any) -> Any:
+        raise NotImplementedError
+
+
 def _words(declared: Declared) -> Callable[..., list[str]] | None:
     """Return what completes an option's value; None where the shell knows better."""
     words = declared.kind.words if isinstance(declared.kind, Choice | Names) else ()
@@ -82,7 +106,15 @@ def _words(declared: Declared) -> Callable[..., list[str]] | None:
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help shows its options in groups."""
+    """A command whose help shows its options in groups, and that starts without pydantic."""
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]  # its base is private
+        """Return its arguments and options, --help included."""
+        parameters: list[Any] = super().get_params(ctx)
+        for each in parameters:
+            what = each.type_descriptor
+            each._runtime_param = PlainValue(what.parameter_info, what.annotation)  # noqa: SLF001  # Typer has no other place for it
+        return parameters
 
     def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # its base is private
         """Write arguments, then each group of options under its heading."""
