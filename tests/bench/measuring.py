@@ -48,6 +48,11 @@ def measure(
         stdout=subprocess.DEVNULL,
         stderr=(folder / "stderr.txt").open("wb"),
     )
+    return waited(process, began)
+
+
+def waited(process: subprocess.Popen[bytes], began: float) -> Taken:
+    """Wait for the end of a process that `began` then, and return what it took."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return Taken(

@@ -28,7 +28,12 @@ ANSWER = (
 
 
 class Answering(asyncio.Protocol):
-    """Reads requests by their content-length, and answers each after the latency."""
+    """Reads requests by their content-length, and answers each after the latency.
+
+    A GET is answered by how many others there were.
+    """
+
+    received = 0
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -49,7 +54,17 @@ class Answering(asyncio.Protocol):
             if len(self._buffer) < size:
                 return
             self._buffer = self._buffer[size:]
+            if head.startswith(b"get /received"):
+                self._tell()
+                continue
+            Answering.received += 1
             asyncio.get_running_loop().call_later(LATENCY_S, self._answer)
+
+    def _tell(self) -> None:
+        if self._transport is not None:
+            body = b"%d" % Answering.received
+            head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            self._transport.write(head % len(body) + body)
 
     def _answer(self) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -17,7 +17,7 @@ from claude_batch.core.model.requests import LimitKind
 from claude_batch.core.model.sharing import Claim, Grant
 from claude_batch.core.scheduling.decisions import Finished, GiveUp, Idle, Send, Sleep
 from claude_batch.core.scheduling.lane import Lane
-from claude_batch.core.scheduling.scheduler import Scheduler
+from claude_batch.core.scheduling.scheduler import Learned, Scheduler
 from claude_batch.engine.live.sharing import RENEW_S, SOON_S
 from tests.support.closed_loop import Driver, Event, Load, Outcome, drained_s, requests_of
 from tests.support.fakes import scheduler_settings
@@ -27,9 +27,14 @@ from tests.support.server_model import OTPM, RPM, ServerModel, ServerSpec, Truth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One program: what it sends, from when on, what its user allows it, and when it is killed."""
+    """One program: what it sends, from when on, what its user allows it, and when it is killed.
+
+    It works off `shards` such loads, one after another; `between_s` pass between two of them.
+    """
 
     load: Load
+    shards: int = 1
+    between_s: float = 0.0
     starts_s: float = 0.0
     killed_s: float = math.inf
     share: float = 1.0
@@ -69,6 +74,8 @@ class Running:
     program: Program
     driver: Driver
     name: str
+    seed: int
+    shards_done: int = 0
     token: int = 0
     ended_s: float | None = None
     answered_s: list[float] = field(default_factory=list)
@@ -129,19 +136,19 @@ class SharedLoop:
     _number: Iterator[int] = field(default_factory=itertools.count)
     _lease: LeaseModel = field(default_factory=LeaseModel)
     _has_forgotten: bool = False
+    _by_driver: dict[int, Running] = field(default_factory=dict)
 
     def run(self) -> SharedOutcome:
         """Work all loads off."""
         server = ServerModel(self.spec, seed=self.seed)
         running = [self._start(each, index, server) for index, each in enumerate(self.programs)]
-        by_driver = {id(each.driver): each for each in running}
         for each in running:
-            self._plan(each.program.starts_s, each, _Wake(0))
-            if self.redis is not None:
-                self._plan(each.program.starts_s, each, _Ask())
+            self._plan_start(each, each.program.starts_s)
         while any(each.ended_s is None for each in running):
             now, _, driver, event = heapq.heappop(self._events)
-            each = by_driver[id(driver)]
+            each = self._by_driver[id(driver)]
+            if driver is not each.driver:
+                continue  # of a shard that has ended
             if now >= each.program.killed_s:
                 each.ended_s = each.ended_s or now
             elif each.ended_s is None:
@@ -149,7 +156,21 @@ class SharedLoop:
         return SharedOutcome(spec=self.spec, server=server, running=running)
 
     def _start(self, program: Program, index: int, server: ServerModel) -> Running:
-        rng = random.Random(self.seed * 1000 + index)
+        seed = self.seed * 1000 + index
+        outcome = Outcome(server, self.spec)
+        driver = self._driver(program, seed, outcome, program.starts_s)
+        return Running(program=program, driver=driver, name=f"program {index}", seed=seed)
+
+    def _driver(
+        self,
+        program: Program,
+        seed: int,
+        outcome: Outcome,
+        now: float,
+        learned: Learned | None = None,
+    ) -> Driver:
+        """Return a program at the begin of a shard."""
+        rng = random.Random(seed)
         scheduler = Scheduler(
             scheduler_settings(
                 rng=rng.random,
@@ -158,18 +179,34 @@ class SharedLoop:
                 share=program.share,
                 shares_limits=self.redis is not None,
             ),
-            now=program.starts_s,
+            now=now,
+            learned=learned,
         )
         truths: dict[int, Truth] = {}
-        for request, truth in requests_of(program.load, seed=self.seed * 1000 + index):
+        for request, truth in requests_of(program.load, seed=seed):
             truths[request.line] = truth
             scheduler.add(request)
         scheduler.end_input()
-        outcome = Outcome(server, self.spec)
-        driver = Driver(
-            scheduler, outcome, truths, rng, {}, events=self._events, number=self._number
-        )
-        return Running(program=program, driver=driver, name=f"program {index}")
+        return Driver(scheduler, outcome, truths, rng, {}, events=self._events, number=self._number)
+
+    def _plan_start(self, each: Running, at: float) -> None:
+        self._by_driver[id(each.driver)] = each
+        self._plan(at, each, _Wake(each.token))
+        if self.redis is not None:
+            self._plan(at, each, _Ask())
+
+    def _end_shard(self, each: Running, now: float) -> None:
+        """Let a program go on with its next shard, if it has one."""
+        self._lease.leave(each.name)
+        each.shards_done += 1
+        program, begins = each.program, now + each.program.between_s
+        if each.shards_done == program.shards:
+            each.ended_s = now
+            return
+        seed = each.seed + 1_000_000 * each.shards_done
+        learned = each.driver.scheduler.learned
+        each.driver = self._driver(program, seed, each.driver.outcome, begins, learned)
+        self._plan_start(each, begins)
 
     def _happen(self, each: Running, event: object, now: float) -> None:
         match event:
@@ -200,8 +237,7 @@ class SharedLoop:
                     self._plan(max(until, math.nextafter(now, math.inf)), each, _Wake(each.token))
                     return
                 case Finished():
-                    each.ended_s = now
-                    self._lease.leave(each.name)
+                    self._end_shard(each, now)
                     return
                 case GiveUp(attempt):
                     each.driver.given_up.add(attempt)
