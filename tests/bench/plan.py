@@ -24,6 +24,8 @@ from claude_batch.config.options import Options
 from claude_batch.config.settings import RunSettings
 from claude_batch.core.model.requests import LimitKind
 from claude_batch.core.model.sharing import Claim, LaneKey, LimitFact
+from claude_batch.core.shards.claims import LOOK_EVERY_S
+from claude_batch.core.shards.segments import SHIP_EVERY_S, next_interval_s
 from claude_batch.storage.folder.claims import claims_on, take_claim
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard, create_manifest, read_manifest
@@ -48,6 +50,7 @@ def plan(folder: Path) -> Iterator[Row]:
     """Plan the run: its files, its calls, its lease, its time."""
     yield from _manifests(folder)
     yield from _calls(folder)
+    yield _object_requests()
     yield from _lease(folder)
     yield from _times()
 
@@ -119,7 +122,7 @@ def _manifests(folder: Path) -> Iterator[Row]:
         run.mkdir()
         files, manifest = LocalFiles(run), _manifest(shards)
         written_s = _cpu_s(lambda: create_manifest(files, manifest))  # noqa: B023  # called at once
-        read_s = _median_s(lambda: read_manifest(files, run))  # noqa: B023
+        read_s = _median_s(lambda: read_manifest(files, str(run)))  # noqa: B023
         size = (run / "manifest.json").stat().st_size
         yield Row(
             what=f"manifest of {PROMPTS:,} prompts in {shards:,} shards of "
@@ -210,6 +213,34 @@ def _calls(folder: Path) -> Iterator[Row]:
 
 def _named(calls: Counter[str]) -> str:
     return ", ".join(f"{count} x {name}" for name, count in sorted(calls.items()))
+
+
+# object storage
+
+RESULT_BYTES = 800
+PER_SHARD = 20
+"""Requests at the begin and end of a shard, about: input, claim, files of an epoch, done.json."""
+
+
+def _object_requests() -> Row:
+    """Reckon what 8 programs ask of object storage in a run at 10,000 RPM: nothing is sent."""
+    programs, rpm, shards = 8, 10_000, 200
+    hours = PROMPTS / rpm / 60
+    bytes_per_s = rpm / 60 / programs * RESULT_BYTES
+    shard_s = PROMPTS / shards / (rpm / 60 / programs)
+    puts, at, interval_s = 0, 0.0, SHIP_EVERY_S
+    while at < shard_s:
+        at += interval_s
+        puts += 2  # a segment, and the journal
+        interval_s = next_interval_s(interval_s, int(interval_s * bytes_per_s))
+    looks = shard_s / LOOK_EVERY_S  # a list and a put each
+    each = puts + 2 * looks + PER_SHARD
+    return Row(
+        what=f"requests to object storage, {programs} programs at {rpm:,} RPM, {shards} shards",
+        measured=f"{each:,.0f} per shard ({puts} segments and journals, {2 * looks:.0f} for its "
+        f"claim), {each * shards / hours:,.0f} per hour, {each * shards:,.0f} in all: at 5 USD per "
+        f"million {each * shards * 5e-6:.2f} USD",
+    )
 
 
 # the lease

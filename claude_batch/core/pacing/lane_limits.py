@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from claude_batch.core.model.account import Limits
@@ -31,6 +31,13 @@ _RAMP_DOUBLES_IN_S = 30.0
 
 _TOKEN_CEILING = 0.98
 """Share of a token ceiling that is used: the cost of a request is known only afterwards."""
+
+_SELDOM_S = 1.0
+"""A program whose launches are further apart than this, in seconds, launches seldom."""
+
+_LONGEST_ENTRY_S = 10.0
+"""A program with a share waits for its first launch this many seconds at most: its limits may only
+be a guess."""
 
 _NO_SHARE_S = 0.1
 """While other programs hold all of the limits, we ask again after this time, in seconds."""
@@ -138,6 +145,7 @@ class LaneLimits:
         self._in_flight = [0.0, 0.0, 0.0]
         self._combined = False
         self.lease_share = lease_share
+        self._entry: Callable[[], float] | None = None
         self._boost, self._boost_at = STEADY_BOOST, now
         self._boost_doubles_in_s = _BOOST_DOUBLES_IN_S
         for index, kind in enumerate(_KINDS):
@@ -193,6 +201,8 @@ class LaneLimits:
             return now + _NO_SHARE_S
         ready = now
         amounts = cost.combined if self._combined else cost
+        if self._entry is not None:
+            self._enter(amounts, now, rng=self._entry)
         for index, server in self._servers.items():
             at = server.ready_at(amounts[index], now)
             ready = at if at > ready else ready
@@ -279,12 +289,39 @@ class LaneLimits:
             self._ceilings.append((index, self._shares[index]))
         self._shares[index].limit_per_minute = per_minute
 
-    def set_lease_share(self, share: float, now: float) -> None:
-        """Use this share of the limits from now on; 0: launch nothing."""
+    def set_lease_share(self, share: float, now: float, *, rng: Callable[[], float]) -> None:
+        """Use this share of the limits from now on; 0: launch nothing.
+
+        A program that had none, and will launch seldom, launches first at a random time within its
+        interval: many that come together would send at once what each may send in its turn.
+        """
+        if share and not self.lease_share:
+            self._entry = rng
         self.lease_share = share
         if share:
             for server in self._servers.values():
                 server.set_share(share, now)
+
+    def _enter(self, amounts: Sequence[float], now: float, *, rng: Callable[[], float]) -> None:
+        """Wait for a part of the time between two launches before the first one.
+
+        How much output a request will have is not known before the first replies.
+        """
+        self._entry = None
+        if self.lease_share == 1.0:
+            return
+        every_s = max(
+            (
+                amounts[index] * 60.0 / (server.bucket.limit_per_minute * self.lease_share)
+                for index, server in self._servers.items()
+                if server.kind is not LimitKind.OUTPUT_TOKENS
+            ),
+            default=0.0,
+        )
+        if every_s > _SELDOM_S:
+            first_at = now + rng() * min(every_s, _LONGEST_ENTRY_S)
+            for server in self._servers.values():
+                server.pace.next_at = max(server.pace.next_at, first_at)
 
     def facts(self) -> tuple[LimitFact, ...]:
         """Return the limits that headers have reported, for programs that share them."""

@@ -39,6 +39,9 @@ _SHARED_RESERVE_S = 0.5
 """Where programs share a limit, they leave about this many seconds of refill in its bucket: each
 launches more slowly as that is used up, so none has to wait while others still find something."""
 
+_LAUNCHES_TO_CORRECT = 2.0
+"""Where programs share a limit, each takes at least so many launches to use up a surplus."""
+
 _SHORT_RESERVE_S = 0.2
 """The same where the bucket holds only seconds of refill."""
 
@@ -207,7 +210,7 @@ class ServerLimit:
             if self._is_short:
                 strict, reserve_s, boost = True, _SHORT_RESERVE_S, _SHORT_BOOST
             surplus_s = self.available(now) / per_s - FIRST_MARGIN_S - reserve_s
-            slope_s = _SURPLUS_S if surplus_s > 0 else reserve_s
+            slope_s = self._surplus_slope_s(amount) if surplus_s > 0 else reserve_s
             wanted = self.share * max(_LEAST_FACTOR, 1.0 + surplus_s / slope_s)
             boost *= self.share
         most = self.share if self.enforced_per_second or not self.reported else boost
@@ -222,6 +225,17 @@ class ServerLimit:
     def _is_short(self) -> bool:
         """Whether the bucket holds only seconds of refill."""
         return self.capacity_s < _SHORT_BUCKET_S
+
+    def _surplus_slope_s(self, amount: float) -> float:
+        """Return the surplus that doubles the launch rate, in seconds of refill.
+
+        All programs see the same surplus. Those that launch seldom hear seldom of the level, and
+        would go on using it up when it is gone. For output that costs more than it brings.
+        """
+        if self.kind is LimitKind.OUTPUT_TOKENS:
+            return _SURPLUS_S
+        every_s = amount * 60.0 / (self.share * self.bucket.limit_per_minute)
+        return max(_SURPLUS_S, _LAUNCHES_TO_CORRECT * every_s)
 
     def _generated(self, now: float) -> float:
         if not self._is_output:

@@ -404,7 +404,7 @@ class Lane:
 
     def set_share(self, share: float, now: float) -> None:
         """Use this share of the limits from now on; 0: launch nothing."""
-        self.limits.set_lease_share(share, now)
+        self.limits.set_lease_share(share, now, rng=self.rng)
         self.window.share = share or 1.0
 
     def view(self, now: float, *, queued: int, wait: WaitReason | None = None) -> LaneView:

@@ -151,3 +151,36 @@ def test_after_a_ramp_limit_growth_takes_minutes() -> None:
     learn(limits, headers(600, 600, LimitKind.REQUESTS))
     limits.slow_ramp(10.0)
     assert seconds_for(limits, 60, 10.0) == pytest.approx(11, abs=2)
+
+
+def sharing(per_minute: int, share: float, part: float) -> LaneLimits:
+    """Return limits of which a program that had no share is granted one."""
+    limits = LaneLimits(
+        guess=Limits(input_tokens=per_minute), ceilings={}, share=1.0, now=0.0, lease_share=0.0
+    )
+    limits.set_lease_share(share, 0.0, rng=lambda: part)
+    return limits
+
+
+@pytest.mark.parametrize("part", [0.0, 0.25, 0.75])
+def test_a_newcomer_waits_for_a_part_of_the_time_between_two_of_its_launches(part: float) -> None:
+    assert sharing(6_000, 0.25, part).ready_at(COST, 0.0) == part * 4.0  # 25 tokens a second
+
+
+def test_a_newcomer_waits_no_longer_where_limits_are_tiny() -> None:
+    assert sharing(60, 0.1, 1.0).ready_at(COST, 0.0) == 10.0
+
+
+def test_a_newcomer_that_will_launch_often_waits_for_nothing() -> None:
+    assert sharing(60_000, 0.25, 0.5).ready_at(COST, 0.0) == 0.0
+
+
+def test_a_program_that_is_alone_waits_for_nothing() -> None:
+    assert sharing(6_000, 1.0, 0.5).ready_at(COST, 0.0) == 0.0
+
+
+def test_a_share_that_changes_is_no_newcomers() -> None:
+    limits = sharing(6_000, 0.25, 0.0)
+    limits.ready_at(COST, 0.0)
+    limits.set_lease_share(0.5, 1.0, rng=lambda: 1.0)
+    assert limits.ready_at(COST, 1.0) == 1.0
