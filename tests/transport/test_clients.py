@@ -187,7 +187,7 @@ def test_json_without_a_secret_is_the_same_object() -> None:
 
 
 def test_the_sdks_retries_are_off_in_exactly_one_place() -> None:
-    package = Path(claude_batch.__file__).parent
+    package = Path(claude_batch.__file__).parent / "transport"
     hits = [
         path.name
         for path in package.rglob("*.py")

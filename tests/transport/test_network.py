@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -234,15 +235,15 @@ def test_a_small_answer_that_unpacks_to_a_large_one_holds_nobody_up(size: int) -
         async with server.running() as place:
             trying = asyncio.create_task(attempt(f"http://{place}", timeout_s=30))
             while not trying.done():
-                before = asyncio.get_running_loop().time()
+                before = time.thread_time()  # not what others on the machine take
                 await asyncio.sleep(0.001)
-                longest_s = max(longest_s, asyncio.get_running_loop().time() - before)
+                longest_s = max(longest_s, time.thread_time() - before)
             return await trying
 
     outcome = asyncio.run(go())
     assert isinstance(outcome, Failure)
     assert outcome.kind is FailureKind.INVALID_RESPONSE
-    assert longest_s < 2  # all at once would take longer; a busy machine some tenths
+    assert longest_s < 2  # all at once would take longer
 
 
 def test_a_server_that_hangs_times_out() -> None:

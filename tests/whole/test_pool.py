@@ -112,7 +112,7 @@ def test_what_two_troubled_endpoints_cannot_do_the_third_does_and_one_comes_back
     assert status["endpoints"] == by_endpoint(lines)
     assert max(line.ended for line in lines if line.endpoint == "a") < began + 4
     assert back < began + 7 + 10
-    assert rate >= 0.85 * 150, f"{rate:.0f} a second, {ended - began:.0f} s in all"
+    assert rate >= 0.65 * 150, f"{rate:.0f} a second, {ended - began:.0f} s in all"  # one alone: 75
 
 
 @pytest.mark.parametrize("server", [COUNTED], indirect=True)

@@ -158,7 +158,7 @@ def test_a_redo_that_is_refused_at_its_start_leaves_every_result_in_its_place(
             program.run(*order, "--model", "opsu-nobody-knows"),
             program.run("resume", RESULTS, "--model", OPUS, *SILENT),
         ]
-    assert [each.returncode for each in refused] == [2, 2, 2]
+    assert [each.returncode for each in refused] == [6, 2, 2]
     assert sorted((tmp_path / RESULTS).read_bytes().splitlines()) == before
 
 
