@@ -26,9 +26,11 @@ from claude_batch.commands.run.messages import shown_source
 from claude_batch.commands.terminal import print_json
 from claude_batch.config.options import Options
 from claude_batch.config.settings import Endpoint, Settings
+from claude_batch.config.spelling import as_typed
 from claude_batch.core.catalog.catalog import (
     Catalog,
     day_of,
+    meant_model,
     model_class,
     retirement,
     tier_of,
@@ -309,9 +311,22 @@ def _estimate(request: EstimateRequest, read: _Read, measured: Measured) -> Esti
         ),
         prices_as_of=catalog.as_of,
         notes=(*_notes(read, measured, planned, limits), *_observed(request, catalog)),
-        recommendation=recommendation_words(recommendation, request.run_command),
+        recommendation=recommendation_words(recommendation, _command(request, catalog)),
         whole=whole,
     )
+
+
+def _command(request: EstimateRequest, catalog: Catalog) -> str:
+    """Return the command that runs what was planned; of a model that is mistyped, that was meant.
+
+    `run` refuses the other one.
+    """
+    options = request.settings.options
+    if options.model is None or options.allow_unknown_model or catalog.card(options.model):
+        return request.run_command
+    meant = meant_model(options.model, catalog) or options.model
+    typed, right = (as_typed("model", each) for each in (options.model, meant))
+    return request.run_command.replace(typed, right)
 
 
 def _whole_file(planned: Plan) -> WholeFile:

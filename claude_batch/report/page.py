@@ -287,16 +287,25 @@ def _sources(data: ReportData) -> Figure | None:
         Bar(name=name or "not known", value=float(number), said=f"{number:,}")
         for name, number in figures.endpoints.most_common()
     ]
-    if len(items) < 2 and not (figures.cached or figures.degraded or figures.tried_again):  # noqa: PLR2004  # a pool
-        return None
     parts = [
         (figures.tried_again, "took more than one attempt"),
         (figures.degraded, "came from a fallback"),
         (figures.cached, "were answered from the cache"),
     ]
     said = ", ".join(f"{number:,} {words}" for number, words in parts if number)
-    title = f"Of {figures.done:,} results {said}" if said else "Results by endpoint"
-    return Figure(title=title, subtitle="results by endpoint", plot=bars.bars(items, title))
+    of_all = f"Of {figures.done:,} results {said}"
+    if len(items) > 1:
+        subtitle = f"{of_all[0].lower()}{of_all[1:]}" if said else ""
+        title = "Results by endpoint"
+        return Figure(title=title, subtitle=subtitle, plot=bars.bars(items, title))
+    if not said:  # one endpoint, at the first attempt
+        return None
+    ways = [
+        Bar(name=words, value=float(number), said=f"{number:,}")
+        for number, words in ((figures.done, "all results"), *parts)
+        if number
+    ]
+    return Figure(title=of_all, subtitle="results by how they came", plot=bars.bars(ways, of_all))
 
 
 def _by_model(data: ReportData) -> Figure | None:

@@ -326,6 +326,12 @@ def test_a_bad_line_is_named_as_check_names_it(home: Path) -> None:
     assert done.exit_code == 2
 
 
+def test_the_command_that_is_recommended_names_the_model_that_was_meant() -> None:
+    command = estimated("--model", "claude-haiku-5-5x")["recommendation"]
+    assert f"--model {HAIKU}" in command
+    assert "5-5x" not in command
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

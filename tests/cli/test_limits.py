@@ -114,3 +114,9 @@ def test_a_missing_scenario_is_named() -> None:
     done = claude_batch("limits", "--scenario", "nowhere.toml")
     assert "nowhere.toml" in done.err
     assert done.exit_code == 2
+
+
+def test_what_the_sandbox_does_not_use_is_said() -> None:
+    done = claude_batch("limits", "--sandbox", "--shared-limits", "redis://127.0.0.1:1")
+    assert "--shared-limits" in done.err
+    assert done.exit_code == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -93,6 +95,19 @@ def test_at_least_six_charts_stand_in_the_page_itself(plain: ReportData) -> None
     plots = [each for each in Elements(page_html(plain)).named("svg") if each.get("class")]
     assert len(plots) >= 6
     assert all(each["aria-label"] for each in plots)
+
+
+def test_where_results_came_from_is_shown_with_a_title_that_fits(plain: ReportData) -> None:
+    figures = deepcopy(plain.figures)
+    figures.tried_again = 1
+    figures.endpoints = Counter(one=3, two=2)
+    several = page_html(replace(plain, figures=figures))
+    figures.endpoints = Counter(one=5)
+    single = page_html(replace(plain, figures=figures))
+    assert "Results by endpoint" in several
+    assert f"of {figures.done:,} results 1 took more than one attempt" in several
+    assert "Results by endpoint" not in single
+    assert f"Of {figures.done:,} results 1 took more than one attempt" in single
 
 
 @pytest.mark.parametrize("which", ["plain", "hostile"])

@@ -125,6 +125,18 @@ def test_ctrl_c_leaves_batches_running_and_the_same_command_goes_on(tmp_path: Pa
     assert (len(again.stdout.splitlines()), batches) == (30, 1)
 
 
+def test_ctrl_c_in_the_sandbox_says_that_its_batches_are_gone(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 5)
+    (tmp_path / "slow.toml").write_text("[batches]\nduration_s = 600\n")
+    program = Program(folder=tmp_path, variables={})
+    process = program.start("run", "p.jsonl", "--mode", "batch", "--scenario", "slow.toml")
+    wait_for(lambda: records(tmp_path / "p.sandbox.results.jsonl", "batch_created"))
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert b"1 batch is gone with the sandbox" in stderr
+    assert b"at the API" not in stderr
+
+
 def test_what_the_user_cancels_is_final_and_not_bought_again(tmp_path: Path) -> None:
     write_prompts(tmp_path / "p.jsonl", 20)
     with served(tmp_path, SLOW) as sandbox:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ from claude_batch.commands.account.probing import (
 from claude_batch.commands.api import Api
 from claude_batch.commands.endpoints import endpoint_spec
 from claude_batch.commands.money import catalog_for
+from claude_batch.commands.run.options import unused
 from claude_batch.commands.terminal import print_json
+from claude_batch.config.options import WITH_SANDBOX
 from claude_batch.config.reading import secret
 from claude_batch.config.settings import Endpoint, Settings
 from claude_batch.core.catalog.catalog import Catalog, model_class
@@ -123,9 +126,10 @@ def show_limits(request: LimitsRequest) -> int:
     if not request.as_json:
         for shared in report.sharing:
             sys.stdout.write(f"{shared.endpoint} {shared.lane}: {shared_text(shared.programs)}\n")
-    for each in found:
-        for lane in each.silent:
-            sys.stderr.write(notice_text(*_silence(lane)))
+    for message in unused(settings, WITH_SANDBOX) if request.sandbox else ():
+        sys.stderr.write(notice_text(message))
+    for lane in chain.from_iterable(each.silent for each in found):
+        sys.stderr.write(notice_text(*_silence(lane)))
     for problem in report.problems:
         where = " ".join(filter(None, (problem.endpoint, problem.model)))
         sys.stderr.write(error_text(f"{where}: {problem.error}", problem.hint))

@@ -189,7 +189,8 @@ def summary_of(  # what a run ended with, in one place
     if stop.kind is StopKind.LIMIT:
         command = resume_command(results, closed)
         return RunSummary(message=stop.message, resume_command=command, exit_code=code)
-    open_batches = _open_batches(snapshot) if stop.kind is not StopKind.DETACHED else ""
+    is_detached, options = stop.kind is StopKind.DETACHED, opened.identity.options
+    open_batches = "" if is_detached else _open_batches(snapshot, sandbox=options.sandbox)
     reason = stop_text(stop, closed.max_cost_usd)
     changed = bool(closed.again and stop.cause)
     return RunSummary(
@@ -258,12 +259,15 @@ def trial_text(done: int, total: int, *, spent_usd: float | None, rest: Prospect
     return f"{text} To continue, run the same command without --limit"
 
 
-def _open_batches(snapshot: Snapshot | None) -> str:
+def _open_batches(snapshot: Snapshot | None, *, sandbox: bool) -> str:
     """Return what becomes of batches that the API still works on, if there are any."""
     chunks = snapshot.chunks if snapshot else ()
     open_ones = sum(chunk.state is not ChunkState.COLLECTED for chunk in chunks)
     if not open_ones:
         return ""
+    if sandbox:
+        batches = "batch is gone" if open_ones == 1 else "batches are gone"
+        return f"; {open_ones:,} {batches} with the sandbox, resume submits the requests again"
     batches = "batch continues" if open_ones == 1 else "batches continue"
     return f"; {open_ones:,} {batches} at the API, resume collects the results"
 
