@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from claude_batch.cluster.calls import CallEnd, Calls, calls_of
+from claude_batch.commands.folder.asking import may_place
 from claude_batch.commands.folder.manifest import OF_THE_FOLDER, RunFolder
 from claude_batch.commands.folder.node import ShardEnd, ShardOrder, work_on_shard
 from claude_batch.commands.folder.progress import (
@@ -85,6 +86,8 @@ def place_shards(folder: RunFolder, screen: Screen, *, workers: int | None) -> i
     At most `workers` shards are at work at once; None: as many as it has CPUs. Raises UsageError.
     """
     arguments, work = passed_on(folder.given), None
+    if not may_place(folder, screen):
+        return Exit.BOUNDED
     while True:
         with calls_of(work_on_shard, at_once=workers) as calls:
             if work is None:

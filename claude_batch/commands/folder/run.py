@@ -93,6 +93,10 @@ _BAD_LINES = (
 def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
     """Start or resume the run of a folder, or one shard of it; return the exit code."""
     options = typed_options(given, os.environ)
+    if options.on is not None:
+        from claude_batch.commands.folder.cluster import passed_on  # noqa: PLC0415  # rarely used
+
+        passed_on(given)  # what cannot be is refused before a folder is made
     screen = _open_screen(options)
     try:
         folder = open_folder(inputs, given, screen)
