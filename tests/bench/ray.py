@@ -143,7 +143,7 @@ def _row(case: Case, folder: Path) -> Row:
 
 
 def _extra(folder: Path) -> Iterator[Row]:
-    installed = sum(path.locate().stat().st_size for path in files("ray") or ())
+    installed = sum(Path(path.locate()).stat().st_size for path in files("ray") or ())
     taken = min(
         (measure([PYTHON, "-c", "import ray"], folder=folder) for _ in range(3)),
         key=lambda each: each.cpu_s,

@@ -45,7 +45,7 @@ def _forecast(folder: RunFolder, screen: Screen) -> Forecast | None:
     source = Input(source=shard.source, name=shard.name, size=shard.size, pinned=shard.pinned)
     how, catalog = input_options(settings.options), catalog_for(settings.options)
     with (
-        copies_shown(screen) as copies,
+        copies_shown(screen, settings.options) as copies,
         first_rows(copies.first_rows(source, how), shard.source, how) as few,
     ):
         requests = read_requests(few, defaults_of(settings, shard.source))
