@@ -24,8 +24,8 @@ from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.prompts.columns import CUSTOM_ID, ID, LONGEST_ID, Columns, own_id, row_id
 from claude_batch.storage.prompts.input import as_json, rereadable
-from claude_batch.storage.prompts.lines import Lines, PromptLines
-from claude_batch.storage.prompts.parse import BOM, generated_id
+from claude_batch.storage.prompts.lines import PromptLines
+from claude_batch.storage.prompts.parse import generated_id, parsed_lines
 from claude_batch.storage.tables.kinds import (
     CSV,
     JSON,
@@ -243,7 +243,7 @@ class IdReader:
             with rereadable(str(path), options=options) as lines_path:
                 lines = PromptLines(lines_path)
                 for numbers, some in lines:
-                    yield numbers, _parsed(some)
+                    yield numbers, parsed_lines(some)
                     self._progress(source, lines.size)
             return
         with open_records(path, source.source, kind, options, needed) as found:
@@ -283,21 +283,6 @@ def _pair_text(name: str, earlier: Place, place: Place) -> str:
 
 def _place_text(place: Place) -> str:
     return f"{place.source.name}:{place.line}"
-
-
-def _parsed(lines: Lines) -> list[Any]:
-    """Return the values of lines, None for those that are no JSON."""
-    try:
-        return list(map(orjson.loads, lines))  # type: ignore[arg-type]  # None raises, as it should
-    except ValueError:
-        return [_value(raw) for raw in lines]
-
-
-def _value(raw: bytes | None) -> Any:
-    try:
-        return orjson.loads((raw or b"").removeprefix(BOM))
-    except ValueError:
-        return None
 
 
 def _as_it_is(value: Any) -> Any:

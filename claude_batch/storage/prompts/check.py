@@ -29,6 +29,7 @@ from claude_batch.storage.prompts.parse import (
     InvalidLine,
     generated_id,
     input_tokens,
+    parsed_lines,
     read_line,
 )
 from claude_batch.storage.prompts.quick import Destination, Names, QuickLook
@@ -257,7 +258,7 @@ class _CheckingPass:
         """
         every = 1 if self._all_in_full else self._every
         look = self._quick.names
-        for number, raw, value in zip(numbers, lines, _values(lines), strict=True):
+        for number, raw, value in zip(numbers, lines, parsed_lines(lines), strict=True):
             names = None
             if number % every:
                 names = look(raw or b"", value)
@@ -308,21 +309,6 @@ class _CheckingPass:
 def _names(shape: Shape) -> Names:
     model = shape.params["model"] if shape.names_model else None
     return shape.custom_id, (model, shape.rule, shape.names_max_tokens)
-
-
-def _values(lines: Lines) -> list[Any]:
-    """Return the parsed lines, None for what is no JSON: in one call when all are."""
-    try:
-        return list(map(orjson.loads, lines))  # type: ignore[arg-type]  # None raises, as it should
-    except ValueError:
-        return [_value(raw) for raw in lines]
-
-
-def _value(raw: bytes | None) -> Any:
-    try:
-        return orjson.loads(raw or b"")
-    except ValueError:
-        return None
 
 
 class _SeenIds:

@@ -31,7 +31,7 @@ from claude_batch.core.tokens.estimator import estimate_input_tokens
 from claude_batch.storage.attachments import newest_change
 from claude_batch.storage.prompts.attached import refuse_attachments
 from claude_batch.storage.prompts.columns import ID_PREFIX
-from claude_batch.storage.prompts.lines import MOST_BYTES, Wrapping
+from claude_batch.storage.prompts.lines import MOST_BYTES, Lines, Wrapping
 from claude_batch.storage.prompts.params import (
     DEEPEST,
     TOO_DEEP,
@@ -186,6 +186,21 @@ def _decoded(raw: bytes) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise _undecodable(raw, error) from None
+
+
+def parsed_lines(lines: Lines) -> list[Any]:
+    """Return the values of lines, None for what is no JSON: in one call when all are."""
+    try:
+        return list(map(orjson.loads, lines))  # type: ignore[arg-type]  # None raises, as it should
+    except ValueError:
+        return [_value(raw) for raw in lines]
+
+
+def _value(raw: bytes | None) -> Any:
+    try:
+        return orjson.loads((raw or b"").removeprefix(BOM))
+    except ValueError:
+        return None
 
 
 def refuse_lossy(raw: bytes) -> None:
