@@ -255,6 +255,8 @@ def test_shards_are_worked_off_one_by_one(program: Program) -> None:
     assert status(program)["shards_finished"] == 1
     for shard in "432":
         assert program.run("run", "out/", "--shard", shard).returncode == 0
+    again = program.run("run", "out/", "--shard", "2", "--progress", "plain")
+    assert (again.returncode, b"shard 2 is finished: 10 of 10" in again.stderr) == (0, True)
     assert ids(program) == ALL
 
 
@@ -376,6 +378,7 @@ def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Pr
         (("run", "in/a.jsonl", "in/b.jsonl"), 2, "--out DIR/"),
         (("run", "in/a.jsonl", "-o", "s3://bucket/x.csv"), 2, "go into a folder"),
         (("run", "in/", "-o", "all.csv"), 2, "claude-batch results all/ -o all.csv"),
+        (("run", "in/", "-o", "all.csv"), 2, "the same command with --out all/"),
         (("run", "out/", "--log", "out/log.jsonl"), 2, "is in the run folder"),
         (("adjust", "out/", "--rpm", "9"), 2, "no process works on it now"),
         (("adjust", "out/"), 2, "what should change?"),

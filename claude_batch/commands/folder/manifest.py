@@ -122,7 +122,7 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
         if is_input:
             raise no_run_folder(name)
         if not is_url(name):
-            _refuse_file_name(inputs, str(given["out"]))
+            _refuse_file_name(str(given["out"]))
         manifest = _create(name, files, inputs, given, screen)
     else:
         _refuse_other(name, manifest, [] if is_input else inputs, given)
@@ -180,23 +180,19 @@ def _without_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> UsageErr
             return UsageError("--shard-size is for run folders", hint="name one: --out DIR/")
     return UsageError(
         "several files: where should their results go?",
-        hint=f"name a folder for all of them: claude-batch run {_inputs_text(inputs)} --out DIR/",
+        hint="name a folder for all of them: add --out DIR/",
     )
 
 
-def _refuse_file_name(inputs: Sequence[str], out: str) -> None:
+def _refuse_file_name(out: str) -> None:
     """Refuse the name of a file for a run folder that is to be made. Raises UsageError."""
     name = Path(out)
     if out.endswith("/") or name.is_dir() or name.suffix.lower() not in _FILES:
         return
     folder = shlex.quote(f"{name.with_suffix('')}/")
-    hint = f"claude-batch run {_inputs_text(inputs)} --out {folder}"
+    hint = f"the same command with --out {folder} instead of -o {shlex.quote(out)}"
     hint += f"\nthen all results in one file: claude-batch results {folder} -o {shlex.quote(out)}"
     raise UsageError(f"-o {out} is a file, and this run has a folder for its results", hint=hint)
-
-
-def _inputs_text(inputs: Sequence[str]) -> str:
-    return " ".join(map(shlex.quote, inputs[:3])) + (" ..." if len(inputs) > 3 else "")  # noqa: PLR2004  # a few
 
 
 def _settings(

@@ -240,6 +240,8 @@ class FolderWork:
         options = self.folder.settings.options
         if done is not None and not tries_again(options, done):
             self._print_again(folder, done)
+            if not self.one_after_another:
+                self.screen.notice(_finished_text(done))
             return self._code_of(done)
         self._at_work = shard
         for change in read_changes_of(self.folder.files):  # by a command on another host, say

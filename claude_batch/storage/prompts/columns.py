@@ -27,6 +27,9 @@ _ROW = "_row_"
 
 _RAW = re.compile(r"(\{%-?\s*raw\s*-?%\}.*?\{%-?\s*endraw\s*-?%\})", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\{\{(-?)\s*(.*?)\s*(-?)\}\}", re.DOTALL)
+_WORDS = re.compile(r"(?!(?:.* )?(?:if|else|is|in|not|and|or) )\w+(?: \w+)+")
+"""A column's name of several words, and no expression of Jinja."""
+
 _UNDEFINED = re.compile(r"`([^`]+)` is undefined")
 _MOST_NAMED = 12
 _WHOLE = 2.0**53
@@ -117,8 +120,9 @@ class Template:
             return unknown_column(undefined[1], row, f"{self._place}: ")
         if kind == "SyntaxError":
             for name in sorted(self._names - row.keys()):
-                if near := nearest(name, row, most=1):
-                    return unknown_column(name, near, f"{self._place}: ")
+                near = nearest(name, row, most=1)
+                if near or _WORDS.fullmatch(name):
+                    return unknown_column(name, near or row, f"{self._place}: ")
             line = getattr(error, "line", None)
             where = f" in line {line}" if line else ""
             return TemplateError(

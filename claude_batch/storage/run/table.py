@@ -451,9 +451,12 @@ def write_table(table: RunTable, *, before_rename: Callable[[TableFile], None]) 
             raise
         sync_directory(path.parent)
     except OSError as error:
+        again = shlex.join(["claude-batch", "results", str(table.named), "-o", str(path)])
+        has_folder = path.parent.is_dir()
+        first = "make room" if has_folder else f"mkdir -p {shlex.quote(str(path.parent))}"
         raise CheckpointWriteError(
             f"{path}: the table cannot be written: {error.strerror or error}",
-            hint=f"make room, then write it again: claude-batch results {table.named} -o {path}",
+            hint=f"{first}, then write it again: {again}",
         ) from error
     return written
 

@@ -99,6 +99,8 @@ def test_a_template_is_rendered(template: str, row: dict[str, Any], text: str) -
         ("{{Custmer Name}}", {"Customer Name": 1}, "no column 'Custmer Name'", "'Customer Name'"),
         ("{{nothing}}", {"a": 1, "b": 2}, "no column 'nothing'", "columns: a, b"),
         ("{{a.b}}", {"a": {}}, "no column 'a.b'", "columns: a"),
+        ("{{Full Name}}", {"a": 1, "Full": 2}, "no column 'Full Name'", "columns: a, Full"),
+        ("{{a if b}}{{a not b}}", {"a": 1, "c": 2}, "--prompt: ", "{% raw %}"),
         ("{{ {", {"a": 1}, "--prompt: ", "{% raw %}"),
         ("{# a", {"a": 1}, "--prompt: ", "{% raw %}"),
         ("{{a|nofilter}}", {"a": 1}, "nofilter", "{% raw %}"),

@@ -188,6 +188,15 @@ def test_a_table_is_written_whole_or_not_at_all(folder: Path) -> None:
     assert sorted(each.name for each in folder.iterdir()) == ["in.jsonl", "r.jsonl"]
 
 
+def test_a_table_in_a_folder_that_is_missing_says_how_to_make_it(folder: Path) -> None:
+    of = table(folder, [{"prompt": "a"}], [a_line(1, "x")])
+    path = folder / "new one/all.csv"
+    with pytest.raises(CheckpointWriteError) as caught:
+        write_table(replace(of, request=replace(of.request, path=path)), before_rename=print)
+    assert caught.value.hint.startswith(f"mkdir -p '{path.parent}', then")
+    assert caught.value.hint.endswith(f"-o '{path}'")
+
+
 def test_data_beside_messages_is_shown(folder: Path) -> None:
     row = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "topic": "x"}
     (read,) = cells(table(folder, [row], [a_line(1, "yes")]))
