@@ -38,6 +38,8 @@ def _leave_when_signaled() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
+    # whoever started us may have held them back, so that none was lost in the start of Python
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

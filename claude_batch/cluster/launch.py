@@ -21,7 +21,8 @@ _INTERRUPTED = 130
 def main() -> None:
     """Become claude-batch with the arguments given."""
     parent, arguments = int(sys.argv[1]), sys.argv[2:]
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # Ray's processes block Ctrl-C's signal
+    # what comes while Python starts would be lost in an import; the program takes it afterwards
+    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGINT,))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
