@@ -125,7 +125,7 @@ def test_ctrl_c_stops_all_and_names_the_command_that_continues(run: RayRun) -> N
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130
     assert run.shard_processes() == {}
-    assert "next: claude-batch resume out/ --on ray --workers 2" in run.said
+    assert "continue  claude-batch resume out/ --on ray --workers 2" in run.said
     assert run.paid_twice() == 0
     assert run.program.run("resume", "out/").returncode == 0
     assert run.ids() == every_id(2)
