@@ -120,7 +120,7 @@ class Attempt:
     def _failure(self, answer: Answer, body: bytes, usage: Usage, why: str = "") -> Failure:
         if self.late:
             failure = own_failure(FailureKind.TIMED_OUT, self.late, headers=headers_of(answer))
-        elif self.broken or self.stream is not None:
+        elif self.broken or (self.stream is not None and why):
             failure = invalid_failure(answer, self.broken or why, self.client.scrub)
         else:
             prefix = prefix_of(body, self.client.scrub)

@@ -321,3 +321,15 @@ def test_every_message_of_the_stream_events_is_good() -> None:
         200, headers={"content-type": "text/event-stream"}, stream=Chunks([raw])
     )
     assert isinstance(attempt(answer), Reply)
+
+
+@pytest.mark.usefixtures("sender")
+def test_a_stream_that_ends_with_something_else_than_a_message_is_quoted() -> None:
+    events = (
+        b'event: message_start\ndata: {"type":"message_start","message":{"odd":1}}\n\n'
+        b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    )
+    answer = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=events)
+    outcome = attempt(answer, request=a_request(max_tokens=64_000))
+    assert isinstance(outcome, Failure)
+    assert '"odd":1' in outcome.message

@@ -140,7 +140,7 @@ STEPS = {
         before=stopped_at_its_bound, first=RUN, code=5, said=COMMAND
     ),
     "run again at a bound that was reached": Step(
-        before=stopped_at_its_bound, first=f"{RUN} --max-tokens 60", said=COMMAND
+        before=stopped_at_its_bound, first=f"{RUN} --max-tokens 60", said=COMMAND, code=6
     ),
     "results without a journal": Step(
         before=without(JOURNAL), first=RUN, code=5, said="--fresh", then=AND_FRESH
@@ -222,7 +222,6 @@ STEPS = {
     "no run": Step(
         before=run_to_its_end,
         first="claude-batch resume",
-        code=5,
         said="claude-batch resume RESULTS",
         then=f"claude-batch resume {RESULTS}",
     ),
