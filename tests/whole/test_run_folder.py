@@ -302,6 +302,9 @@ def test_the_bound_on_the_cost_is_that_of_all_shards(program: Program) -> None:
     assert 0.002 < found["cost_usd"] <= 0.003
     again = program.run("resume", "out/")
     assert (again.returncode, b"--max-cost" in again.stderr) == (6, True)  # it is met already
+    shown = program.run("status", "out/").stdout.decode()
+    for printed in (shown, run.stderr.decode()):
+        assert "--max-cost" in printed.rpartition("claude-batch resume out/")[2]
     command = run.stderr.decode().rpartition("claude-batch ")[2].split()
     assert program.run(*command).returncode == 0
     assert ids(program) == ALL
@@ -427,3 +430,6 @@ def test_a_file_that_has_changed_since_is_refused(program: Program) -> None:
     assert program.run("run", "out/", "--shard", "2").returncode == 0
     refused = program.run("run", "out/", "--shard", "3")
     assert (refused.returncode, b"has changed" in refused.stderr) == (5, True)
+    path.unlink()
+    gone = program.run("run", "out/", "--shard", "3")
+    assert (gone.returncode, b"put it back" in gone.stderr) == (2, True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from claude_batch.commands.folder.ending import enough_usd, met_bound
 from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
 from claude_batch.commands.folder.progress import bound_of, shard_view, state_of
 from claude_batch.commands.folder.status import ShardStatus, reading, shard_statuses
@@ -147,7 +148,7 @@ def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) 
         sandbox=manifest.options.sandbox,
         cost_usd=_sum(each.cost_usd for each in statuses),
         sentence=sentence,
-        next_command=_next(path, state),
+        next_command=_next(path, state, statuses),
     )
 
 
@@ -191,10 +192,14 @@ def _folder_state(statuses: Sequence[ShardStatus]) -> str:
     return ShardState.WAITING if states == {ShardState.WAITING} else ShardState.INTERRUPTED
 
 
-def _next(path: Path, state: str) -> str:
+def _next(path: Path, state: str, statuses: Sequence[ShardStatus]) -> str:
     if state in {ShardState.FINISHED, ShardState.RUNNING}:
         return ""
-    return f"claude-batch resume {shlex.quote(shown(path))}/"
+    again = f"claude-batch resume {shlex.quote(shown(path))}/"
+    if any(map(met_bound, statuses)):
+        spent = sum(each.money.spent_usd for each in statuses)
+        again += f" --max-cost {enough_usd(spent, statuses):.10g}"
+    return again
 
 
 def _active_at(status: ShardStatus) -> float:

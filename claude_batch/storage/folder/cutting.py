@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from claude_batch.core.shards.cutting import Cutter, Piece
+from claude_batch.errors import UsageError
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.objects.locations import has_changed
@@ -52,6 +54,9 @@ def cut_input(
         return
     has_header = kind.format in {CSV, TSV} and options.headers
     if has_header and sum(piece.lines for piece in pieces) <= 1:
+        return
+    if has_header and len(pieces) == 1:
+        yield replace(pieces[0], lines=pieces[0].lines - 1), True
         return
     for piece in pieces:
         yield piece, len(pieces) == 1
@@ -117,5 +122,10 @@ class _TableLines:
 
 def refuse_changed(source: Path, start: int, end: int | None, sha256: str) -> None:
     """Refuse a shard whose bytes are not what they were when the folder was made."""
+    if not source.exists():
+        raise UsageError(
+            f"{source}: is gone since the run folder was made",
+            hint="put it back, or mount what it is on, and run the same command again",
+        )
     if fingerprint(source, start, end)[1] != sha256:
         raise has_changed(str(source))

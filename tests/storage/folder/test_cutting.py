@@ -42,6 +42,10 @@ def test_a_table_is_cut(tmp_path: Path) -> None:
     assert cut(tmp_path / "a.csv", content) == [(1, 2, False), (3, 1, False)]
 
 
+def test_the_header_of_a_whole_table_is_no_row(tmp_path: Path) -> None:
+    assert cut(tmp_path / "a.csv", b"prompt\none\ntwo\n", lines=9) == [(1, 2, True)]
+
+
 @pytest.mark.parametrize(
     "content",
     [
