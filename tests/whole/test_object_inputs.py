@@ -158,7 +158,7 @@ def test_one_object_may_have_one_results_file(program: Program, s3: S3Server) ->
     assert program.run("resume", "one.results.jsonl", "--no-stdout").returncode == 0
     asked = program.run("run", "s3://bucket/in/")
     assert asked.returncode == 2
-    assert b"claude-batch run s3://bucket/in/ --out DIR/" in asked.stderr
+    assert b"add --out DIR/" in asked.stderr
 
 
 def test_an_object_that_has_changed_is_noticed(program: Program, s3: S3Server) -> None:
