@@ -373,6 +373,9 @@ def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Pr
     (folder / "y.csv").write_text("id,text\n1,again\n")
     run = program.run("run", "rows", "--out", "out2/", *prompt)
     assert "The column id is not unique over all files" in " ".join(run.stderr.decode().split())
+    (folder / "y.csv").write_text("key,text\n4,again\n")
+    check = program.run("check", "rows", *prompt[:2])
+    assert "The column id is not there in all files" in " ".join(check.stderr.decode().split())
 
 
 @pytest.mark.parametrize(

@@ -107,12 +107,14 @@ class IdReader:
         having = sum(map(self._has_id, self._inputs)) if columns.ids else 0
         if not having:
             return FolderIds(columns=columns.ids)
-        if having == len(self._inputs) and self._are_unique():
-            return FolderIds(columns=(CUSTOM_ID, ID), are_unique=True)
+        fault = "is not there in all files"
+        if having == len(self._inputs):
+            if self._are_unique():
+                return FolderIds(columns=(CUSTOM_ID, ID), are_unique=True)
+            fault = "is not unique over all files"
         return FolderIds(
             columns=columns.ids,
-            note="The column id is not unique over all files: results are called PATH:LINE (see "
-            "--id-column)",
+            note=f"The column id {fault}: results are called PATH:LINE (see --id-column)",
         )
 
     def refuse_repeated(
