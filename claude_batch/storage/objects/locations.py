@@ -39,13 +39,16 @@ class Location:
 
 
 def is_url(name: str) -> bool:
-    """Return whether a name is a URL, of whatever scheme."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
+    """Return whether a name is a URL, of whatever scheme, or was meant to be one: s3:/x."""
+    return re.match(rf"[A-Za-z][A-Za-z0-9+.-]*://|(?:{'|'.join(SCHEMES)}):/", name) is not None
 
 
 def location_of(url: str) -> Location:
     """Return a URL in its parts. Raises UsageError for one that cannot be used."""
-    scheme, _, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, _, rest = url.partition(":/")
+        raise UsageError(f"{url}: a / is missing", hint=f"write {scheme}://{rest}")
     scheme, (place, _, key) = scheme.lower(), rest.partition("/")
     if scheme in {"http", "https"}:
         raise UsageError(

@@ -200,6 +200,7 @@ def test_a_variable_that_cannot_be_used_is_named(
         ("https://host/x.jsonl", "files are not read over https"),
         ("s4://bucket/x", "unknown scheme s4://"),
         ("s3:///x", "names no bucket"),
+        ("s3:/bucket/x/", "a / is missing"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused(url: str, said: str) -> None:
