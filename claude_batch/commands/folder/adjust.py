@@ -24,9 +24,10 @@ from claude_batch.commands.runs.adjust import (
 )
 from claude_batch.config.spelling import as_typed
 from claude_batch.core.shards.claims import Claim
+from claude_batch.core.shards.names import shard_name
 from claude_batch.errors import UsageError
 from claude_batch.storage.folder.adjusted import FolderChange, note_change
-from claude_batch.storage.folder.claims import read_claims
+from claude_batch.storage.folder.claims import CLAIMS, read_claims
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.places import open_shard
 from claude_batch.storage.folder.shards import ShardFolder
@@ -101,12 +102,15 @@ def _ask(path: Path, claim: Claim, changes: Mapping[str, Any], *, pause: bool | 
     results, named = ShardFolder(path, claim.shard).results(claim.epoch), _named(path, claim)
     ends = time.monotonic() + WAIT_S
     while _says_nothing(results):
-        if not claim.holder.endswith(f" on {socket.gethostname()}"):
+        is_late = time.monotonic() > ends
+        if not claim.holder.endswith(f" on {socket.gethostname()}") or (
+            is_late and not _is_copied_here(path, claim)
+        ):
             raise _FarError(
                 f"{named}: {claim.holder} works on it, which cannot be asked from here",
-                hint="run the same command on that host",
+                hint="run the same command where that process was started, as the same user",
             )
-        if time.monotonic() > ends:
+        if is_late:
             raise UsageError(
                 f"{named}: {claim.holder} still reads its prompts; nothing was changed",
                 hint="try again in a moment",
@@ -114,6 +118,11 @@ def _ask(path: Path, claim: Claim, changes: Mapping[str, Any], *, pause: bool | 
         time.sleep(LOOK_EVERY_S)
     live = live_run(results, named, resume=_resume(path, changes))
     change_run(results, live, changes, pause=pause, named=named)
+
+
+def _is_copied_here(path: Path, claim: Claim) -> bool:
+    """Return whether the claim's files are here: another user's, or a container's, are not."""
+    return (path / CLAIMS / f"{shard_name(claim.shard)}-{claim.epoch}").exists()
 
 
 def _says_nothing(results: Path) -> bool:

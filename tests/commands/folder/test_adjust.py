@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 
 from claude_batch.commands.folder.adjust import adjust_folder
+from claude_batch.commands.folder.manifest import FolderPlace
 from claude_batch.errors import UsageError
 from claude_batch.storage.folder.adjusted import in_force, read_changes_of
+from claude_batch.storage.folder.claims import take_claim
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import create_manifest
+from claude_batch.storage.folder.object_files import ObjectFiles
 from tests.commands.folder.test_progress import claimed
 from tests.storage.folder.test_manifest import a_manifest
+from tests.support.memory_objects import MemoryObjects
 
 
 @pytest.fixture
@@ -57,3 +63,21 @@ def test_without_anybody_at_work_nothing_is_changed(folder: Path) -> None:
         adjust_folder(str(folder), {"rpm": "60"}, pause=None, shard=None)
     assert refused.value.hint.endswith("/ --rpm 60")
     assert read_changes_of(LocalFiles(folder)) == []
+
+
+def test_a_process_of_another_user_keeps_to_it_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claude_batch.commands.folder.adjust.WAIT_S", 0.0)
+    objects = MemoryObjects(now_s=time.time() - datetime(2020, 1, 1, tzinfo=UTC).timestamp())
+    theirs = ObjectFiles(objects.store, "run/", tmp_path / "theirs")
+    ours = ObjectFiles(objects.store, "run/", tmp_path / "ours")
+    create_manifest(theirs, a_manifest())
+    claim = take_claim(theirs, 1, 1, None)
+    assert claim is not None
+    place = FolderPlace(path=ours.path, files=ours, manifest=a_manifest())
+    monkeypatch.setattr("claude_batch.commands.folder.adjust.existing_folder", lambda _: place)
+    adjust_folder("s3://bucket/run/", {"rpm": "60"}, pause=None, shard=None)
+    claim.close()
+    assert "cannot be asked from here; its next shard keeps to it" in capsys.readouterr().out
+    assert in_force(read_changes_of(ours)) == {"rpm": 60.0}
