@@ -24,6 +24,7 @@ from claude_batch.commands.run.lease import open_lease, sharing_notices
 from claude_batch.commands.run.messages import (
     OUTPUT_CLOSED,
     fallback_text,
+    results_name,
     retried_text,
     stop_detail,
     summary_of,
@@ -443,7 +444,7 @@ class LiveStage:
         return RunFacts(
             run_id=identity.run_id,
             prompts=self.wanted.prompts,
-            results=str(self.wanted.results),
+            results=results_name(self.wanted.results),
             sandbox=self.options.sandbox,
             host=", ".join(dict.fromkeys(each.host for each in self.api.transports.values())),
             total=self.opened.checkpoint.tally.done + self.opened.to_do,
@@ -513,7 +514,7 @@ def finished_snapshot(opened: OpenRun, wanted: RunRequest) -> Snapshot:
     facts = RunFacts(
         run_id=opened.identity.run_id,
         prompts=wanted.prompts,
-        results=str(wanted.results),
+        results=results_name(wanted.results),
         sandbox=wanted.options.sandbox,
         host="",
         total=opened.identity.total,

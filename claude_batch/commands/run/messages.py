@@ -382,3 +382,10 @@ def shown(path: Path) -> str:
         return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
     except OSError:
         return str(path)
+
+
+def results_name(results: Path) -> str:
+    """Return where results are found; of a copy of a shard, which is deleted, its folder's URL."""
+    folder = run_folder_of(results)
+    url = None if folder is None else url_of(folder)
+    return str(results) if url is None else f"{url}/"
