@@ -12,6 +12,7 @@ from typing import Any
 from claude_batch.commands.schema import property_columns
 from claude_batch.config.options import Options
 from claude_batch.core.model.answers import ANSWER
+from claude_batch.core.model.typos import nearest
 from claude_batch.errors import UsageError
 from claude_batch.storage.files import beside
 from claude_batch.storage.run.journal import journal_path
@@ -19,7 +20,7 @@ from claude_batch.storage.run.table import TABLE_RESULTS, InputRows, TableReques
 from claude_batch.storage.tables.writing import CSV, EXTENSIONS, is_table
 
 _OTHER_KINDS = {
-    *(".xls", ".xlsm", ".ods", ".feather", ".arrow", ".gz", ".zst", ".zip"),
+    *(".xls", ".xlsm", ".ods", ".feather", ".arrow", ".pq", ".tab", ".gz", ".zst", ".zip"),
     *(".docx", ".doc", ".odt", ".rtf", ".pdf", ".html"),
 }
 """Extensions of files that somebody may expect, and that are not written."""
@@ -33,7 +34,13 @@ def checkpoint_of(path: Path) -> Path:
 
 
 def refuse_other_kind_of_table(out: Path) -> None:
-    """Refuse a name that promises a kind of file which is not written."""
+    """Refuse a name that promises a kind of file which is not written, or a mistyped one."""
+    near = nearest(out.suffix[1:], (each[1:] for each in EXTENSIONS), most=1)
+    if near and not is_table(out):
+        meant = shlex.quote(str(Path(out.name).with_suffix(f".{near[0]}")))
+        raise UsageError(
+            f"{out.name}: there is no {out.suffix} table", hint=f"did you mean -o {meant}?"
+        )
     if out.suffix.lower() in _OTHER_KINDS:
         raise UsageError(
             f"{out.name}: {out.suffix} files are not written",

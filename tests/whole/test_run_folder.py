@@ -333,6 +333,12 @@ def test_rows_of_tables_become_one_table(program: Program) -> None:
     assert Counter(row["answer_status"] for row in rows) == {"succeeded": 32}
     assert rows[30]["text"] == "two\nlines"
     assert ids(program)[-2:] == ["30", "31"]
+    assert [row["answer_file"] for row in rows] == ["x.csv"] * 30 + ["y.csv"] * 2
+    assert program.run("results", "out/", "-o", "all.parquet").returncode == 0
+    assert b"answer_file" in (program.folder / "all.parquet").read_bytes()
+    alone = program.run("run", "rows/x.csv", "--out", "alone/", *prompt)
+    assert (alone.returncode, program.run("results", "alone/", "-o", "x.csv").returncode) == (0, 0)
+    assert "answer_file" not in (program.folder / "x.csv").read_text()
 
 
 def test_what_failed_is_retried_in_all_shards(program: Program) -> None:
@@ -386,6 +392,9 @@ def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Pr
         (("run", "in/", "-o", "all.csv"), 2, "claude-batch results all/ -o all.csv"),
         (("run", "in/", "-o", "all.csv"), 2, "the same command with --out all/"),
         (("run", "out/", "--log", "out/log.jsonl"), 2, "is in the run folder"),
+        (("run", "in/", "-o", "all.cvs"), 2, "did you mean -o all.csv?"),
+        (("run", "in/a.jsonl", "-o", "all.cvs"), 2, "did you mean -o all.csv?"),
+        (("results", "out/", "-o", "all.xslx"), 2, "did you mean -o all.xlsx?"),
         (("adjust", "out/", "--rpm", "9"), 2, "no process works on it now"),
         (("adjust", "out/"), 2, "what should change?"),
         (("adjust", "out/", "--shard", "9", "--pause"), 2, "has shards 1 to 2"),

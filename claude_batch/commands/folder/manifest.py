@@ -17,6 +17,7 @@ from claude_batch.commands.folder.check import copies_shown, with_rows
 from claude_batch.commands.folder.ids import ids_of_shards
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import retries
+from claude_batch.commands.table import refuse_other_kind_of_table
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import OVERRIDING, owned_by
 from claude_batch.config.reading import read_settings, typed_options
@@ -187,7 +188,10 @@ def _without_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> UsageErr
 def _refuse_file_name(out: str) -> None:
     """Refuse the name of a file for a run folder that is to be made. Raises UsageError."""
     name = Path(out)
-    if out.endswith("/") or name.is_dir() or name.suffix.lower() not in _FILES:
+    if out.endswith("/") or name.is_dir():
+        return
+    refuse_other_kind_of_table(name)
+    if name.suffix.lower() not in _FILES:
         return
     folder = shlex.quote(f"{name.with_suffix('')}/")
     hint = f"the same command with --out {folder} instead of -o {shlex.quote(out)}"

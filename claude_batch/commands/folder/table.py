@@ -71,7 +71,7 @@ def _write(
     files = [Path(each) for each in sources if not is_url(each)]
     refuse_foreign_table(out, path / _TABLES, files)
     runs = tuple(
-        _rows(each.shard, there[each.shard.shard], manifest)
+        replace(_rows(each.shard, there[each.shard.shard], manifest), file=each.shard.name)
         for each in statuses
         if each.shard.shard in there
     )
@@ -87,6 +87,7 @@ def _write(
         manifest.options.schema,
         manifest.settings.flags,
     )
+    request = replace(request, has_file=len(sources) > 1)
     names = [*dict.fromkeys(name for run in runs for name in columns_of(run.rows))]
     check_format(out, len(names))
     refuse_own_columns(names, request, typed_command())

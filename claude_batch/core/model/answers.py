@@ -20,6 +20,8 @@ _FACTS = (
     "output_tokens",
     "cost_usd",
 )
+_FILE = "file"
+"""What the column is called, after the prefix, that names the file of a row."""
 
 
 class Answer(NamedTuple):
@@ -42,21 +44,23 @@ NO_ANSWER = Answer()
 class AnswerColumns:
     """The names of our columns: `prefix`, `prefix_status`, ..., then one per property.
 
-    A property called as one of the others (`status`) is `prefix_property_status`.
+    A property called as one of the others (`status`) is `prefix_property_status`. `has_file`: one
+    more names the file that a row is from.
     """
 
     prefix: str = ANSWER
     properties: tuple[str, ...] = ()
+    has_file: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """All names, in their order."""
-        facts = [f"{self.prefix}_{fact}" for fact in _FACTS]
+        facts = (*_FACTS, _FILE) if self.has_file else _FACTS
         spread = (
-            f"{self.prefix}_property_{name}" if name in _FACTS else f"{self.prefix}_{name}"
+            f"{self.prefix}_property_{name}" if name in facts else f"{self.prefix}_{name}"
             for name in self.properties
         )
-        return (self.prefix, *facts, *spread)
+        return (self.prefix, *(f"{self.prefix}_{fact}" for fact in facts), *spread)
 
 
 def answer_of(value: Mapping[str, Any]) -> Answer:

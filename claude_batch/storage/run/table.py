@@ -93,7 +93,8 @@ class TableRequest:
     """A table that is asked for.
 
     `prefix` names our columns; `expand`: JSON answers become columns, those of `properties` if
-    they are known. `raw`: answers that look like formulas are left as such.
+    they are known. `raw`: answers that look like formulas are left as such. `has_file`: a column
+    names the file of each row.
     """
 
     path: Path
@@ -101,6 +102,13 @@ class TableRequest:
     expand: bool = False
     properties: Mapping[str, Holds] = field(default_factory=dict)
     raw: bool = False
+    has_file: bool = False
+
+    def columns(self, properties: Iterable[str]) -> AnswerColumns:
+        """Return the columns that are added to those of the input."""
+        return AnswerColumns(
+            prefix=self.prefix, properties=tuple(properties), has_file=self.has_file
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +217,7 @@ def refuse_own_columns(names: Sequence[str], request: TableRequest, command: str
 
     `command` is what was typed: it is printed with a name that works.
     """
-    ours = AnswerColumns(prefix=request.prefix, properties=tuple(request.properties))
-    both = [name for name in ours.names if name in names]
+    both = [name for name in request.columns(request.properties).names if name in names]
     if not both:
         return
     free = f"claude_{ANSWER}"
@@ -228,11 +235,15 @@ def refuse_own_columns(names: Sequence[str], request: TableRequest, command: str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRows:
-    """The rows of one run, its results, and why rows were left out, by line."""
+    """The rows of one run, its results, and why rows were left out, by line.
+
+    `file` is what the table calls the file of the rows, where it names that.
+    """
 
     rows: InputRows
     results: Path
     left_out: Mapping[int, str] = field(default_factory=dict)
+    file: str = ""
 
 
 class _Opened:
@@ -295,8 +306,9 @@ class RunTable:
         try:
             types = self._types(opened)
             properties = self._properties(opened)
-            ours = AnswerColumns(prefix=self.request.prefix, properties=tuple(properties))
-            holds = (*_FACTS, *properties.values())
+            ours = self.request.columns(properties)
+            of_file = (Holds.TEXT,) if self.request.has_file else ()
+            holds = (*_FACTS, *of_file, *properties.values())
             columns = [
                 Column(name=name, holds=kind, is_typed=name not in untyped) for name, kind in types
             ]
@@ -342,12 +354,15 @@ class RunTable:
         rows: list[list[Any]] = []
         count = 0
         is_sheet = self.request.path.suffix.lower() == XLSX
-        answered = (each for run, results in opened for each in _answered(run, results))
-        for cells, answer in answered:
+        has_file = self.request.has_file
+        answered = ((run, *each) for run, results in opened for each in _answered(run, results))
+        for run, cells, answer in answered:
             if not self.wanted(answer.status):
                 continue
             row = [*cells.values()] if [*cells] == names else [cells.get(name) for name in names]
             row += answer
+            if has_file:
+                row.append(run.file)
             if properties:
                 parsed = _object(answer.text)
                 row += [parsed.get(name) for name in properties]

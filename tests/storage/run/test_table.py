@@ -146,6 +146,18 @@ def test_json_answers_become_columns(folder: Path) -> None:
     assert added == [["spam", "1", '["a"]'], ["", "", ""]]
 
 
+def test_rows_of_several_files_name_theirs(folder: Path) -> None:
+    lines = [a_line(1, '{"file":"mine"}')]
+    of = table(folder, [{"prompt": "a"}], lines, expand=True, has_file=True)
+    (run,) = of.runs
+    other = replace(run, file="b/2.jsonl")
+    both = cells(replace(of, runs=(replace(run, file="a/1.jsonl"), other)))
+    assert [row["answer_file"] for row in both] == ["a/1.jsonl", "b/2.jsonl"]
+    assert [row["answer_property_file"] for row in both] == ["mine", "mine"]
+    with pytest.raises(UsageError, match="'answer_file'"):
+        refuse_own_columns(["answer_file"], of.request, "")
+
+
 def test_a_sheet_says_what_it_had_to_cut(folder: Path) -> None:
     calamine = pytest.importorskip("python_calamine")
     of = table(folder, [{"prompt": "a"}], [a_line(1, "x" * 40_000)])
