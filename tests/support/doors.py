@@ -67,8 +67,3 @@ def read_results(path: Path) -> list[Line]:
 def by_endpoint(lines: Sequence[Line]) -> Counter[str]:
     """Return how many results came from where."""
     return Counter(line.endpoint for line in lines)
-
-
-def per_second(lines: Sequence[Line], *, since: float, until: float) -> float:
-    """Return how many results a second ended in a stretch of time."""
-    return sum(since <= line.ended < until for line in lines) / (until - since)

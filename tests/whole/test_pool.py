@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.support.doors import Line, by_endpoint, per_second, read_results, write_settings
+from tests.support.doors import Line, by_endpoint, read_results, write_settings
 from tests.support.killing import write_prompts
 from tests.support.program import Program, Served, served
 
@@ -27,7 +27,7 @@ per_output_token_s = 0.0
 TROUBLED = f"""
 {SWIFT}
 [limits]
-rpm = 4500
+rpm = 3000
 itpm = 0
 otpm = 0
 rpm_burst_s = 1
@@ -48,7 +48,7 @@ from_s = 3
 key = "key-b"
 status = 529
 from_s = 2
-until_s = 7
+until_s = 5
 """
 
 COUNTED = f"""
@@ -93,51 +93,52 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
         yield sandbox
 
 
+def came_back(lines: Sequence[Line], name: str) -> float:
+    """Return when an endpoint was used again: after the longest time in which it was not."""
+    began = sorted(line.began for line in lines if line.endpoint == name)
+    return max(pairwise(began), key=lambda pair: pair[1] - pair[0])[1]
+
+
 @pytest.mark.parametrize("server", [TROUBLED], indirect=True)
 def test_what_two_troubled_endpoints_cannot_do_the_third_does_and_one_comes_back(
     tmp_path: Path, server: Served
 ) -> None:
-    write_prompts(tmp_path / "p.jsonl", 1_600)
+    # b is probed 2 to 9 s after the run has begun; limits leave at least 500 of these for later
+    write_prompts(tmp_path / "p.jsonl", 1_400)
     write_settings(tmp_path, *(an_endpoint(server, name) for name in "abc"))
     code, stderr, lines = work(tmp_path)
     stats = server.stats()
-    began, ended = min(line.began for line in lines), max(line.ended for line in lines)
     status = json.loads(Program(folder=tmp_path).run("status", "p.results.jsonl", "--json").stdout)
-    back = min(line.began for line in lines if line.endpoint == "b" and line.began > began + 5)
-    rate = per_second(lines, since=back + 2, until=ended - 1)
+    back = came_back(lines, "b")
+    after = by_endpoint([line for line in lines if line.began >= back])
     assert code == 0, stderr
-    assert Counter(line.custom_id for line in lines) == {f"p{n}": 1 for n in range(1_600)}
+    assert Counter(line.custom_id for line in lines) == {f"p{n}": 1 for n in range(1_400)}
     assert {line.type for line in lines} == {"succeeded"}
     assert stats["succeeded_twice"] == 0
     assert status["endpoints"] == by_endpoint(lines)
-    assert max(line.ended for line in lines if line.endpoint == "a") < began + 4
-    assert back < began + 7 + 10
-    assert rate >= 0.65 * 150, f"{rate:.0f} a second, {ended - began:.0f} s in all"  # one alone: 75
+    assert set(after) == {"b", "c"}
+    assert after.total() >= 300, after
+    assert min(after["b"], after["c"]) >= 0.3 * after.total(), after
 
 
 @pytest.mark.parametrize("server", [COUNTED], indirect=True)
-def test_two_organizations_are_twice_as_fast_as_one_and_two_keys_of_one_are_not(
-    tmp_path: Path, server: Served
+@pytest.mark.parametrize(
+    ("names", "lanes"),
+    [("bc", {"Haiku 5.5"}), ("de", {"Haiku 5.5 @ d", "Haiku 5.5 @ e"})],
+    ids=["two keys of one", "two organizations"],
+)
+def test_limits_are_those_of_an_organization_whatever_keys_it_has(
+    tmp_path: Path, server: Served, names: str, lanes: set[str]
 ) -> None:
-    crews = {"one": "a", "two_keys": "bc", "two_organizations": "de"}
-    for crew, names in crews.items():
-        (tmp_path / crew).mkdir()
-        write_prompts(tmp_path / crew / "p.jsonl", 300)
-        write_settings(tmp_path / crew, *(an_endpoint(server, name) for name in names))
-    with ThreadPoolExecutor(3) as together:
-        done = dict(
-            zip(crews, together.map(lambda crew: work(tmp_path / crew), crews), strict=True)
-        )
-    stats = server.stats()
-    took_s = {
-        crew: max(line.ended for line in lines) - min(line.began for line in lines)
-        for crew, (_, _, lines) in done.items()
-    }
-    assert {code for code, _, _ in done.values()} == {0}
-    assert 1.8 <= took_s["one"] / took_s["two_organizations"] <= 2.2, took_s
-    assert 0.9 <= took_s["one"] / took_s["two_keys"] <= 1.1, took_s
-    assert set(by_endpoint(done["two_keys"][2])) == {"b", "c"}
-    assert stats["by_status"].get("429", 0) <= 0.02 * stats["sent"], stats["by_status"]
+    """What that does to the pace is tested in virtual time (`test_pool_loop.py`)."""
+    write_prompts(tmp_path / "p.jsonl", 100)
+    write_settings(tmp_path, *(an_endpoint(server, name) for name in names))
+    code, stderr, lines = work(tmp_path)
+    program = Program(folder=tmp_path)
+    history = json.loads(program.run("status", "p.results.jsonl", "--history", "--json").stdout)
+    assert (code, len(lines)) == (0, 100), stderr
+    assert set(by_endpoint(lines)) == set(names)
+    assert {limit["lane"] for minute in history for limit in minute["limits"]} == lanes
 
 
 @pytest.mark.parametrize("server", [COUNTED], indirect=True)
