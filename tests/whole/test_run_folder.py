@@ -50,6 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, api: dict[str, str]) -> Progr
     folder = tmp_path_factory.mktemp("made")
     for name in ("a", "b"):
         write(folder, f"in/{name}.jsonl", 2)
+    (folder / "out").mkdir()  # an empty one is as good as none
     program = Program(folder=folder, variables=api)
     assert program.run("run", "in", "--out", "out/").returncode == 0
     return program
@@ -392,6 +393,7 @@ def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Pr
         (("run", "in/", "-o", "all.csv"), 2, "claude-batch results all/ -o all.csv"),
         (("run", "in/", "-o", "all.csv"), 2, "the same command with --out all/"),
         (("run", "out/", "--log", "out/log.jsonl"), 2, "is in the run folder"),
+        (("run", "in/a.jsonl", "--out", "in/"), 2, "name a new folder: --out in/run1/"),
         (("run", "in/", "-o", "all.cvs"), 2, "did you mean -o all.csv?"),
         (("run", "in/a.jsonl", "-o", "all.cvs"), 2, "did you mean -o all.csv?"),
         (("results", "out/", "-o", "all.xslx"), 2, "did you mean -o all.xlsx?"),

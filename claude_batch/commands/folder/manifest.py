@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from claude_batch.config.reading import read_settings, typed_options
 from claude_batch.config.settings import RunSettings, Settings
 from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.routing import routes_text
+from claude_batch.core.model.typos import quoted
 from claude_batch.errors import UsageError
 from claude_batch.storage.folder.adjusted import in_force, read_changes_of
 from claude_batch.storage.folder.copies import Copies
@@ -124,6 +126,7 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
             raise no_run_folder(name)
         if not is_url(name):
             _refuse_file_name(str(given["out"]))
+        _refuse_others_folder(name, files, str(given["out"]))
         manifest = _create(name, files, inputs, given, screen)
     else:
         _refuse_other(name, manifest, [] if is_input else inputs, given)
@@ -197,6 +200,22 @@ def _refuse_file_name(out: str) -> None:
     hint = f"the same command with --out {folder} instead of -o {shlex.quote(out)}"
     hint += f"\nthen all results in one file: claude-batch results {folder} -o {shlex.quote(out)}"
     raise UsageError(f"-o {out} is a file, and this run has a folder for its results", hint=hint)
+
+
+def _refuse_others_folder(name: str, files: FolderFiles, out: str) -> None:
+    """Refuse to make a run folder of one that holds other files. Raises UsageError."""
+    try:
+        found = files.any_name()
+    except OSError:  # no folder, or one that cannot be read: making it shows what is wrong
+        return
+    if found is None or read_manifest(files, name) is not None:  # another process was quicker
+        return
+    numbers = (f"{out.rstrip('/')}/run{number}" for number in count(1))
+    new = next(each for each in numbers if is_url(each) or not Path(each).exists())
+    raise UsageError(
+        f"{out.rstrip('/')}/ is no run folder, and it is not empty: {quoted(found)} is in it",
+        hint=f"name a new folder: --out {shlex.quote(new)}/",
+    )
 
 
 def _settings(

@@ -17,6 +17,9 @@ from typing import Protocol
 from claude_batch.errors import CheckpointWriteError
 from claude_batch.storage.files import make_private_folder, open_new, sync_directory, sync_open
 
+_OF_THE_DISK = "lost+found"
+"""What is in the topmost folder of an empty disk, a mounted volume, say."""
+
 
 class Held(Protocol):
     """A file that this process has created, and holds until it lets go, or ends."""
@@ -51,6 +54,12 @@ class FolderFiles(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder. Raises OSError."""
+
+    def any_name(self) -> str | None:
+        """Return the name of something in the folder, not hidden; None where it is empty.
+
+        Raises OSError.
+        """
 
     def names_below(self, folder: str) -> Mapping[str, Sequence[str]]:
         """Return the names of the files in each folder of a folder. Raises OSError."""
@@ -142,6 +151,10 @@ class LocalFiles:
         except FileNotFoundError:
             return []
         return sorted(each for each in found if not each.startswith("."))
+
+    def any_name(self) -> str | None:
+        """Return the name of something in the folder, not hidden; None where it is empty."""
+        return next((name for name in self.names("") if name != _OF_THE_DISK), None)
 
     def names_below(self, folder: str) -> dict[str, list[str]]:
         """Return the names of the files in each folder of a folder."""

@@ -86,6 +86,11 @@ class ObjectFiles:
         """Return the names of the objects in a folder. Raises StoreError."""
         return sorted(each for each in self.sizes(folder) if "/" not in each)
 
+    def any_name(self) -> str | None:
+        """Return the name of an object below the folder, not hidden. Raises StoreError."""
+        names = (each.key.removeprefix(self.key) for each in self.store.list(self.key))
+        return next((name for name in names if name and not name.startswith(".")), None)
+
     def names_below(self, folder: str) -> Mapping[str, Sequence[str]]:
         """Return the names of the objects in each folder of a folder. Raises StoreError."""
         below: dict[str, list[str]] = {}

@@ -36,6 +36,15 @@ def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     assert (files.read("a/b"), files.names("a"), files.ages("a")) == (None, [], {})
 
 
+def test_a_folder_is_empty_but_for_what_is_hidden(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "lost+found").mkdir()
+    empty = files.any_name()
+    (tmp_path / "a.txt").touch()
+    assert (empty, files.any_name()) == (None, "a.txt")
+
+
 def test_a_held_shard_is_free_when_its_holder_lets_go(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
     claim = take_claim(files, 3, 1, None)

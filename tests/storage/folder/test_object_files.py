@@ -57,6 +57,16 @@ def test_names_are_found_by_one_listing(files: ObjectFiles, objects: MemoryObjec
     assert files.read_all(["x", "y"]) == {"x": b"1"}
 
 
+def test_a_folder_is_empty_but_for_what_is_hidden(
+    files: ObjectFiles, objects: MemoryObjects
+) -> None:
+    for name in ("run/", "run/.keep", "run2/a.txt"):
+        objects.put(name, b"")
+    empty = files.any_name()
+    objects.put("run/in/a.txt", b"")
+    assert (empty, files.any_name()) == (None, "in/a.txt")
+
+
 def test_silence_is_measured_by_the_clock_of_the_storage(
     files: ObjectFiles, objects: MemoryObjects, tmp_path: Path
 ) -> None:
