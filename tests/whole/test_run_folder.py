@@ -444,6 +444,15 @@ def test_a_file_that_has_changed_since_is_refused(program: Program) -> None:
     assert program.run("run", "out/", "--shard", "2").returncode == 0
     refused = program.run("run", "out/", "--shard", "3")
     assert (refused.returncode, b"has changed" in refused.stderr) == (5, True)
+    path.write_text(path.read_text()[:-30])
+    shown = [program.run("status", "out/").stdout.decode()]
     path.unlink()
     gone = program.run("run", "out/", "--shard", "3")
     assert (gone.returncode, b"put it back" in gone.stderr) == (2, True)
+    shown.append(program.run("status", "out/").stdout.decode())
+    cut, none = (" ".join(each.split()) for each in shown)
+    back = "put it back as it was, or"
+    assert f"in/b.jsonl has changed: {back} 1 shard cannot be continued" in cut
+    assert f"in/b.jsonl is missing: {back} 2 shards cannot be continued" in none
+    problems = [each["input_problem"] for each in status(program)["per_shard"]]
+    assert problems == [None, None, "missing", "missing"]

@@ -13,7 +13,14 @@ from pathlib import Path
 from claude_batch.commands.folder.ending import enough_usd, met_bound
 from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
 from claude_batch.commands.folder.progress import bound_of, shard_view, state_of
-from claude_batch.commands.folder.status import ShardStatus, reading, shard_statuses
+from claude_batch.commands.folder.status import (
+    CHANGED,
+    MISSING,
+    ShardStatus,
+    input_problems,
+    reading,
+    shard_statuses,
+)
 from claude_batch.commands.folder.table import write_folder_table
 from claude_batch.commands.results import ResultsOrder, print_run, write_lines
 from claude_batch.commands.run.messages import counted, shown
@@ -33,7 +40,10 @@ from claude_batch.ui.waiting import activity_text, adjusted_texts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardReport:
-    """A shard as --json prints it. None: not known, or nobody."""
+    """A shard as --json prints it. None: not known, or nobody.
+
+    `input_problem`: its file is `missing`, or has `changed`, so that it cannot be continued.
+    """
 
     shard: int
     source: str
@@ -41,6 +51,7 @@ class ShardReport:
     lines: int | None
     state: str
     why: str
+    input_problem: str | None
     holder: str | None
     silent_s: float | None
     results: str | None
@@ -137,6 +148,7 @@ def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) 
     sentence = f"{finished:,} of {counted(len(statuses), 'shard')} finished"
     if held:
         sentence += f", {held:,} being worked on"
+    sentence += _problems_text(statuses)
     return StatusRow(
         results=f"{shown(path)}/",
         state=state,
@@ -150,6 +162,29 @@ def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) 
         sentence=sentence,
         next_command=_next(path, state, statuses),
     )
+
+
+_MOST_NAMED = 3
+"""Files that are named, of those that keep shards from being continued."""
+
+
+def _problems_text(statuses: Sequence[ShardStatus]) -> str:
+    """Return which files keep shards from being continued, and what to do; "" without any."""
+    problems = input_problems(statuses)
+    files = {
+        each.shard.source: problems[each.shard.shard]
+        for each in statuses
+        if each.shard.shard in problems
+    }
+    if not files:
+        return ""
+    words = {MISSING: "is missing", CHANGED: "has changed"}
+    named = [f"{shown(Path(each))} {words[files[each]]}" for each in [*files][:_MOST_NAMED]]
+    if (more := len(files) - len(named)) > 0:
+        named.append(f"and {more:,} more")
+    back = "put it back as it was" if len(files) == 1 else "put them back as they were"
+    left = counted(len(problems), "shard")
+    return f"; {', '.join(named)}: {back}, or {left} cannot be continued"
 
 
 def _row(path: Path, status: ShardStatus, manifest: Manifest) -> StatusRow:
@@ -218,7 +253,7 @@ def _sum(costs: Iterable[float | None]) -> float | None:
 def _report(place: FolderPlace, statuses: Sequence[ShardStatus]) -> FolderReport:
     path, manifest = place.path, place.manifest
     row, views = folder_row(path, manifest, statuses), [shard_view(each) for each in statuses]
-    bound = bound_of(manifest, place.files)
+    bound, problems = bound_of(manifest, place.files), input_problems(statuses)
     whole = timed(fold(url_of(path) or str(path), views, max_cost_usd=bound), Pace(), elapsed_s=0.0)
     return FolderReport(
         folder=url_of(path) or str(path),
@@ -253,11 +288,14 @@ def _report(place: FolderPlace, statuses: Sequence[ShardStatus]) -> FolderReport
         stop_reasons=whole.stop_reasons,
         created_at=utc(manifest.created_at),
         last_activity_at=utc(row.last_activity_at or manifest.created_at),
-        per_shard=tuple(map(_shard_report, statuses, views)),
+        per_shard=tuple(
+            _shard_report(each, view, problems.get(each.shard.shard))
+            for each, view in zip(statuses, views, strict=True)
+        ),
     )
 
 
-def _shard_report(status: ShardStatus, view: ShardView) -> ShardReport:
+def _shard_report(status: ShardStatus, view: ShardView, problem: str | None) -> ShardReport:
     shard = status.shard
     return ShardReport(
         shard=shard.shard,
@@ -266,6 +304,7 @@ def _shard_report(status: ShardStatus, view: ShardView) -> ShardReport:
         lines=shard.lines,
         state=view.state,
         why="" if status.run is None else status.run.why,
+        input_problem=problem,
         holder=view.holder or None,
         silent_s=view.silent_s,
         results=None if status.results is None else url_of(status.results) or str(status.results),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from claude_batch.config.options import Options
@@ -18,7 +19,7 @@ from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
 from claude_batch.storage.folder.places import open_shard
 from claude_batch.storage.folder.shards import Done, done_name, parse_done
-from claude_batch.storage.run.paths import SHARDS
+from claude_batch.storage.run.paths import SHARDS, copied_prompts
 from claude_batch.storage.run.status import RunStatus, run_status
 
 _BYTES_PER_ROW = 500
@@ -86,6 +87,37 @@ class ShardStatus:
             rows_left=max(0, self.total - self.results_there),
             held_usd=held,
         )
+
+
+MISSING, CHANGED = "missing", "changed"
+"""What keeps a shard from being continued: its file is not there, or has another size."""
+
+
+def input_problems(statuses: Iterable[ShardStatus]) -> dict[int, str]:
+    """Return the shards that are left and cannot be continued with their files as they are: why.
+
+    Only sizes are looked at: a change that leaves the size as it was is noticed when the shard
+    begins. Objects are not looked at.
+    """
+    size_of, problems = cache(_size), {}
+    for each in statuses:
+        shard = each.shard
+        if each.done is not None or each.is_held or shard.pinned is not None:
+            continue
+        size = size_of(shard.source)
+        if size is None:
+            if each.run is None or not copied_prompts(each.run.results).exists():
+                problems[shard.shard] = MISSING
+        elif size < shard.end if shard.end is not None else size != shard.size:
+            problems[shard.shard] = CHANGED
+    return problems
+
+
+def _size(source: str) -> int | None:
+    try:
+        return Path(source).stat().st_size
+    except OSError:
+        return None
 
 
 def tries_again(options: Options, done: Done) -> bool:
