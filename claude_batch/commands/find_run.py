@@ -7,7 +7,7 @@ from pathlib import Path
 
 from claude_batch.commands.run.messages import shown
 from claude_batch.errors import ClaudeBatchError, UsageError
-from claude_batch.storage.prompts.input import name_nearest
+from claude_batch.storage.files import name_nearest
 from claude_batch.storage.run.journal import Journal, read_journal
 from claude_batch.storage.run.paths import has_manifest, results_beside
 from claude_batch.storage.run.status import all_below, is_unfinished

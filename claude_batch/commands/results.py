@@ -23,7 +23,7 @@ from claude_batch.commands.table import (
 from claude_batch.config.reading import typed_options
 from claude_batch.core.model.requests import ResultType
 from claude_batch.errors import CheckpointWriteError, UsageError
-from claude_batch.storage.files import open_new, refuse_dash
+from claude_batch.storage.files import open_new, refuse_dash, refuse_missing_folder
 from claude_batch.storage.prompts.lines import fingerprint
 from claude_batch.storage.run.checkpoint import Entry
 from claude_batch.storage.run.journal import Journal, read_journal
@@ -97,6 +97,7 @@ def write_lines(out: Path, write: Callable[[int], None]) -> None:
     """Have result lines written into a new file. Raises UsageError, CheckpointWriteError."""
     refuse_dash(out, "name a file: -o FILE; without -o, results go to stdout")
     refuse_other_kind_of_table(out)
+    refuse_missing_folder(out)
     if os.path.lexists(out):
         raise UsageError(
             f"{out} exists", hint="name a file that does not: nothing is replaced by result lines"
@@ -117,6 +118,7 @@ def _write_table(order: ResultsOrder, results: Path, out: Path) -> None:
     if journal is None or results.exists():
         refuse_no_results(results)
     inputs = [results] if journal is None else [results, Path(journal.identity.prompts)]
+    refuse_missing_folder(out)
     refuse_foreign_table(out, results, inputs)
     kept = kept_table(results)
     of_run = {} if journal is None else journal.settings.flags

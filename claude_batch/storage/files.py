@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from claude_batch.core.model.typos import nearest
 from claude_batch.errors import CheckpointLockedError, CheckpointWriteError, UsageError
 
 BLOCK = 1 << 18
@@ -248,13 +249,29 @@ def lock_path(results: Path) -> Path:
     return beside(results.resolve(), ".lock")
 
 
+def refuse_missing_folder(path: Path) -> None:
+    """Refuse to write a file into a folder that is not there. Raises UsageError."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageError(
+            f"{path}: there is no folder {folder}{name_nearest(folder)}",
+            hint=f"mkdir -p {shlex.quote(str(folder))}, or another file with --out FILE",
+        )
+
+
+def name_nearest(path: Path) -> str:
+    """Return which file beside it the user may have meant, as ` (did you mean x?)`."""
+    try:
+        names = [each.name for each in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = nearest(path.name, names, most=1)
+    return f" (did you mean {path.with_name(near[0])}?)" if near else ""
+
+
 def _refuse_unsuitable(results: Path) -> None:
     """Refuse folders, devices and pipes: nothing in them can be found again."""
-    if not results.parent.is_dir():
-        raise UsageError(
-            f"{results}: there is no folder {results.parent}",
-            hint=f"mkdir -p {shlex.quote(str(results.parent))}, or another file with --out FILE",
-        )
+    refuse_missing_folder(results)
     try:
         mode = results.stat().st_mode
     except OSError:

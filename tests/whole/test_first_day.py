@@ -22,6 +22,7 @@ KEY = "sk-ant-not-a-name"
 def program(tmp_path: Path) -> Program:
     (tmp_path / "p.jsonl").write_text(PROMPT)
     (tmp_path / "p.results.jsonl").write_text(RESULT)
+    (tmp_path / "tables").mkdir()
     (tmp_path / "key.toml").write_text(f'[[endpoint]]\napi_key_env = "{KEY}"\n')
     (tmp_path / "table.toml").write_text('[endpoint]\nname = "a"\n')
     return Program(folder=tmp_path)
@@ -42,6 +43,12 @@ WRONG = {
     "a results file mistyped": (["results", "p.result.jsonl"], "did you mean p.results.jsonl?"),
     "stdin by its path": (["run", "/dev/stdin", "--sandbox"], "--out"),
     "a folder that is not there": (["run", "p.jsonl", "-o", "no/r.jsonl"], "there is no folder"),
+    "a table's folder that is not there": (
+        ["results", "p.results.jsonl", "-o", "tabels/t.csv"],
+        "/tables?",
+    ),
+    "a folder of result lines": (["results", "p.results.jsonl", "-o", "no/r.jsonl"], "mkdir -p no"),
+    "a report's folder": (["report", "p.results.jsonl", "-o", "no/r.html"], "mkdir -p no"),
 }
 
 

@@ -22,6 +22,7 @@ from claude_batch.commands.table import (
 from claude_batch.config.reading import typed_options
 from claude_batch.core.model.requests import ResultType
 from claude_batch.errors import ClaudeBatchError, UsageError
+from claude_batch.storage.files import refuse_missing_folder
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
 from claude_batch.storage.objects.locations import Fetch, is_url
@@ -69,6 +70,7 @@ def _write(
     check_format(out)
     sources = [*dict.fromkeys(shard.source for shard in manifest.shards)]
     files = [Path(each) for each in sources if not is_url(each)]
+    refuse_missing_folder(out)
     refuse_foreign_table(out, path / _TABLES, files)
     runs = tuple(
         replace(_rows(each.shard, there[each.shard.shard], manifest), file=each.shard.name)

@@ -29,7 +29,7 @@ from claude_batch.core.model.answers import text_of
 from claude_batch.errors import CheckpointWriteError, ClaudeBatchError, UsageError
 from claude_batch.report.data import ReportData
 from claude_batch.report.page import page_html
-from claude_batch.storage.files import refuse_dash, replace_file
+from claude_batch.storage.files import refuse_dash, refuse_missing_folder, replace_file
 from claude_batch.storage.prompts.columns import Columns
 from claude_batch.storage.prompts.reading import read_requests
 from claude_batch.storage.prompts.shapes import Defaults
@@ -79,6 +79,7 @@ def page_path(results: Path) -> Path:
 def refuse_foreign(page: Path, files: Sequence[Path]) -> None:
     """Refuse to replace what is no report of ours, or a file of the run."""
     refuse_dash(page, "name another file: -o report.html")
+    refuse_missing_folder(page)
     if page.absolute() in files:
         raise UsageError(f"{page} is a file of the run", hint="name another file: -o report.html")
     try:

@@ -30,6 +30,9 @@ _PLACEHOLDER = re.compile(r"\{\{(-?)\s*(.*?)\s*(-?)\}\}", re.DOTALL)
 _WORDS = re.compile(r"(?!(?:.* )?(?:if|else|is|in|not|and|or) )\w+(?: \w+)+")
 """A column's name of several words, and no expression of Jinja."""
 
+_DASHES = re.compile(r"\w+(?:-\w+)+")
+"""A column's name with dashes. A difference is written with spaces: `price - tax`."""
+
 _UNDEFINED = re.compile(r"`([^`]+)` is undefined")
 _MOST_NAMED = 12
 _WHOLE = 2.0**53
@@ -116,8 +119,8 @@ class Template:
         """Return what is wrong, in words that name the column or the option."""
         kind, detail = getattr(error, "kind", ""), getattr(error, "detail", None) or str(error)
         undefined = _UNDEFINED.search(detail)
-        if kind == "UndefinedError" and undefined:
-            return unknown_column(undefined[1], row, f"{self._place}: ")
+        if undefined:
+            return unknown_column(self._with_dashes(undefined[1], row), row, f"{self._place}: ")
         if kind == "SyntaxError":
             for name in sorted(self._names - row.keys()):
                 near = nearest(name, row, most=1)
@@ -132,6 +135,11 @@ class Template:
         if kind in {"UnknownFilter", "UnknownFunction", "UnknownTest", "UnknownMethod"}:
             return TemplateError(f"{self._place}: {detail}", f"see Jinja's filters; {_LITERAL}")
         return BadPromptError(f"{self._place}: {detail}", "correct the template, or the row")
+
+    def _with_dashes(self, part: str, row: Mapping[str, Any]) -> str:
+        """Return the column that is meant where Jinja has read `ticket-id` as a difference."""
+        names = sorted(name for name in self._names - row.keys() if _DASHES.fullmatch(name))
+        return next((name for name in names if part in name.split("-")), part)
 
 
 def as_text(value: Any) -> str:

@@ -22,9 +22,15 @@ from typing import Any, BinaryIO, TypeVar
 
 import orjson
 
-from claude_batch.core.model.typos import nearest
 from claude_batch.errors import CheckpointWriteError, NoRowsError, UsageError
-from claude_batch.storage.files import beside, open_new, open_to_read, sync_open, temporary_folder
+from claude_batch.storage.files import (
+    beside,
+    name_nearest,
+    open_new,
+    open_to_read,
+    sync_open,
+    temporary_folder,
+)
 from claude_batch.storage.objects.locations import ANY, Fetch, is_url
 from claude_batch.storage.prompts.lines import (
     MOST_BYTES,
@@ -309,13 +315,3 @@ def refuse_odd_name(path: Path) -> None:
             f"{printable}: the name is not UTF-8",
             hint="rename it (or the folder it is in): mv, or convmv for many",
         ) from error
-
-
-def name_nearest(path: Path) -> str:
-    """Return which file beside it the user may have meant, as ` (did you mean x?)`."""
-    try:
-        names = [each.name for each in path.parent.iterdir()]
-    except OSError:
-        return ""
-    near = nearest(path.name, names, most=1)
-    return f" (did you mean {path.with_name(near[0])}?)" if near else ""

@@ -15,8 +15,8 @@ from claude_batch.config.spelling import as_typed, spelled
 from claude_batch.core.catalog.routing import are_alike
 from claude_batch.errors import CheckpointMismatchError, UsageError
 from claude_batch.storage.batch.bodies import remove_leftovers
-from claude_batch.storage.files import beside, read_blocks, sync_directory
-from claude_batch.storage.prompts.input import is_regular, name_nearest
+from claude_batch.storage.files import beside, name_nearest, read_blocks, sync_directory
+from claude_batch.storage.prompts.input import is_regular
 from claude_batch.storage.run.checkpoint import read_lines
 from claude_batch.storage.run.journal import RunIdentity, journal_path
 from claude_batch.storage.tables.kinds import stem_of
@@ -108,7 +108,9 @@ def refuse_no_results(results: Path) -> None:
     if results.is_dir():
         raise UsageError(f"{results}: is a folder", hint=hint)
     if not results.exists():
-        raise UsageError(f"{results}: no such results file{name_nearest(results)}", hint=hint)
+        raise UsageError(
+            f"{results}: no such results file or run folder{name_nearest(results)}", hint=hint
+        )
     if not os.access(results, os.R_OK):
         raise UsageError(f"{results}: no permission to read it", hint="chmod u+r, or another file")
     if not is_regular(str(results)):
