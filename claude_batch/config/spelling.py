@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from textwrap import shorten
 
 from claude_batch.config.declaration import NONE, journaled
@@ -44,3 +45,17 @@ def spelled(name: str, value: object) -> str:
     if value is None or value == () or (value is False and not OPTIONS[name].flags):
         return f"no {flag(name)}"
     return shorten(as_typed(name, value), _LONGEST, placeholder=" ...")
+
+
+def difference(name: str, was: object, now: object) -> str:
+    """Return how a command differs from a run in an option, after "it was started"."""
+    then, here = spelled(name, was), spelled(name, now)
+    if then == here:  # two long values that begin alike
+        here = f"another {flag(name)}"
+    then = f"without {flag(name)}" if then.startswith("no ") else f"with {then}"
+    return f"{then}, but this command has {here}"
+
+
+def differences_text(run: str, differences: Iterable[str]) -> str:
+    """Return how a command differs from a run, a sentence for each difference."""
+    return f"{run} was started {'. It was started '.join(differences)}"

@@ -201,7 +201,9 @@ def test_a_run_with_another_model_is_named(serve: Serve) -> None:
         bounded("--model", "claude-haiku-5-5")
         refused = bounded()
     assert refused.exit_code == 5
-    assert "was started with --model claude-haiku-5-5; this command has no --model" in refused.err
+    assert (
+        "was started with --model claude-haiku-5-5, but this command has no --model" in refused.err
+    )
 
 
 def test_prompts_that_are_gone_are_asked_back_where_requests_are_left(

@@ -152,7 +152,7 @@ def test_rows_added_at_the_end_are_taken_up(
     assert refused.exit_code == 5
     words = " ".join(refused.err.split())
     assert "rows were added at its end" in words
-    assert "the same command with --extend takes the new rows up" in words
+    assert "to take the new rows up: the same command with --extend" in words
     if resumed:
         command = ("resume", "t.sandbox.results.jsonl", "--quiet")
     assert claude_batch(*command, "--extend").exit_code == 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -11,7 +12,7 @@ import orjson
 from claude_batch.config.declaration import Owner, parse_value
 from claude_batch.config.options import OPTIONS, Options, owned_by
 from claude_batch.config.settings import RunSettings
-from claude_batch.config.spelling import spelled
+from claude_batch.config.spelling import difference, differences_text
 from claude_batch.core.catalog.routing import are_alike, routes_of_text
 from claude_batch.errors import CheckpointError, CheckpointMismatchError, SettingsError
 from claude_batch.storage.folder.files import FolderFiles
@@ -22,6 +23,9 @@ from claude_batch.storage.tables.kinds import Part
 
 FORMAT = 1
 """The version of the format. A reader refuses a later one."""
+
+_MOST_NAMED = 3
+"""Inputs that a message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,16 +155,22 @@ def refuse_other(folder: str, old: Manifest, new: Manifest) -> None:
     for name in owned_by(Owner.RESULTS):
         was, now = getattr(old.options, name), getattr(new.options, name)
         if was != now:
-            differences.append(f"{spelled(name, was)}; this command has {spelled(name, now)}")
+            differences.append(difference(name, was, now))
     if not are_alike(old.routes, new.routes):
-        differences.append("other [[route]] rules in its settings")
+        differences.append("with other [[route]] rules in its settings")
     if old.shard_size != new.shard_size:
-        differences.append(f"--shard-size {old.shard_size}")
+        differences.append(difference("shard_size", old.shard_size, new.shard_size))
     if old.inputs != new.inputs:
-        differences.append(f"other inputs: {', '.join(old.inputs[:3])}")
+        differences.append(f"with other inputs: {_few(old.inputs)}, not {_few(new.inputs)}")
     if differences:
+        resume = f"claude-batch resume {shlex.quote(folder)}/"
         raise CheckpointMismatchError(
-            f"{folder} was started with {'; '.join(differences)}",
-            hint=f"claude-batch resume {folder} continues it as it was started; --out DIR/ is for "
-            "another run",
+            differences_text(f"{folder}/", differences),
+            hint=f"to continue it as it was started: {resume}; for another run, name another "
+            "folder: --out DIR/",
         )
+
+
+def _few(inputs: Sequence[str]) -> str:
+    more = len(inputs) - _MOST_NAMED
+    return ", ".join(inputs[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")

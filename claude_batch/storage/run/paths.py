@@ -11,7 +11,7 @@ from pathlib import Path
 
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import OVERRIDING, owned_by
-from claude_batch.config.spelling import as_typed, spelled
+from claude_batch.config.spelling import as_typed, difference, differences_text
 from claude_batch.core.catalog.routing import are_alike
 from claude_batch.errors import CheckpointMismatchError, UsageError
 from claude_batch.storage.batch.bodies import remove_leftovers
@@ -206,39 +206,44 @@ def refuse_mismatch(
         return
     if has_grown and len(differences) == 1:
         raise CheckpointMismatchError(
-            f"{old.results} was started with {differences[0]}",
-            hint="the same command with --extend takes the new rows up; --out FILE is for another "
-            "run; --fresh starts over (and sets the old results aside)",
+            differences_text(old.results, differences),
+            hint=f"to take the new rows up: the same command with --extend; {_ANOTHER_RUN}",
         )
     same_prompts = (old.size, old.sha256) == (new.size, new.sha256)
     command = f"claude-batch resume {shlex.quote(old.results)}"
-    resume = f"{command} continues it as it was started"
+    resume = f"to continue it as it was started: {command}"
     other = [
         name for name in OVERRIDING if getattr(old.options, name) != getattr(new.options, name)
     ]
     if len(other) == len(differences) and all(getattr(new.options, name) for name in other):
         options = " ".join(as_typed(name, getattr(new.options, name)) for name in other)
-        resume += f"; {command} --retry-errored {options} retries what failed in that way"
+        resume += f"; to retry what failed in that way: {command} --retry-errored {options}"
     raise CheckpointMismatchError(
-        f"{old.results} was started with {'; '.join(differences)}",
-        hint=f"{resume if same_prompts else 'put the prompts back as they were'}; --out FILE is "
-        "for another run; --fresh starts over (and sets the old results aside)",
+        differences_text(old.results, differences),
+        hint=f"{resume if same_prompts else 'put the prompts back as they were'}; {_ANOTHER_RUN}",
     )
+
+
+_ANOTHER_RUN = (
+    "for another run, name another file: --out FILE; to start over: --fresh (it sets the old "
+    "results aside)"
+)
 
 
 def _differences(old: RunIdentity, new: RunIdentity, change: str = "") -> Iterator[str]:
     if old.options.sandbox != new.options.sandbox:
         kinds = {True: "the sandbox", False: "the real API"}
-        yield f"{kinds[old.options.sandbox]}; this command uses {kinds[new.options.sandbox]}"
+        now = kinds[new.options.sandbox]
+        yield f"with {kinds[old.options.sandbox]}, but this command uses {now}"
     if (old.size, old.sha256) != (new.size, new.sha256):
         change = change or f"{old.size:,} bytes then, {new.size:,} now"
-        yield f"other prompts ({old.prompts}: {change})"
+        yield f"with other prompts ({old.prompts}: {change})"
     for name in owned_by(Owner.RESULTS):
         was, now = getattr(old.options, name), getattr(new.options, name)
         if was != now and name != "sandbox":
-            yield f"{spelled(name, was)}; this command has {spelled(name, now)}"
+            yield difference(name, was, now)
     if not are_alike(old.routes, new.routes):
-        yield "other [[route]] rules in its settings"
+        yield "with other [[route]] rules in its settings"
 
 
 def refuse_as_stdout(fd: int, *paths: Path) -> None:

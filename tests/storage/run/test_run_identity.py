@@ -77,9 +77,15 @@ def test_the_journal_keeps_the_rules(tmp_path: Path) -> None:
     [
         ({"routes": RULES}, {}, r"other \[\[route\]\] rules"),
         ({}, {"routes": RULES}, r"other \[\[route\]\] rules"),
-        ({"dedupe": True}, {}, "was started with --dedupe; this command has no --dedupe"),
-        ({}, {"model": "m"}, "was started with no --model; this command has --model m"),
-        ({"sandbox": True}, {}, "the sandbox; this command uses the real API"),
+        ({"dedupe": True}, {}, "was started with --dedupe, but this command has no --dedupe"),
+        ({}, {"model": "m"}, "was started without --model, but this command has --model m"),
+        (
+            {"model": "m"},
+            {"system": "s"},
+            "with --model m, but this command has no --model. It was started without --system, but",
+        ),
+        ({"system": "s" * 70}, {"system": "s" * 71}, "but this command has another --system"),
+        ({"sandbox": True}, {}, "the sandbox, but this command uses the real API"),
     ],
 )
 def test_other_shaping_options_are_another_run(
