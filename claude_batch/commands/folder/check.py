@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from claude_batch.commands.check import check_prompts, defaults_of
 from claude_batch.commands.folder.ids import find_ids
-from claude_batch.commands.run.messages import counted, shown_source
+from claude_batch.commands.run.messages import counted, shown, shown_source
 from claude_batch.config.options import Options
 from claude_batch.config.settings import Settings
 from claude_batch.core.shards.names import id_prefix
@@ -16,7 +18,9 @@ from claude_batch.errors import Exit, InvalidPromptsError, NoRowsError, UsageErr
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.ids import ID_KEYS
 from claude_batch.storage.folder.inputs import Input, find_inputs
+from claude_batch.storage.folder.manifest import Shard
 from claude_batch.storage.folder.places import is_run_folder
+from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.prompts.check import check
 from claude_batch.storage.prompts.input import first_rows
 from claude_batch.storage.prompts.options import input_options
@@ -118,3 +122,52 @@ def _refuse_all_bad(few: Path, name: str, defaults: Defaults) -> None:
     if report.invalid and not report.requests:
         cause = report.causes[0]
         raise UsageError(f"{name}: line {cause.lines[0]}: {cause.what}", hint=cause.remedy)
+
+
+_MANY_FILES, _FEW_ROWS = 50, 100
+"""More files than that, with fewer rows than that on average, take much longer than one file."""
+
+_BYTES_PER_ROW = 500
+"""What is assumed of files whose rows nobody has counted."""
+
+_JOIN_LINES, _JOIN_TABLES = "awk 1", "awk 'FNR > 1 || NR == 1'"
+"""Commands that join files; a last line without a newline gets one. Of headers the first stays."""
+
+_JOINED_BY = {
+    ".jsonl": _JOIN_LINES,
+    ".ndjson": _JOIN_LINES,
+    ".txt": _JOIN_LINES,
+    ".csv": _JOIN_TABLES,
+    ".tsv": _JOIN_TABLES,
+}
+
+
+def small_files_note(shards: Sequence[Shard], *, headers: bool = True) -> str:
+    """Return what to do about a run folder of many small files, which wait for each other.
+
+    "" where there is nothing to gain. `headers`: the first row of a table names its columns.
+    """
+    sources = [*dict.fromkeys(each.source for each in shards)]
+    rows = sum(each.lines or max(1, each.size // _BYTES_PER_ROW) for each in shards)
+    mean = rows / len(sources)
+    if len(sources) <= _MANY_FILES or mean >= _FEW_ROWS:
+        return ""
+    return (
+        f"{len(sources):,} files with about {counted(max(1, round(mean)), 'row')} each: every file "
+        "is a run of its own, and waits for the last answer of the one before. All rows in one "
+        f"file are much faster{_how_to_join(sources, headers=headers)}"
+    )
+
+
+def _how_to_join(sources: Sequence[str], *, headers: bool) -> str:
+    """Return the commands that join files and run them; "" where they are of several kinds."""
+    folder, suffix = os.path.split(sources[0])[0], os.path.splitext(sources[0])[1]  # noqa: PTH122  # maybe a URL
+    if is_url(sources[0]) or suffix not in _JOINED_BY:
+        return ""
+    if {*sources} != {str(each) for each in Path(folder).glob(f"*{suffix}")}:
+        return ""
+    command = _JOINED_BY[suffix] if headers else _JOIN_LINES
+    names = (Path(f"all{number}{suffix}") for number in ("", *range(2, 100)))
+    name = next((each for each in names if not each.exists()), "NEW")
+    pattern = f"{shlex.quote(shown(Path(folder)))}/*{suffix}"
+    return f": {command} {pattern} > {name}, then run {name} with the same options and a new --out"

@@ -14,7 +14,7 @@ from typing import Any
 
 from claude_batch import __version__
 from claude_batch.commands.check import defaults_of
-from claude_batch.commands.folder.check import copies_shown, with_rows
+from claude_batch.commands.folder.check import copies_shown, small_files_note, with_rows
 from claude_batch.commands.folder.ids import ids_of_shards
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import retries
@@ -283,8 +283,9 @@ def _create(
     screen.notice(
         f"{name if is_url(name) else shown(path)}/: {counted(len(shards), 'shard')}{about}"
     )
-    if ids.note:
-        screen.notice(ids.note)
+    for note in (ids.note, small_files_note(shards, headers=manifest.options.headers)):
+        if note:
+            screen.notice(note)
     return manifest
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import re
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from claude_batch.commands.folder.check import with_rows
+from claude_batch.commands.folder.check import small_files_note, with_rows
 from claude_batch.config.reading import read_settings
 from claude_batch.errors import UsageError
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.inputs import Input
+from claude_batch.storage.folder.manifest import Shard
+from tests.storage.folder.test_manifest import SHARDS
 
 
 def usable(*paths: Path) -> set[Path]:
@@ -49,3 +54,33 @@ def test_one_bad_row_is_left_to_the_check_of_its_shard(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"promt": "hello"}\n"good"\n')
     assert usable(path) == {path}
+
+
+def shards_of(paths: list[Path], *, rows: int) -> list[Shard]:
+    one = replace(SHARDS[0], lines=rows)
+    return [replace(one, source=str(each), shard=n) for n, each in enumerate(paths, 1)]
+
+
+def test_many_small_files_are_better_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    paths = [tmp_path / "in" / f"{number}.csv" for number in range(60)]
+    for path in paths:
+        path.write_text(f"prompt,n\nhello,{path.stem}")
+    note = small_files_note(shards_of(paths, rows=5))
+    command = re.search(r": (awk .*), then run all.csv", note)
+    assert note.startswith("60 files with about 5 rows each")
+    assert command is not None
+    subprocess.run(command[1], shell=True, check=True)  # noqa: S602  # as it is printed
+    joined = (tmp_path / "all.csv").read_text().splitlines()
+    assert (joined[0], len(joined)) == ("prompt,n", 61)
+    assert "awk 1 in/*.csv > all2.csv" in small_files_note(shards_of(paths, rows=5), headers=False)
+
+
+def test_few_or_large_files_and_files_of_several_kinds_have_no_command(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.csv" for number in range(60)]
+    assert small_files_note(shards_of(paths, rows=100)) == ""
+    assert small_files_note(shards_of(paths[:50], rows=5)) == ""
+    assert small_files_note(shards_of(paths, rows=5)).endswith("are much faster")
