@@ -113,7 +113,8 @@ def test_a_run_goes_there_and_comes_back(world: World) -> None:
     assert again.returncode == 0, again.stderr
     assert world.arrived() == 400
     assert world.resent() == 0
-    assert not [*here.folder.glob("c/**/*.results.jsonl")]
+    for host in (here, there):
+        assert [path.name for path in host.folder.glob("c/**/*")] == ["claude-batch", "run-folders"]
 
 
 def kill_after_shipping(world: World, host: Program, *flags: str) -> set[str]:

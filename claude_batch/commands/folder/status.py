@@ -147,6 +147,7 @@ def shard_statuses(
         run = run_status(results) if done is None and results is not None else None
         claim = claims.get(number)
         statuses.append(ShardStatus(shard=shard, results=results, done=done, run=run, claim=claim))
+    files.forget_copies({number: each.epoch for number, each in known.items()}, len(statuses))
     return statuses
 
 

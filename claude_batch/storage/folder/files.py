@@ -76,6 +76,12 @@ class FolderFiles(Protocol):
     def is_let_go(self, name: str) -> bool:
         """Return whether a file is certainly held by nobody; False where that is not known."""
 
+    def forget_copies(self, finished: Mapping[int, int], shards: int) -> None:
+        """Have copies of finished shards removed from this host, when this process ends.
+
+        `finished` are the epochs in which shards were finished, of so many `shards`.
+        """
+
 
 class LocalFiles:
     """A folder that this host, and perhaps others, have mounted (link(2), flock(2))."""
@@ -187,6 +193,9 @@ class LocalFiles:
         finally:
             os.close(fd)
         return True
+
+    def forget_copies(self, finished: Mapping[int, int], shards: int) -> None:
+        """Do nothing: there are no copies."""
 
 
 class LocalHeld:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from claude_batch.errors import CheckpointWriteError
 from claude_batch.storage.folder.files import LocalFiles, LocalHeld
+from claude_batch.storage.folder.host_copies import remove_copies
 from claude_batch.storage.objects.errors import StoreError
 from claude_batch.storage.objects.store import ObjectStore, StoredObject
 
@@ -35,6 +36,8 @@ class ObjectFiles:
     def __init__(self, store: ObjectStore, key: str, path: Path) -> None:
         self.store, self.key, self.path = store, key, path
         self._clock: tuple[datetime, float] | None = None  # the storage's time, and monotonic time
+        self._finished: Mapping[int, int] = {}
+        self._shards = 0
 
     def url(self, name: str) -> str:
         """Return the URL of an object."""
@@ -124,6 +127,15 @@ class ObjectFiles:
     def is_let_go(self, name: str) -> bool:
         """Return whether no process of this host, which created it, holds an object."""
         return LocalFiles(self.path).is_let_go(name)
+
+    def forget_copies(self, finished: Mapping[int, int], shards: int) -> None:
+        """Have copies of finished shards removed from this host, when this process ends."""
+        self._finished, self._shards = finished, shards
+
+    def remove_copies(self) -> None:
+        """Remove the copies that are not needed, as far as this process has found that out."""
+        if self._finished:
+            remove_copies(self.path, self._finished, self._shards)
 
 
 class ObjectHeld:

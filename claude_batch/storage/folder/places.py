@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import glob
 import hashlib
 import os
@@ -14,6 +15,7 @@ from platformdirs import user_cache_path
 from claude_batch.errors import UsageError
 from claude_batch.storage.files import make_private_folder, replace_file
 from claude_batch.storage.folder.files import FolderFiles, LocalFiles
+from claude_batch.storage.folder.host_copies import hold_copies
 from claude_batch.storage.folder.shards import ShardFolder
 from claude_batch.storage.objects.locations import is_url, location_of
 from claude_batch.storage.run.paths import COPIES, MANIFEST, URL, has_manifest, is_manifest
@@ -58,7 +60,7 @@ def local_folder(files: FolderFiles, name: str, run_id: str) -> Path:
     assert isinstance(files, ObjectFiles)  # noqa: S101  # there are two
     path = files.path / run_id
     try:
-        make_private_folder(path)
+        hold_copies(path)
         if not (path / URL).exists():
             replace_file(path / MANIFEST, [files.read(MANIFEST) or b""])
             replace_file(path / URL, [name.encode()])
@@ -69,6 +71,7 @@ def local_folder(files: FolderFiles, name: str, run_id: str) -> Path:
             "XDG_CACHE_HOME, to a folder that can be written to",
         ) from error
     files.path = path
+    atexit.register(files.remove_copies)  # what is said until then may name a copy
     return path
 
 
