@@ -23,7 +23,7 @@ test: $(READY)              ## what every commit has to pass, in minutes
 	$(PYTEST)
 
 test-long: $(READY)         ## more kills, every crash point, more scenarios, more examples
-	$(PYTEST) -m "(long or hypothesis) and not services" --hypothesis-profile=long --timeout=300
+	$(PYTEST) -m "(long or hypothesis) and not services" --hypothesis-profile=long
 
 test-services: $(READY)     ## what needs servers that others have written: redis-server, llmock, moto, prometheus
 	$(PYTEST) -m services -rs

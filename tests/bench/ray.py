@@ -71,7 +71,7 @@ def _kill_command(run: RayRun) -> None:
     assert run.process is not None
     run.process.kill()
     run.process.communicate()
-    run.silent_within_s(20.0)
+    run.wait_for_silence()
     run.start()
 
 
@@ -125,7 +125,7 @@ def _row(case: Case, folder: Path) -> Row:
             run.wait_for_results(round(AT * total))
             in_flight = sandbox.stats()["in_flight"]
             case.disturb(run)
-            exit_code = run.end(within_s=300.0)
+            exit_code = run.end()
             took_s = time.monotonic() - began + LATENCY_S
             ids, twice = run.ids(), run.paid_twice()
         finally:

@@ -14,7 +14,6 @@ from tests.support.past_run import PastRun
 pytestmark = [
     pytest.mark.services,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
-    pytest.mark.timeout(120),
 ]
 
 SHOWN = "[...document.querySelectorAll('.row')].filter((row) => !row.hidden).length"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -25,31 +24,27 @@ def test_work_that_hangs_does_not_keep_a_loop_from_ending() -> None:
 
     async def give_up() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(in_daemon(lambda: release.wait(30)), 0.2)
+            await asyncio.wait_for(in_daemon(release.wait), 0.2)
 
-    began = time.monotonic()
-    asyncio.run(give_up())
+    asyncio.run(give_up())  # it would take for ever
     release.set()
-    assert time.monotonic() - began < 5
 
 
 def test_work_that_ends_in_time_has_ended() -> None:
     done: list[int] = []
-    assert ends_within(5.0, lambda: done.append(1))
+    assert ends_within(100.0, lambda: done.append(1))
     assert done == [1]
 
 
 def test_work_that_hangs_is_not_waited_for() -> None:
     release = threading.Event()
-    began = time.monotonic()
-    assert not ends_within(0.2, lambda: release.wait(30))
+    assert not ends_within(0.2, release.wait)
     release.set()
-    assert time.monotonic() - began < 5
 
 
 def test_what_work_in_a_bounded_time_raises_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        ends_within(5.0, lambda: 1 // 0)
+        ends_within(100.0, lambda: 1 // 0)
 
 
 def test_work_that_belongs_to_a_thread_is_done_in_it() -> None:
@@ -81,10 +76,8 @@ def test_a_thread_that_hangs_does_not_keep_a_loop_from_ending() -> None:
     async def give_up() -> None:
         thread = DaemonThread("worker")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(thread.do(lambda: release.wait(30)), 0.2)
+            await asyncio.wait_for(thread.do(release.wait), 0.2)
         thread.end()
 
-    began = time.monotonic()
-    asyncio.run(give_up())
+    asyncio.run(give_up())  # it would take for ever
     release.set()
-    assert time.monotonic() - began < 5

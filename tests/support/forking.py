@@ -29,7 +29,7 @@ from typing import Any
 
 _LONGEST = 1 << 20
 """Bytes that an order may have: arguments and environment as JSON."""
-_LOADED_WITHIN_S = 60.0
+_LOADED_WITHIN_S = 200.0
 _SHARED = "CLAUDE_BATCH_TESTS_FOLDER"
 _SOCKET = "socket"
 

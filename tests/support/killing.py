@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.program import Program, Served
+from tests.support.program import Program, Served, wait_for
 
 QUICK = """
 [limits]
@@ -21,9 +21,6 @@ otpm = 0
 base_s = 0.2
 per_output_token_s = 0.0
 """
-
-_LATE_S = 5.0
-"""How long a run may take until its first request, on a busy machine, before it is killed."""
 
 
 def write_prompts(path: Path, count: int) -> None:
@@ -85,9 +82,11 @@ def killed_again_and_again(
         before = sandbox.stats()["sent"]
         process = program.start(*command, fresh=number % 4 == 0)
         if number % 4:
-            ends = time.monotonic() + _LATE_S
-            while sandbox.stats()["sent"] == before and time.monotonic() < ends:
-                time.sleep(0.02)
+            wait_for(
+                lambda before=before, process=process: (
+                    sandbox.stats()["sent"] > before or process.poll() is not None
+                )
+            )
             time.sleep(chance.uniform(0.0, 0.8))
         else:
             time.sleep(chance.uniform(0.1, 1.5))

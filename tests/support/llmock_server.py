@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.program import ENOUGH_S
 from tests.support.redis_server import free_port, skip_or_fail
 
 _READY = "Uvicorn running on"
@@ -58,7 +59,7 @@ class Llmock:
         return self._ask("verdict")
 
     def _ask(self, what: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.url}/_llmock/{what}", timeout=20) as answer:  # noqa: S310  # loopback
+        with urllib.request.urlopen(f"{self.url}/_llmock/{what}", timeout=ENOUGH_S) as answer:  # noqa: S310  # loopback
             value: dict[str, Any] = json.load(answer)
         return value
 
@@ -87,4 +88,4 @@ def llmock_server(*flags: str) -> Iterator[Llmock]:
         yield Llmock(f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate()

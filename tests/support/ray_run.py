@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,9 +17,8 @@ from tests.support.killing import lines_of
 from tests.support.program import Program, Served, Started, wait_for
 
 RUN = "out"
-
-_STARTED_S = 60.0
-"""How long Ray may take to start on a busy machine."""
+_SOME = 5
+"""Results after which a shard is well under way, and far from its end."""
 
 
 def write_shards(folder: Path, shards: int, lines: int) -> None:
@@ -58,16 +56,29 @@ class RayRun:
         command = ("run", "in", "--out", f"{RUN}/", "--on", "ray", "--workers", str(self.workers))
         self.process = self.program.start(*command, "--progress", "plain", *self.flags, fresh=True)
 
-    def end(self, within_s: float = 100.0) -> int:
+    def end(self) -> int:
         """Wait until the command ends; return its exit code."""
         assert self.process is not None
-        _, said = self.process.communicate(timeout=within_s)
+        _, said = self.process.communicate()
         self.said += said.decode()
         return self.process.returncode
 
     def wait_for_results(self, count: int) -> None:
         """Wait until there are so many results in all."""
-        wait_for(lambda: len(self.ids()) >= count, within_s=_STARTED_S)
+        wait_for(lambda: len(self.ids()) >= count)
+
+    def two_at_work(self) -> tuple[int, int]:
+        """Wait until two shards have some results each; return those with the fewest."""
+        found: list[int] = []
+
+        def look() -> bool:
+            results = Counter(int(each[1 : each.index(".")]) for each in self.ids())
+            at_work = [shard for shard in self.shard_processes() if results[shard] >= _SOME]
+            found[:] = sorted(at_work, key=results.__getitem__)[:2]
+            return len(found) == 2
+
+        wait_for(look)
+        return found[0], found[1]
 
     def shard_processes(self) -> dict[int, int]:
         """Return the processes that work on shards of this folder."""
@@ -124,11 +135,9 @@ class RayRun:
     def _served_twice(self) -> int:
         return sum(served - 1 for _, served in self.sandbox.requests().values() if served > 1)
 
-    def silent_within_s(self, seconds: float) -> float:
-        """Return after how many seconds no process works on a shard any more."""
-        began = time.monotonic()
-        wait_for(lambda: not self.shard_processes(), within_s=seconds)
-        return time.monotonic() - began
+    def wait_for_silence(self) -> None:
+        """Wait until no process works on a shard any more."""
+        wait_for(lambda: not self.shard_processes())
 
 
 def _command_lines() -> list[tuple[int, list[str]]]:

@@ -51,7 +51,7 @@ def redis_server(folder: Path) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate()
 
 
 def free_port() -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+from tests.support.program import ENOUGH_S
 from tests.support.redis_server import free_port, skip_or_fail
 
 _REQUEST = re.compile(r'"(?:\x1b\[[\d;]*m)*([A-Z]+) /')
@@ -98,7 +99,7 @@ class S3Server:
         signed = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"
         headers = {"Authorization": signed, "Content-Type": "application/octet-stream"}
         request = Request(f"{self.url}/{path}", content, headers, method=method)  # noqa: S310  # loopback
-        with urlopen(request, timeout=20) as answer:  # noqa: S310  # loopback
+        with urlopen(request, timeout=ENOUGH_S) as answer:  # noqa: S310  # loopback
             body: bytes = answer.read()
         return body
 
@@ -135,7 +136,7 @@ def s3_server(*, checks_keys: bool = False) -> Iterator[S3Server]:
     finally:
         process.send_signal(signal.SIGCONT)
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(ENOUGH_S)
         if process.stderr is not None:
             reading.join()
             process.stderr.close()

@@ -24,6 +24,7 @@ from claude_batch.errors import UsageError
 from claude_batch.telemetry.instruments import INSTRUMENTS
 from claude_batch.telemetry.metrics import Metrics, Server, asks_for_otlp, open_metrics
 from tests.support.fakes import a_failure, a_reply, a_request
+from tests.support.program import ENOUGH_S
 from tests.ui import pictures
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
@@ -59,7 +60,7 @@ def metrics_of(
 
 def scraped(metrics: Metrics) -> str:
     assert metrics.url is not None
-    with urllib.request.urlopen(metrics.url, timeout=10) as answer:  # noqa: S310  # loopback
+    with urllib.request.urlopen(metrics.url, timeout=ENOUGH_S) as answer:  # noqa: S310  # loopback
         text: str = answer.read().decode()
     return text
 

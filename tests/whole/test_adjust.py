@@ -14,7 +14,7 @@ import pytest
 from tests.support.killing import QUICK, lines_of, write_prompts
 from tests.support.program import Program, Served, Started, served, wait_for
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 RESULTS = "p.results.jsonl"
 
@@ -35,7 +35,7 @@ def running(
             yield program, sandbox, process
         finally:
             process.kill()
-            process.communicate(timeout=30)
+            process.communicate()
 
 
 def adjust(program: Program, *flags: str) -> str:
@@ -76,7 +76,7 @@ def test_what_was_adjusted_stays_in_force_after_kill_9(tmp_path: Path) -> None:
     with running(tmp_path, "--concurrency", "4", "--rpm", "6000") as (program, sandbox, process):
         adjust(program, "--rpm", "60", "--concurrency", "2", "--pause")
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate()
         wait_for(lambda: sandbox.stats()["in_flight"] == 0)
         before = len(lines_of(tmp_path / RESULTS))
         resumed = program.run(
@@ -91,7 +91,7 @@ def test_what_was_adjusted_stays_in_force_after_kill_9(tmp_path: Path) -> None:
 def test_a_lower_bound_on_the_cost_ends_the_run_and_is_named(tmp_path: Path) -> None:
     with running(tmp_path, "--concurrency", "4", "--max-cost", "50") as (program, _, process):
         adjust(program, "--max-cost", "0.0000001")
-        _, progress = process.communicate(timeout=30)
+        _, progress = process.communicate()
     end = json.loads(progress.splitlines()[-1])
     assert (process.returncode, end["type"]) == (6, "end")
     *_, closed = records(tmp_path, "closed")
@@ -102,7 +102,7 @@ def test_progress_says_what_was_adjusted(tmp_path: Path) -> None:
     with running(tmp_path, "--concurrency", "4") as (program, _, process):
         adjust(program, "--share", "0.3", "--rpm", "none")
         process.send_signal(signal.SIGINT)
-        _, progress = process.communicate(timeout=30)
+        _, progress = process.communicate()
     end = json.loads(progress.splitlines()[-1])
     assert [(each["name"], each["value"]) for each in end["adjusted"]] == [
         ("rpm", None),
@@ -125,7 +125,7 @@ def test_a_stopped_process_is_named_and_its_request_withdrawn(tmp_path: Path) ->
 def test_a_run_that_has_ended_names_the_command_that_resumes_it(tmp_path: Path) -> None:
     with running(tmp_path, "--concurrency", "4") as (program, _, process):
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate()
         refused = program.run("adjust", RESULTS, "--rpm", "5", "--max-cost", "none")
     assert refused.returncode == 2
     assert "no process works on this run" in refused.stderr.decode()
@@ -145,8 +145,8 @@ def test_another_terminal_watches_a_run_to_its_end(tmp_path: Path) -> None:
         watching = program.start("status", RESULTS, "--watch")
         wait_for(lambda: list(tmp_path.glob("*.live")))
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-        shown, _ = watching.communicate(timeout=30)
+        process.communicate()
+        shown, _ = watching.communicate()
         again = program.run("status", RESULTS, "--watch")
     assert watching.returncode == again.returncode == 0
     assert "claude-batch resume p.results.jsonl" in shown.decode()

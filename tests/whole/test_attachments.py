@@ -18,7 +18,7 @@ from tests.support import images
 from tests.support.killing import lines_of
 from tests.support.program import Program, Served, served, wait_for
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.whole
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 QUICK = """

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.program import Program
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.whole
 
 GOOD = '{"prompt": "hi"}'
 BAD_LINES = {

@@ -17,7 +17,7 @@ from tests.support.killing import lines_of, write_prompts
 from tests.support.program import Program, served, wait_for
 from tests.whole.test_batch import QUICK, SLOW, TROUBLE, a_program
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.whole
 
 BATCH = ("--mode", "batch", "--no-stdout", "--progress", "plain")
 COUNT = 200

@@ -14,7 +14,7 @@ from tests.support.killing import lines_of, write_prompts
 from tests.support.program import Program, Served, served, wait_for
 from tests.support.redis_server import free_port, redis_server
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 SWIFT = """
 [limits]
@@ -26,6 +26,8 @@ base_s = 0.05
 per_output_token_s = 0.0
 """
 SAMPLES = 300
+STEADY = ("--rpm", "1800")
+"""Thirty a second: what is done to a run early is done well before it ends."""
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_two_processes_at_once_share_a_redis_and_send_nothing_more_than_twice(
             program.start("run", "p.jsonl", "-o", out, "--no-stdout", "--cache-url", url)
             for out in ("one.jsonl", "two.jsonl")
         ]
-        said = [process.communicate(timeout=60)[1].decode() for process in pair]
+        said = [process.communicate()[1].decode() for process in pair]
         sent = sandbox.stats()["sent"]
         third, _ = work(program, "three.jsonl", "--cache-url", url)
     assert [process.returncode for process in pair] == [0, 0], said
@@ -113,14 +115,14 @@ def test_a_redis_that_goes_away_in_the_middle_costs_a_warning(
     program: Program, sandbox: Served, tmp_path: Path
 ) -> None:
     (tmp_path / "redis").mkdir()
-    write_prompts(tmp_path / "p.jsonl", 600)
+    write_prompts(tmp_path / "p.jsonl", SAMPLES)
     with redis_server(tmp_path / "redis") as url:
-        flags = ("--no-stdout", "--cache-url", url, "--rpm", "6000")
+        flags = ("--no-stdout", "--cache-url", url, *STEADY)
         process = program.start("run", "p.jsonl", "-o", "r.jsonl", *flags)
-        wait_for(lambda: len(lines_of(tmp_path / "r.jsonl")) > 50)
-    said = process.communicate(timeout=60)[1].decode()
+        wait_for(lambda: len(lines_of(tmp_path / "r.jsonl")) > 30)
+    said = process.communicate()[1].decode()
     assert process.returncode == 0, said
-    assert len(lines_of(tmp_path / "r.jsonl")) == sandbox.stats()["sent"] == 600
+    assert len(lines_of(tmp_path / "r.jsonl")) == sandbox.stats()["sent"] == SAMPLES
     assert said.count("continuing without it") == 1
 
 
@@ -186,12 +188,12 @@ def test_a_run_that_was_killed_goes_on_without_handing_out_a_sample_twice(
 ) -> None:
     write_equal_prompts(program.folder, SAMPLES)
     results = program.folder / "p.results.jsonl"
-    process = program.start("run", "p.jsonl", "--no-stdout", "--cache", "--rpm", "6000")
-    wait_for(lambda: len(lines_of(results)) > SAMPLES / 3)
+    process = program.start("run", "p.jsonl", "--no-stdout", "--cache", *STEADY)
+    wait_for(lambda: len(lines_of(results)) > SAMPLES / 6)
     process.kill()
     process.communicate()
     killed_at = len(lines_of(results))
-    resumed = program.run("resume", "p.results.jsonl", "--no-stdout", "--cache")
+    resumed = program.run("resume", "p.results.jsonl", "--no-stdout", "--cache", "--rpm", "none")
     first = read_results(results)
     again, _ = work(program, "again.jsonl", "--cache")
     assert resumed.returncode == 0, resumed.stderr.decode()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.program import Program, served
+from tests.support.program import ENOUGH_S, Program, served
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.whole
 
 SHARED = "You sort letters into five drawers, and you never open one that is sealed. " * 300
 LINES = 300
@@ -65,10 +64,9 @@ def test_the_input_costs_a_fifth_at_most(tmp_path: Path) -> None:
 
 
 def test_what_is_read_from_the_cache_does_not_wait_for_input_tokens(tmp_path: Path) -> None:
-    began = time.monotonic()
-    ran(tmp_path, LETTERS, "auto", A_TENTH_FITS)
     # uncached, 1.5 million tokens would take nine minutes at 150,000 a minute
-    assert time.monotonic() - began < 40
+    assert ENOUGH_S < 5 * 60
+    ran(tmp_path, LETTERS, "auto", A_TENTH_FITS)
 
 
 def test_the_screen_tells_what_is_saved(tmp_path: Path) -> None:

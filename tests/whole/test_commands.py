@@ -12,7 +12,7 @@ import pytest
 from tests.cli.test_help import loaded_by
 from tests.support.program import Program, environment, served
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.whole
 
 COMMANDS = ("estimate", "limits", "models", "doctor", "cache", "init")
 EXTRAS = {"obstore", "opentelemetry", "pyarrow", "python_calamine", "ray", "redis", "zstandard"}

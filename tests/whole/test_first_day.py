@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.program import Program
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.whole
 
 PROMPT = '{"custom_id": "a", "prompt": "hi"}\n'
 RESULT = (

@@ -14,7 +14,7 @@ from tests.support.chat_server import ChatServer, chat_server
 from tests.support.killing import write_prompts
 from tests.support.program import Program, Served, served
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 HAIKU = "claude-haiku-5-5"
 LONG = "Say what this is about, in a sentence or two, and why it matters to us. " * 8

@@ -14,9 +14,9 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 from tests.support.killing import write_prompts
-from tests.support.program import Program, Served, served, wait_for
+from tests.support.program import ENOUGH_S, Program, Served, served, wait_for
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.whole
 
 UNEVEN = """
 [limits]
@@ -152,14 +152,14 @@ def result_lines(sandbox: Served, batch: str) -> list[Any]:
 def read(sandbox: Served, path: str) -> bytes:
     headers = {"x-api-key": "sandbox-key", "anthropic-version": "2023-06-01"}
     request = urllib.request.Request(f"{sandbox.url}{path}", headers=headers)  # noqa: S310  # loopback
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # loopback
+    with urllib.request.urlopen(request, timeout=ENOUGH_S) as answer:  # noqa: S310  # loopback
         content: bytes = answer.read()
     return content
 
 
 def kill_soon(program: Program, chance: random.Random, *command: str) -> bytes:
     """Start a run, kill it within two seconds, and return what it has printed."""
-    process, journal = program.start(*command), program.folder / "p.results.journal"
+    process, journal = program.start(*command), program.folder / "p.results.jsonl.journal"
     wait_for(lambda: journal.exists() or process.poll() is not None)
     time.sleep(chance.random() * 2)
     process.kill()

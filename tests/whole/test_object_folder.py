@@ -16,10 +16,10 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support.killing import QUICK, write_prompts
-from tests.support.program import Program, Served, Started, served, wait_for
+from tests.support.program import ENOUGH_S, Program, Served, Started, served, wait_for
 from tests.support.s3_server import S3Server, s3_server
 
-pytestmark = [pytest.mark.whole, pytest.mark.services, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.whole, pytest.mark.services]
 
 BUCKET = "bucket"
 QUIET = ("--progress", "none", "--no-stdout")
@@ -174,7 +174,7 @@ def test_what_a_zombie_ships_counts_no_more(world: World) -> None:
 def batches_at(api: Served) -> list[dict[str, Any]]:
     headers = {"x-api-key": "sandbox-key", "anthropic-version": "2023-06-01"}
     request = Request(f"{api.url}/v1/messages/batches?limit=100", headers=headers)  # noqa: S310  # loopback
-    with urlopen(request, timeout=10) as answer:  # noqa: S310  # as above
+    with urlopen(request, timeout=ENOUGH_S) as answer:  # noqa: S310  # as above
         batches: list[dict[str, Any]] = json.load(answer)["data"]
     return batches
 
@@ -220,7 +220,7 @@ def test_workers_of_a_cluster_share_a_folder(world: World) -> None:
     process = world.start(
         world.host("here"), "--shard-size", "150", "--on", "ray", "--workers", "2"
     )
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate()
     assert process.returncode == 0, said
     assert world.results(world.host("there")) == EVERY_ID
     assert world.resent() == 0
@@ -270,8 +270,8 @@ def test_storage_that_is_away_for_a_while_does_not_stop_a_run(world: World) -> N
     wait_for(lambda: bool(world.shipped()))
     with world.s3.gone():
         before = world.arrived()
-        time.sleep(8)
-        assert world.arrived() > before + 40
+        time.sleep(8)  # longer than between two times that it ships
+        wait_for(lambda: world.arrived() > before + 40)
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert world.results(host) == EVERY_ID
@@ -283,7 +283,7 @@ def test_storage_that_stays_away_stops_a_run_which_loses_nothing(world: World) -
     process = world.start(host, "--rpm", "300")
     wait_for(lambda: bool(world.shipped()))
     with world.s3.gone():
-        _, said = process.communicate(timeout=80)
+        _, said = process.communicate()
     assert process.returncode == 5
     assert b"has not answered for 30 s" in said
     assert b"run the same command again" in said

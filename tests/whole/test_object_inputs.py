@@ -16,7 +16,7 @@ from tests.support.killing import QUICK
 from tests.support.program import Program, served, wait_for
 from tests.support.s3_server import SECRET, S3Server, s3_server
 
-pytestmark = [pytest.mark.whole, pytest.mark.services, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.whole, pytest.mark.services]
 
 BUCKET = "bucket"
 
@@ -178,7 +178,7 @@ def test_an_object_that_has_changed_is_noticed(program: Program, s3: S3Server) -
 
 
 def test_a_shard_that_has_begun_needs_its_object_no_more(program: Program, s3: S3Server) -> None:
-    s3.put(BUCKET, "leaving.jsonl", lines("leaving", 40))
+    s3.put(BUCKET, "leaving.jsonl", lines("leaving", 80))
     process = program.start(
         *("run", "s3://bucket/leaving.jsonl", "--out", "out/", "--concurrency", "2")
     )
@@ -190,7 +190,7 @@ def test_a_shard_that_has_begun_needs_its_object_no_more(program: Program, s3: S
     assert program.run("resume", "out/").returncode == 5
     s3.delete(BUCKET, "leaving.jsonl")
     assert program.run("resume", "out/", "--concurrency", "none").returncode == 0
-    assert len(set(ids(program))) == 40
+    assert len(set(ids(program))) == 80
 
 
 @pytest.mark.parametrize(

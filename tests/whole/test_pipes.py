@@ -10,7 +10,7 @@ import pytest
 from tests.support.killing import QUICK, write_prompts
 from tests.support.program import Program, served
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 
 def test_a_reader_that_leaves_ends_the_run_quietly(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.support.doors import Line, by_endpoint, read_results, write_settings
 from tests.support.killing import write_prompts
 from tests.support.program import Program, Served, served
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 KEYS = {f"KEY_{name}": f"key-{name.lower()}" for name in "ABCDE"}
 

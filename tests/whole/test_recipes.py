@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.program import Program, served
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 ROOT = Path(__file__).parents[2]
 MARK = "<!-- recipes:"

@@ -15,7 +15,7 @@ from tests.support.killing import QUICK
 from tests.support.odd_relay import Relay, odd_relay
 from tests.support.program import Program, Served, served, wait_for
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 RESULTS = "p.results.jsonl"
 SILENT = ("--no-stdout", "--progress", "none")
@@ -80,7 +80,7 @@ def test_what_failed_for_its_model_is_redone_with_another(
 
 
 def test_a_redo_that_is_killed_goes_on_with_the_same_model(tmp_path: Path) -> None:
-    with served(tmp_path, SCENARIO) as sandbox:
+    with served(tmp_path, SCENARIO.replace("base_s = 0.2", "base_s = 1")) as sandbox:
         program = half_of_them_failed(tmp_path, sandbox)
         order = ("--retry-errored", "--model", OPUS, "--concurrency", "1")
         process = program.start("resume", RESULTS, *order, *SILENT)

@@ -13,7 +13,7 @@ from tests.support.odd_relay import Relay, odd_relay
 from tests.support.program import Program
 from tests.whole.test_next_steps import COMMAND, done, follow, next_step
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 MODELS = ("claude-haiku-5-5", "own-model")
 RUN = "claude-batch run p.jsonl --no-stdout --allow-unknown-model"

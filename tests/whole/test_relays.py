@@ -12,7 +12,7 @@ from tests.support.killing import write_prompts
 from tests.support.odd_relay import TROUBLES, Answer, odd_relay
 from tests.support.program import Program, served
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 VARIABLES = {"RELAY_KEY": "relay-key-0123", "TEAM_TOKEN": "team-0123"}
 BARE = Path(__file__).parents[2] / "samples/scenarios/relay.toml"
@@ -130,7 +130,8 @@ def test_without_any_header_about_limits_they_are_found_out(program: Program) ->
         stats = relay.stats()
     assert done.returncode == 0, done.stderr.decode()
     assert stats["succeeded_twice"] == 0
-    assert stats["by_status"].get("429", 0) < 0.2 * stats["sent"], stats["by_status"]
+    # all at once, 20 of which are let in each second, would be 400
+    assert stats["by_status"].get("429", 0) < 150, stats["by_status"]
 
 
 def test_a_relay_without_batches_is_worked_off_live(program: Program) -> None:

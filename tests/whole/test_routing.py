@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.program import Program, served
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 HAIKU, OPUS = "claude-haiku-5-5", "claude-opus-5-5"
 RULES = f"""

@@ -20,7 +20,7 @@ from claude_batch.core.shards.claims import SILENT_S
 from tests.support.killing import QUICK
 from tests.support.program import Program, Started, served, wait_for
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 STEADY = QUICK.replace("base_s = 0.2", "base_s = 0.05")
 
@@ -178,7 +178,7 @@ def test_one_watches_what_others_work_on(program: Program) -> None:
 def test_after_a_kill_the_same_command_and_resume_do_the_rest(
     program: Program, again: tuple[str, ...]
 ) -> None:
-    slow = ("--concurrency", "2")
+    slow = ("--concurrency", "1")
     process = program.start("run", "in/*.jsonl", "--out", "out/", "--shard-size", "50", *slow)
     first = program.folder / "out/shards/0001/1.results.jsonl"
     wait_for(lambda: first.exists() and first.read_bytes().count(b"\n") > 10)

@@ -8,21 +8,23 @@ import shutil
 import signal
 import subprocess
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.program import Program, served
+from tests.support.program import Program, served, takes_signals, wait_for
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 CALLS = "calls.txt"
 STUB = f"""#!/bin/sh
 echo "$(basename "$0") $*" >> "$HOME/{CALLS}"
 """
-CLAUDE_BATCH = STUB + 'trap \'exit "$ON_TERM"\' TERM\nsleep "$SECONDS_TAKEN"\nexit "$CODE"\n'
+WORKING = """sleep "$SECONDS_TAKEN" &
+trap 'kill $!; exit "$ON_TERM"' TERM
+"""
+CLAUDE_BATCH = STUB.replace("echo", f"{WORKING}echo") + 'wait $!\nexit "$CODE"\n'
 
 
 def block(kind: str, begins: str) -> str:
@@ -103,11 +105,9 @@ def test_a_pod_ends_with_the_code_of_its_shard_and_3_is_a_finished_one(
 
 @pytest.mark.parametrize(("on_term", "ends"), [("143", 143), ("0", 0)])
 def test_a_pod_that_is_stopped_lets_its_shard_end(stubs: Path, on_term: str, ends: int) -> None:
-    variables = {"JOB_COMPLETION_INDEX": "0", "SECONDS_TAKEN": "0.5", "ON_TERM": on_term}
+    variables = {"JOB_COMPLETION_INDEX": "0", "SECONDS_TAKEN": "100", "ON_TERM": on_term}
     pod = start(pod_script(), stubs, **variables)
-    while not calls(stubs):
-        time.sleep(0.01)
-    time.sleep(0.1)
+    wait_for(lambda: calls(stubs) and takes_signals(pod.pid))
     pod.send_signal(signal.SIGTERM)
     assert pod.wait() == ends
 

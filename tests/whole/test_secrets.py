@@ -14,7 +14,7 @@ import pytest
 from tests.support.echo_relay import echoing
 from tests.support.program import Program
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(200)]
+pytestmark = pytest.mark.whole
 
 SECRETS = {
     "ANTHROPIC_API_KEY": "sk-ant-api03-MARKED-own-key-0123456789",

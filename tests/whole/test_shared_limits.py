@@ -13,7 +13,7 @@ from tests.support.killing import lines_of, write_prompts
 from tests.support.program import Program, Served, served, wait_for
 from tests.support.redis_server import free_port, redis_server
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 TEN_A_SECOND = """
 [limits]
@@ -52,7 +52,7 @@ def told(stderr: bytes) -> list[dict[str, Any]]:
 def test_two_programs_share_and_limits_names_both(
     tmp_path: Path, sandbox: Served, redis: str
 ) -> None:
-    write_prompts(tmp_path / "p.jsonl", 120)
+    write_prompts(tmp_path / "p.jsonl", 150)
     program = Program(
         folder=tmp_path, variables=sandbox.variables | {"CLAUDE_BATCH_SHARED_LIMITS": redis}
     )
@@ -72,7 +72,7 @@ def test_two_programs_share_and_limits_names_both(
 
 @pytest.mark.services
 def test_a_redis_that_dies_costs_one_warning(tmp_path: Path, sandbox: Served) -> None:
-    write_prompts(tmp_path / "p.jsonl", 120)
+    write_prompts(tmp_path / "p.jsonl", 150)
     program = Program(folder=tmp_path, variables=sandbox.variables)
     with redis_server(tmp_path) as url:
         run = program.start("run", "p.jsonl", *FLAGS, "--shared-limits", url)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.killing import QUICK, lines_of, write_prompts
-from tests.support.program import Program, Started, served, wait_for
+from tests.support.program import Program, served, takes_signals, wait_for
 
-SLOW = QUICK.replace("base_s = 0.2", "base_s = 20")
+SLOW = QUICK.replace("base_s = 0.2", "base_s = 9")
+"""Answers come before the 10 s are over that a run waits for them when it is asked once."""
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 NOBODYS = ("--model", "claude-none-9", "--allow-unknown-model")
 
@@ -30,7 +31,7 @@ def test_a_signal_lets_requests_in_flight_finish(tmp_path: Path, number: int, co
         process = program.start("run", "p.jsonl", "--rpm", "3000", "--no-stdout")
         wait_for(lambda: len(lines_of(results)) > 20)
         process.send_signal(number)
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate()
         counts = sandbox.requests()
     assert process.returncode == code, stderr.decode()
     assert b"claude-batch resume p.results.jsonl" in stderr
@@ -45,15 +46,12 @@ def test_asked_twice_a_run_is_cut_off_at_once_and_keeps_what_it_has(tmp_path: Pa
         program = Program(folder=tmp_path, variables=sandbox.variables)
         process = program.start("run", "p.jsonl", "--no-stdout")
         wait_for(lambda: sandbox.stats()["in_flight"] > 5)
-        began = time.monotonic()
         for _ in range(2):
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
-        _, stderr = process.communicate(timeout=30)
-        took_s = time.monotonic() - began
+        _, stderr = process.communicate()
     assert process.returncode == 130, stderr.decode()
-    assert took_s < 8  # to let requests finish it would have 10 s
-    assert lines_of(results) == []
+    assert lines_of(results) == []  # asked once, it would have had their answers
     assert b"claude-batch resume p.results.jsonl" in stderr
 
 
@@ -62,12 +60,12 @@ def test_resume_without_a_name_finds_the_interrupted_run(tmp_path: Path) -> None
     results = tmp_path / "p.results.jsonl"
     with served(tmp_path, QUICK) as sandbox:
         program = Program(folder=tmp_path, variables=sandbox.variables)
-        process = program.start("run", "p.jsonl", "--rpm", "3000", "--no-stdout")
+        process = program.start("run", "p.jsonl", "--rpm", "600", "--no-stdout")
         wait_for(lambda: len(lines_of(results)) > 5)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate()
         before = json.loads(program.run("status", "--json").stdout)
-        resumed = program.run("resume", "--new-only")
+        resumed = program.run("resume", "--new-only", "--rpm", "none")
         after = json.loads(program.run("status", str(results), "--json").stdout)
     assert [run["state"] for run in before] == ["interrupted"]
     assert resumed.returncode == 0, resumed.stderr.decode()
@@ -85,7 +83,7 @@ def test_two_runs_at_once_on_one_results_file_are_refused(tmp_path: Path) -> Non
         second = program.run("run", "p.jsonl", "--no-stdout")
         first.send_signal(signal.SIGINT)
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=30)
+        first.communicate()
     assert second.returncode == 5
     assert f"process {first.pid}".encode() in second.stderr
 
@@ -109,13 +107,6 @@ def test_without_a_credential_nothing_is_begun(tmp_path: Path) -> None:
     assert not (tmp_path / "p.results.jsonl.journal").exists()
 
 
-def takes_signals(process: Started) -> bool:
-    """Tell whether the program has come so far that it catches SIGTERM: Python itself does not."""
-    said = Path(f"/proc/{process.pid}/status").read_text()
-    caught = next(line for line in said.splitlines() if line.startswith("SigCgt:"))
-    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
-
-
 def test_asked_to_stop_as_it_begins_it_leaves_at_once(tmp_path: Path) -> None:
     write_prompts(tmp_path / "p.jsonl", 2)
     variables = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "none"}
@@ -123,10 +114,10 @@ def test_asked_to_stop_as_it_begins_it_leaves_at_once(tmp_path: Path) -> None:
     endings = []
     for number in range(15):
         process = program.start("run", "p.jsonl", "--no-stdout", fresh=True)
-        wait_for(lambda process=process: takes_signals(process))
+        wait_for(lambda process=process: takes_signals(process.pid))
         time.sleep(number * 0.04)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=15)
+        _, stderr = process.communicate()
         endings.append((process.returncode, stderr.decode().strip().splitlines()[-1]))
     ways = {"interrupted before anything was sent", "continue  claude-batch resume p.results.jsonl"}
     assert [each for each in endings if each[0] != 130 or each[1] not in ways] == []

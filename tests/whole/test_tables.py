@@ -14,7 +14,7 @@ import pytest
 from tests.support.killing import QUICK, killed_again_and_again
 from tests.support.program import Program, served, wait_for
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.whole
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Hello", "Customer Name": "Ann", "ticket-id": 7},

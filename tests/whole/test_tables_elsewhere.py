@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.program import Program
 
-pytestmark = [pytest.mark.whole, pytest.mark.services, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.whole, pytest.mark.services]
 
 COLUMNS = ["model", "Customer Name", "ticket-id", "answer", "text"]
 ROWS = [

@@ -13,7 +13,7 @@ import pytest
 from tests.support.odd_relay import Relay, odd_relay
 from tests.support.program import Program, environment
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.whole
 
 RUN = ("run", "p.jsonl", "--no-stdout", "--progress", "none")
 LOCAL = """

@@ -176,7 +176,7 @@ def test_two_processes_at_once_send_each_request_at_most_twice(url: str, server:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(timeout=40)
+        worker.join()
     sent = {int(times) for times in server.hgetall("sent").values()}
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert (server.hlen("sent"), sent <= {1, 2}) == (SHARED, True)

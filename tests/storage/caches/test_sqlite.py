@@ -277,6 +277,6 @@ def test_two_processes_fill_one_cache_at_once_without_an_error(tmp_path: Path) -
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(timeout=40)
+        worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert Place(path).within(lambda cache: cache.stats()).entries == 2 * ROUNDS * AT_ONCE

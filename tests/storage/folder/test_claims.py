@@ -14,6 +14,7 @@ from claude_batch.errors import CheckpointLockedError
 from claude_batch.storage.folder import claims as module
 from claude_batch.storage.folder.claims import CLAIMS, HeldClaim, claims_on, take_claim
 from claude_batch.storage.folder.files import LocalFiles, LocalHeld
+from tests.support.program import ENOUGH_S
 
 
 class Unanswering(LocalFiles):
@@ -37,7 +38,7 @@ def test_a_holder_that_was_superseded_is_called(
     first = taken(LocalFiles(tmp_path))
     first.when_lost = lost.set
     second = taken(LocalFiles(tmp_path), 2)
-    assert lost.wait(20)
+    assert lost.wait(ENOUGH_S)
     assert [first.is_lost, second.is_lost] == [True, False]
     with pytest.raises(CheckpointLockedError, match="taken over"):
         first.refuse_lost()
@@ -46,10 +47,11 @@ def test_a_holder_that_was_superseded_is_called(
 
 
 def test_storage_that_does_not_answer_is_waited_for_as_long_as_others_wait(tmp_path: Path) -> None:
+    before = time.monotonic()
     claim = taken(LocalFiles(tmp_path))
     claim.files = Unanswering(tmp_path)
-    now = time.monotonic()
-    assert [claim.look(now + SILENT_S - 1), claim.look(now + SILENT_S + 1)] == [True, False]
+    after = time.monotonic()
+    assert [claim.look(before + SILENT_S - 1), claim.look(after + SILENT_S + 1)] == [True, False]
     claim.close()
 
 
@@ -72,7 +74,7 @@ class Hanging(LocalFiles):
     def call(self) -> None:
         """Return at once, or only when the test is over."""
         if self.hangs:
-            self.end.wait(60)
+            self.end.wait()
 
 
 class HangingHeld:
@@ -93,7 +95,6 @@ class HangingHeld:
 @pytest.fixture
 def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(module, "SILENT_S", 1.0)
     files = Hanging(tmp_path)
     yield files
     files.end.set()
@@ -101,11 +102,14 @@ def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging
         time.sleep(0.01)
 
 
-def test_a_call_that_never_returns_does_not_keep_a_holder_from_stopping(hanging: Hanging) -> None:
+def test_a_call_that_never_returns_does_not_keep_a_holder_from_stopping(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENT_S", 1.0)
     claim, lost = taken(hanging), threading.Event()
     claim.when_lost = lost.set
     hanging.hangs = True
-    assert lost.wait(20)
+    assert lost.wait(ENOUGH_S)
     with pytest.raises(CheckpointLockedError, match="has not answered"):
         claim.refuse_lost()
     claim.close()  # though the claim cannot be let go of
@@ -114,9 +118,12 @@ def test_a_call_that_never_returns_does_not_keep_a_holder_from_stopping(hanging:
     assert not claim.look(time.monotonic())  # it stays lost when storage answers again
 
 
-def test_the_look_before_the_end_does_not_wait_for_ever(hanging: Hanging) -> None:
+def test_the_look_before_the_end_does_not_wait_for_ever(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claim = taken(hanging)
     claim.refuse_lost()  # while storage answers
+    monkeypatch.setattr(module, "SILENT_S", 1.0)
     hanging.hangs = True
     with pytest.raises(CheckpointLockedError, match="has not answered"):
         claim.refuse_lost()

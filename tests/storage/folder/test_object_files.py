@@ -134,8 +134,9 @@ def test_a_holder_looks_in_two_requests(files: ObjectFiles, objects: MemoryObjec
 def test_storage_that_does_not_answer_is_waited_for_as_long_as_others_wait(
     files: ObjectFiles, objects: MemoryObjects
 ) -> None:
+    before = time.monotonic()
     claim = take_claim(files, 3, 1, None)
     assert claim is not None
-    now, objects.is_gone = time.monotonic(), True
-    assert [claim.look(now + SILENT_S - 1), claim.look(now + SILENT_S + 1)] == [True, False]
+    after, objects.is_gone = time.monotonic(), True
+    assert [claim.look(before + SILENT_S - 1), claim.look(after + SILENT_S + 1)] == [True, False]
     claim.close()

@@ -22,6 +22,7 @@ from claude_batch.storage.objects.errors import StoreError
 from claude_batch.storage.run.journal import journal_path
 from tests.storage.folder.test_shards import a_done
 from tests.support.memory_objects import MemoryObjects
+from tests.support.program import wait_for
 
 FOLDER = "run/shards/0003/"
 
@@ -150,13 +151,7 @@ def test_results_are_shipped_while_they_come(
         write(journal_path(results), "journal")
         shipping.open()
         write(results, "a")
-        assert wait_for(lambda: objects.objects.get(f"{FOLDER}1-1.jsonl") == b"a\n")
-
-
-def wait_for(condition: object) -> bool:
-    assert callable(condition)
-    tick = threading.Event()
-    return any(condition() or tick.wait(0.01) for _ in range(2000))
+        wait_for(lambda: objects.objects.get(f"{FOLDER}1-1.jsonl") == b"a\n")
 
 
 def test_a_superseded_writer_counts_no_more(here: Host, there: Host) -> None:

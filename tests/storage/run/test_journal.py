@@ -191,7 +191,7 @@ def test_a_disk_that_hangs_is_not_waited_for_at_the_end(
     journal = begin(results)
     monkeypatch.setattr("claude_batch.storage.run.journal.CLOSING_S", 0.05)
     monkeypatch.setattr("claude_batch.storage.run.journal.HANGING_S", 0.05)
-    monkeypatch.setattr(os, "fsync", lambda _fd: release.wait(30))
+    monkeypatch.setattr(os, "fsync", lambda _fd: release.wait())
     with pytest.raises(CheckpointWriteError, match="the disk does not answer"):
         journal.closed(CLOSED)
     journal.close()
