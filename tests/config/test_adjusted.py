@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,11 +32,11 @@ def test_an_adjusted_option_stays_unless_the_command_says_something_new(
 def test_a_flag_that_does_not_count_since_it_was_adjusted_is_said() -> None:
     settings = read_settings({"rpm": "500", "share": "0.4"}, {}, run=BEGAN)
     assert settings.overruled == {"rpm": 500.0}
-    said = resumed(settings, Path("r.jsonl")) or ""
+    said = resumed(settings, "r.jsonl") or ""
     assert "Using --rpm 200 from this run's journal" in said
     assert "Not --rpm 500: the run began with that, and was adjusted since" in said
     assert said.endswith("claude-batch adjust r.jsonl --rpm 500")
-    assert "Not" not in (resumed(read_settings({}, {}, run=BEGAN), Path("r.jsonl")) or "Not")
+    assert "Not" not in (resumed(read_settings({}, {}, run=BEGAN), "r.jsonl") or "Not")
 
 
 def test_what_a_command_overrides_is_no_longer_adjusted() -> None:

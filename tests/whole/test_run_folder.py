@@ -311,6 +311,24 @@ def test_the_bound_on_the_cost_is_that_of_all_shards(program: Program) -> None:
     assert ids(program) == ALL
 
 
+def test_a_bound_that_resume_was_given_stays_until_it_is_unset(program: Program) -> None:
+    size = ("--shard-size", "20", "--max-tokens", "60")
+    assert program.run("run", "in", "--out", "out/", *size, "--shard", "1").returncode == 0
+    low = program.run("resume", "out/", "--max-cost", "0.0000001")
+    assert (low.returncode, status(program)["max_cost_usd"]) == (6, None)  # it was refused
+    assert program.run("resume", "out/", "--max-cost", "0.002").returncode == 6
+    for again in (("resume", "out/"), ("run", "out/", "--shard", "6"), ("resume", "out/")):
+        said = program.run(*again)
+        assert said.returncode == 6
+        assert b"Using --max-cost 0.002 from this run folder" in said.stderr
+    found = status(program)
+    assert (found["max_cost_usd"], found["cost_usd"] <= 0.002) == (0.002, True)
+    assert program.run("run", "out/", "--shard", "6", "--max-cost", "5").returncode == 0
+    assert status(program)["max_cost_usd"] == 5.0
+    assert program.run("resume", "out/", "--max-cost", "none").returncode == 0
+    assert (status(program)["max_cost_usd"], ids(program)) == (None, ALL)
+
+
 def test_a_bound_that_is_too_low_names_one_that_will_do(program: Program) -> None:
     bounded = ("--max-tokens", "60", "--max-cost", "0.0000001")
     run = program.run("run", "in", "--out", "out/", "--shard-size", "50", *bounded)

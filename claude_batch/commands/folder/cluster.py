@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -80,10 +80,18 @@ def passed_on(given: Mapping[str, Any]) -> tuple[str, ...]:
     return (*arguments, *_QUIET)
 
 
-def place_shards(folder: RunFolder, screen: Screen, *, workers: int | None) -> int | None:
+def place_shards(
+    folder: RunFolder,
+    screen: Screen,
+    *,
+    workers: int | None,
+    on_begin: Callable[[], object],
+    bound: Callable[[], float | None],
+) -> int | None:
     """Work on a run folder on a cluster; return the exit code, None when all shards are finished.
 
-    At most `workers` shards are at work at once; None: as many as it has CPUs. Raises UsageError.
+    At most `workers` shards are at work at once; None: as many as it has CPUs. `on_begin` is called
+    before the first one is placed; `bound` returns what all may cost. Raises UsageError.
     """
     arguments, work = passed_on(folder.given), None
     if not may_place(folder, screen):
@@ -92,9 +100,15 @@ def place_shards(folder: RunFolder, screen: Screen, *, workers: int | None) -> i
         with calls_of(work_on_shard, at_once=workers) as calls:
             if work is None:
                 at_once = min(workers or calls.cpus, len(folder.manifest.shards))
+                on_begin()
                 _tell_workers(folder, screen, at_once, calls)
                 work = ClusterWork(
-                    folder=folder, screen=screen, arguments=arguments, calls=calls, workers=at_once
+                    folder=folder,
+                    screen=screen,
+                    arguments=arguments,
+                    calls=calls,
+                    workers=at_once,
+                    bound=bound,
                 )
             work.calls = calls
             if work.is_over_with_its_workers():
@@ -129,6 +143,7 @@ class ClusterWork:
     arguments: tuple[str, ...]
     calls: Calls[Placement, ShardEnd]
     workers: int
+    bound: Callable[[], float | None]
     _placing: Placing = field(init=False)
     _watch: FolderWatch = field(init=False)
     _again: dict[int, int] = field(init=False)
@@ -139,7 +154,7 @@ class ClusterWork:
         folder, options = self.folder, self.folder.settings.options
         reader = FolderReader(path=folder.path, files=folder.files, manifest=folder.manifest)
         self._placing = Placing(workers=self.workers, detaches=options.detach)
-        self._watch = FolderWatch(reader=reader, max_cost_usd=options.max_cost)
+        self._watch = FolderWatch(reader=reader)
         self._again = self._to_retry()
 
     def is_over_with_its_workers(self) -> bool:
@@ -178,6 +193,7 @@ class ClusterWork:
     def _look(self, now: float) -> None:
         """Read the folder, show it, and let that be taken into account; later if it cannot be."""
         try:
+            self._watch.max_cost_usd = self.bound()
             snapshot = self._watch.look()
         except (OSError, StoreError, CheckpointError):
             return

@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -21,13 +21,13 @@ from claude_batch.commands.run.retrying import retries
 from claude_batch.commands.table import refuse_other_kind_of_table
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import OVERRIDING, owned_by
-from claude_batch.config.reading import read_settings, typed_options
+from claude_batch.config.reading import MODE, read_changes, read_settings, typed_options
 from claude_batch.config.settings import RunSettings, Settings
 from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.routing import routes_text
 from claude_batch.core.model.typos import quoted
 from claude_batch.errors import UsageError
-from claude_batch.storage.folder.adjusted import in_force, read_changes_of
+from claude_batch.storage.folder.adjusted import FolderOptions, options_of
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.cutting import cut_input
 from claude_batch.storage.folder.files import FolderFiles
@@ -76,18 +76,57 @@ class FolderPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder(FolderPlace):
-    """A run folder as a command takes it up: what was given, and what is in force for all of it.
+    """A run folder as a command takes it up.
 
-    `adjusted` are options that were changed as others worked on it before.
+    `before` is what was in force for all of it, `given` what this command says, and `settings` what
+    that comes to. The command `is_its_maker` if there was no folder before.
     """
 
     given: Mapping[str, Any]
     settings: Settings
-    adjusted: Mapping[str, Any]
+    before: FolderOptions
+    is_its_maker: bool = False
 
-    def settings_of(self, run: RunSettings | None = None) -> Settings:
-        """Return what is in force for a shard whose journal keeps the settings `run`, if any."""
-        return _settings(self.manifest, self.given, run, self.adjusted)
+    def news(self, only: Container[str] | None = None, besides: Container[str] = ()) -> RunSettings:
+        """Return what this command was given that is not in force for all of the folder yet.
+
+        With `only` these, and without flags `besides`; they are as a journal would keep them.
+        """
+
+        def counts(name: str) -> bool:
+            return only is None or name in only
+
+        before, now = self.before.run, self.settings.of_run
+        was, typed = {**before.flags, **before.adjusted}, self.settings.typed
+        flags = {
+            name: value
+            for name, value in now.flags.items()
+            if name in typed
+            and counts(name)
+            and not _is_in(was, name, value)
+            and name not in besides
+        }
+        chosen = read_changes({name: self.given[name] for name in MODE if name in self.given})
+        flags |= {
+            name: value
+            for name, value in chosen.items()  # which a journal keeps apart from other options
+            if counts(name) and (name == "deadline" or value != (self.before.mode or "live"))
+        }
+        variables = {
+            name: value
+            for name, value in now.variables.items()
+            if counts(name) and not _is_in(before.variables, name, value)
+        }
+        has_file = counts("config") and ("config" in typed or "config" in variables)
+        if has_file and (now.config, now.endpoints) != (before.config, before.endpoints):
+            return RunSettings(
+                flags=flags, variables=variables, config=now.config, endpoints=now.endpoints
+            )
+        return RunSettings(flags=flags, variables=variables)
+
+
+def _is_in(layer: Mapping[str, Any], name: str, value: object) -> bool:
+    return name in layer and layer[name] == value
 
 
 def existing_folder(name: str) -> FolderPlace:
@@ -120,6 +159,7 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
         raise _without_folder(inputs, given)
     files = folder_files(name)
     manifest = read_manifest(files, name)
+    is_its_maker = manifest is None
     is_input = len(inputs) == 1 and whole_name(inputs[0]) == name
     if manifest is None:
         if is_input:
@@ -132,14 +172,15 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
         _refuse_other(name, manifest, [] if is_input else inputs, given)
     path = local_folder(files, name, manifest.run_id)
     files.learn_clock()
-    adjusted = in_force(read_changes_of(files))
+    before = options_of(manifest, files)
     return RunFolder(
         path=path,
         files=files,
         manifest=manifest,
         given=given,
-        settings=_settings(manifest, given, None, adjusted),
-        adjusted=adjusted,
+        settings=_settings(manifest, given, before),
+        before=before,
+        is_its_maker=is_its_maker,
     )
 
 
@@ -218,41 +259,24 @@ def _refuse_others_folder(name: str, files: FolderFiles, out: str) -> None:
     )
 
 
-def _settings(
-    manifest: Manifest,
-    given: Mapping[str, Any],
-    run: RunSettings | None,
-    adjusted: Mapping[str, Any],
-) -> Settings:
-    """Return what is in force for a run folder, or for a shard with settings of its own.
-
-    `adjusted` are options that were changed since for all of the folder.
-    """
-    run = run or manifest.settings
+def _settings(manifest: Manifest, given: Mapping[str, Any], before: FolderOptions) -> Settings:
+    """Return what is in force for a run folder, where that was in force `before`."""
     of_command = {
         name: value
         for name, value in given.items()
         if name not in {*OF_THE_FOLDER, "prompt_file", "system_file", *owned_by(Owner.RESULTS)}
     }
-    if manifest.mode != "live":
-        of_command.setdefault("mode", manifest.mode)
-    if manifest.deadline is not None:
-        of_command.setdefault("deadline", _left(manifest))
+    if before.mode is not None:
+        of_command.setdefault("mode", before.mode)
+    if before.deadline_at is not None:
+        left_s = max(1, round(before.deadline_at - time.time()))
+        of_command.setdefault("deadline", f"{left_s}s")
     return read_settings(
         of_command,
         os.environ,
-        run=replace(run, adjusted={**run.adjusted, **adjusted}),
+        run=before.run,
         fixed={name: getattr(manifest.options, name) for name in owned_by(Owner.RESULTS)},
     )
-
-
-def _left(manifest: Manifest) -> str:
-    """Return what is left of the time in which the whole run should be finished."""
-    from claude_batch.config.declaration import seconds  # noqa: PLC0415  # rarely used
-
-    assert manifest.deadline is not None  # noqa: S101  # asked for only then
-    until = manifest.created_at + seconds(manifest.deadline)
-    return f"{max(1, round(until - time.time()))}s"
 
 
 def _create(
@@ -266,7 +290,9 @@ def _create(
     manifest = _wanted(inputs, given)
     found = find_inputs(inputs, name)
     with copies_shown(screen, manifest.options) as copies:
-        usable = with_rows(found, copies, _settings(manifest, given, None, {}))
+        usable = with_rows(
+            found, copies, _settings(manifest, given, FolderOptions.since(manifest, ()))
+        )
         shards = tuple(_cut(found, usable, copies, manifest, screen))
         if not shards:
             raise UsageError("there are no prompts in any of the files", hint="name other inputs")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from claude_batch.commands.folder.status import ShardStatus, finished_shards
 from claude_batch.commands.run.messages import shown
-from claude_batch.config.reading import read_changes, read_settings
+from claude_batch.config.reading import read_settings
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.shards import FolderView, ShardState, ShardView
 from claude_batch.core.model.snapshot import FailureView, Snapshot
@@ -20,7 +20,7 @@ from claude_batch.core.shards.claims import Claim
 from claude_batch.core.shards.names import shard_name
 from claude_batch.core.shards.progress import Pace, fold, snapshot_of_folder, timed
 from claude_batch.errors import CheckpointError
-from claude_batch.storage.folder.adjusted import in_force, read_changes_of
+from claude_batch.storage.folder.adjusted import options_of
 from claude_batch.storage.folder.claims import read_claims
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
@@ -326,12 +326,8 @@ def facts_of(manifest: Manifest, view: FolderView, *, host: str, resumed: int = 
 
 
 def bound_of(manifest: Manifest, files: FolderFiles) -> float | None:
-    """Return what a run folder may cost, as it was started and adjusted; None: no bound."""
-    changes = in_force(read_changes_of(files))
-    if "max_cost" in changes:
-        bound: float | None = read_changes(changes)["max_cost"]
-        return bound
-    return read_settings({}, os.environ, run=manifest.settings).options.max_cost
+    """Return what a run folder may cost, as it is in force now; None: no bound."""
+    return read_settings({}, os.environ, run=options_of(manifest, files).run).options.max_cost
 
 
 def inputs_text(manifest: Manifest) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claude_batch import __version__
-from claude_batch.commands.folder.manifest import existing_folder
+from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
 from claude_batch.commands.folder.show import folder_row
 from claude_batch.commands.folder.status import ShardStatus, reading, shard_statuses
 from claude_batch.commands.money import catalog_for
@@ -28,7 +28,7 @@ from claude_batch.core.history.tiers import tier_gains
 from claude_batch.core.model.events import NO_EXPENSE
 from claude_batch.errors import UsageError
 from claude_batch.report.data import ReportData
-from claude_batch.storage.folder.manifest import Manifest
+from claude_batch.storage.folder.adjusted import options_of
 from claude_batch.storage.run.history import read_history
 from claude_batch.storage.run.journal import read_journal
 from claude_batch.storage.run.paths import url_of
@@ -43,7 +43,7 @@ def write_folder_report(name: str, out: Path | None) -> None:
     refuse_foreign(page, [])
     statuses = shard_statuses(path, place.files, place.manifest)
     with reading(path, place.files, statuses) as there:
-        write_page(page, _data(path, place.manifest, statuses, [*there.values()]))
+        write_page(page, _data(place, statuses, [*there.values()]))
 
 
 def _beside_nothing(url: str) -> Path:
@@ -51,9 +51,8 @@ def _beside_nothing(url: str) -> Path:
     return Path(f"{url.rpartition('/')[2]}{PAGE}").absolute()
 
 
-def _data(
-    path: Path, manifest: Manifest, statuses: Sequence[ShardStatus], begun: Sequence[Path]
-) -> ReportData:
+def _data(place: FolderPlace, statuses: Sequence[ShardStatus], begun: Sequence[Path]) -> ReportData:
+    path, manifest = place.path, place.manifest
     if not begun:
         raise UsageError(
             f"{shown(path)}: no shard was begun yet",
@@ -61,7 +60,8 @@ def _data(
         )
     read, row = read_results(*begun), folder_row(path, manifest, statuses)
     history = joined(read_history(each) for each in begun)
-    catalog = catalog_for(read_settings({}, os.environ, run=manifest.settings).options)
+    options = read_settings({}, os.environ, run=options_of(manifest, place.files).run).options
+    catalog = catalog_for(options)
     expenses = NO_EXPENSE
     for each in begun:
         journal = read_journal(each)

@@ -6,12 +6,13 @@ next.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shlex
 import sys
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from claude_batch.commands.folder.ending import (
 )
 from claude_batch.commands.folder.manifest import RunFolder, existing_folder, open_folder
 from claude_batch.commands.folder.progress import FolderReader
-from claude_batch.commands.folder.screen import FolderScreen
+from claude_batch.commands.folder.screen import OTHERS_EVERY_S, FolderScreen
 from claude_batch.commands.folder.stage import ShardStage
 from claude_batch.commands.folder.status import (
     ShardStatus,
@@ -39,12 +40,13 @@ from claude_batch.commands.folder.status import (
 )
 from claude_batch.commands.folder.steering import Steering
 from claude_batch.commands.run.messages import counted, shown, shown_source
+from claude_batch.commands.run.options import resumed
 from claude_batch.commands.run.retrying import overrides_of, retries
 from claude_batch.commands.run.run import carry_out
 from claude_batch.commands.run.stdout import STDOUT, form_of
 from claude_batch.config.options import Options
 from claude_batch.config.reading import typed_options
-from claude_batch.config.settings import Settings
+from claude_batch.config.settings import RunSettings
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.scheduler import Learned
@@ -60,7 +62,7 @@ from claude_batch.errors import (
     InvalidPromptsError,
     UsageError,
 )
-from claude_batch.storage.folder.adjusted import read_changes_of
+from claude_batch.storage.folder.adjusted import FolderChange, note_change, read_changes_of
 from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_another, take_claim
 from claude_batch.storage.folder.cutting import refuse_changed
 from claude_batch.storage.folder.manifest import Shard
@@ -136,8 +138,16 @@ def _run_on_cluster(folder: RunFolder, options: Options, screen: Screen) -> int:
     also = f" --on ray{workers}"
     work = FolderWork(folder=folder, screen=screen, one_after_another=False, also=also)
     shown_whole = work.open()
+    work.tell_resumed()
     try:
-        return work.end(shown_whole, place_shards(folder, screen, workers=options.workers))
+        code = place_shards(
+            folder,
+            screen,
+            workers=options.workers,
+            on_begin=work.keep_options,
+            bound=work.bound_now,
+        )
+        return work.end(shown_whole, code)
     finally:
         shown_whole.close(None)
 
@@ -162,10 +172,14 @@ class FolderWork:
     _shown: FolderScreen | None = None
     _steering: Steering = field(init=False)
     _at_work: Shard | None = None
-    _begun_at: float = field(default_factory=time.time)
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     _learned: Learned | None = None
     _may_spend: bool = False
     _finished: dict[int, Done] = field(default_factory=dict)
+    _kept: int | None = None
+    _has_told: bool = False
+    _looked_at: float = -math.inf
 
     def __post_init__(self) -> None:
         self._steering = Steering(part_of=self._part_of, on_change=self._adjust)
@@ -174,6 +188,42 @@ class FolderWork:
     def _bound(self) -> float | None:
         """What all of the folder may cost, as it is now; None: no bound."""
         return self._steering.adjusted(self.folder.settings.options).max_cost
+
+    def bound_now(self) -> float | None:
+        """Return what all of the folder may cost; looks now and then whether that has changed."""
+        if (now := self.clock()) - self._looked_at > OTHERS_EVERY_S:
+            self._looked_at = now
+            self._take_changes()
+        return self._bound
+
+    def keep_options(self) -> None:
+        """Note what this command was given: from now on that is in force for all of the folder.
+
+        Of a command for one shard that is the bound on the cost; its other options are those of its
+        process. A cluster's workers note that bound: they find out whether it is too low.
+        """
+        folder = self.folder
+        if self._kept is not None or folder.is_its_maker:
+            return
+        only = {"max_cost"} if "shard" in folder.given else None
+        given = folder.news(only, besides={"max_cost"} if "on" in folder.given else ())
+        if given != RunSettings():
+            self._kept = note_change(folder.files, FolderChange(at=time.time(), given=given))
+
+    def tell_resumed(self) -> None:
+        """Say once which options are in force because earlier commands were given them."""
+        if not self._has_told:
+            self._has_told = True
+            name = f"{shown(self.folder.path)}/"
+            if message := resumed(self.folder.settings, name, "this run folder"):
+                self.screen.notice(message)
+
+    def _take_changes(self) -> None:
+        """Keep to what other commands have changed since this one began."""
+        for change in read_changes_of(self.folder.files):
+            if change.number > self.folder.before.changes and change.number != self._kept:
+                self._steering.take(change)
+        self._adjust()
 
     def _adjust(self) -> None:
         """Show that something was changed."""
@@ -244,10 +294,8 @@ class FolderWork:
                 self.screen.notice(_finished_text(done))
             return self._code_of(done)
         self._at_work = shard
-        for change in read_changes_of(self.folder.files):  # by a command on another host, say
-            if change.at > self._begun_at:
-                self._steering.take(change)
-        self._adjust()
+        self._take_changes()
+        self.tell_resumed()
         claim = self._claim(shard)
         try:
             done = folder.done(self.folder.files)
@@ -278,6 +326,7 @@ class FolderWork:
             is_first=not self._may_spend,
             share=self._share(shard),
             steering=self._steering,
+            on_begin=self.keep_options,
             watching=None if self._shown is None else self._shown.watching,
         )
         request = self._request(shard, results, claim.max_cost_usd)
@@ -375,27 +424,26 @@ class FolderWork:
 
     def _request(self, shard: Shard, results: Path, max_cost: float | None) -> RunRequest:
         """Return the run of a shard."""
-        manifest, journal = self.folder.manifest, read_journal(results)
-        if journal is None and shard.pinned is None:
+        manifest = self.folder.manifest
+        if shard.pinned is None and read_journal(results) is None:
             refuse_changed(Path(shard.source), shard.start, shard.end, shard.sha256)
-        settings = self.folder.settings_of(None if journal is None else journal.settings)
-        known = {"max_cost", *self._steering.changes}
-        options = self._steering.adjusted(settings.options)
+        settings = self.folder.settings
         options = replace(
-            options,
+            self._steering.adjusted(settings.options),
             max_cost=max_cost,
-            stdout=bool(options.stdout),
-            yes=options.yes or self._may_spend,
+            yes=settings.options.yes or self._may_spend,
+            stdout=bool(settings.options.stdout),
         )
+        adjusted = {**settings.of_run.adjusted, **self._steering.changes}
+        adjusted.pop(
+            "max_cost", None
+        )  # others count with the shard's own part, which is its claim's
         settings = replace(
             settings,
             options=options,
             routes=routes_of_text(manifest.routes),
-            resumed=() if self._may_spend else _said(settings, besides=known),
-            of_run=replace(
-                settings.of_run,
-                adjusted={**settings.of_run.adjusted, **self._steering.changes},
-            ),
+            resumed=(),  # that was said
+            of_run=replace(settings.of_run, adjusted=adjusted),
         )
         defaults = defaults_of(settings, shard.source)
         columns = replace(defaults.columns, ids=manifest.ids, id_prefix=id_prefix(shard.name))
@@ -493,11 +541,6 @@ def _open_screen(options: Options) -> Screen:
     # results and a moving picture on one terminal would write over each other
     shared = bool(options.stdout) and sys.stdout.isatty() and options.progress == "auto"
     return open_screen("plain" if shared else options.progress, quiet=options.quiet)
-
-
-def _said(settings: Settings, *, besides: Container[str]) -> tuple[str, ...]:
-    """Return the options of which it is worth saying that they are as they were before."""
-    return tuple(name for name in settings.resumed if name not in besides)
 
 
 def _finished_text(done: Done) -> str:

@@ -25,8 +25,9 @@ class ShardStage:
 
     `is_first` of those that this process works on: what is said of each run is said of that one.
     `share` is how large a part it is of all that the process will do, by bytes: whether that may
-    cost so much is asked once. `watching` opens what watches the shard for others, where that is
-    kept from one to the next.
+    cost so much is asked once. `on_begin` is called before anything is sent, when
+    nothing can refuse the run any more. `watching` opens what watches the shard for others, where
+    that is kept from one to the next.
     """
 
     claim: HeldClaim
@@ -35,4 +36,5 @@ class ShardStage:
     share: float = 1.0
     learned: Learned | None = None
     steering: Steering
+    on_begin: Callable[[], object]
     watching: Watching | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 from claude_batch.config.options import Options
 from claude_batch.config.reading import read_changes
+from claude_batch.core.model.adjustment import ADJUSTABLE
 from claude_batch.core.model.snapshot import AdjustedView
 from claude_batch.storage.folder.adjusted import FolderChange
 
@@ -37,12 +38,15 @@ class Steering:
         self.on_change()
 
     def take(self, change: FolderChange) -> None:
-        """Keep to what was asked for of all of the folder, unless something newer was."""
-        known = self.views
+        """Keep to what was asked for of all of the folder, unless something newer was.
+
+        Of what another command was given, that is what can be changed while a run goes.
+        """
+        known, asked = self.views, {**change.flags, **change.changes}
         newer = {
             name: value
-            for name, value in change.changes.items()
-            if name not in known or known[name].at < change.at
+            for name, value in asked.items()
+            if name in ADJUSTABLE and (name not in known or known[name].at < change.at)
         }
         self._take(newer, change.at)
 

@@ -23,6 +23,7 @@ from claude_batch.config.reading import typed_options
 from claude_batch.core.model.requests import ResultType
 from claude_batch.errors import ClaudeBatchError, UsageError
 from claude_batch.storage.files import refuse_missing_folder
+from claude_batch.storage.folder.adjusted import options_of
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
 from claude_batch.storage.objects.locations import Fetch, is_url
@@ -87,7 +88,7 @@ def _write(
         out,
         typed_options(order.given, os.environ),
         manifest.options.schema,
-        manifest.settings.flags,
+        options_of(manifest, place.files).run.flags,
     )
     request = replace(request, has_file=len(sources) > 1)
     names = [*dict.fromkeys(name for run in runs for name in columns_of(run.rows))]

@@ -6,10 +6,9 @@ import math
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from claude_batch.commands.money import Outlook, forecast, look_ahead, most_usd
-from claude_batch.commands.run.messages import resume_command, shown
+from claude_batch.commands.run.messages import resume_command
 from claude_batch.commands.run.requests import requests_left
 from claude_batch.config.declaration import journaled
 from claude_batch.config.options import OPTIONS
@@ -31,20 +30,23 @@ _IN_FLIGHT = 3
 """Requests whose highest possible price must fit a bound beside what the rest will likely cost."""
 
 
-def resumed(settings: Settings, results: Path) -> str | None:
-    """Return which options are in force only because the journal has them; None without any."""
+def resumed(settings: Settings, name: str, kept: str = "this run's journal") -> str | None:
+    """Return which options are in force only because they were `kept`; None without any.
+
+    The run is called `name`.
+    """
     options = settings.options
     named = [name for name in settings.resumed if OPTIONS[name].group]
     if not named:
         return None
     using = ", ".join(spelled(name, getattr(options, name)) for name in named)
-    text = f"Using {using} from this run's journal; override or unset with none"
+    text = f"Using {using} from {kept}; override or unset with none"
     if settings.overruled:
         began = ", ".join(spelled(name, value) for name, value in settings.overruled.items())
         again = " ".join(as_typed(name, value) for name, value in settings.overruled.items())
         text += (
             f". Not {began}: the run began with that, and was adjusted since; to go back: "
-            f"claude-batch adjust {shlex.quote(shown(results))} {again}"
+            f"claude-batch adjust {shlex.quote(name)} {again}"
         )
     return text
 

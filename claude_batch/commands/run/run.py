@@ -272,7 +272,7 @@ def carry_out(screen: Screen, request: RunRequest, shard: ShardStage | None = No
 def _report_options(screen: Screen, request: RunRequest) -> None:
     """Say which options the journal has put in force, and what was said to no effect."""
     settings = request.settings
-    if (message := resumed(settings, request.results)) is not None:
+    if (message := resumed(settings, shown(request.results))) is not None:
         screen.notice(message)
     effects = {
         WITHOUT_CACHE: not settings.options.caches,
@@ -344,6 +344,8 @@ def _prepare(request: RunRequest, opened: OpenRun, around: _Around) -> LiveStage
     if asks and not may_spend(foreseen().times(scale), options):
         screen.notice("nothing was sent", "--yes asks nothing; --confirm-above asks later")
         return None
+    if around.shard is not None:
+        around.shard.on_begin()
     if request.settings.of_run != opened.settings:
         note(request.results, request.settings.of_run)
     batches = BatchStage(

@@ -12,7 +12,7 @@ import pytest
 from claude_batch.commands.folder.adjust import adjust_folder
 from claude_batch.commands.folder.manifest import FolderPlace
 from claude_batch.errors import UsageError
-from claude_batch.storage.folder.adjusted import in_force, read_changes_of
+from claude_batch.storage.folder.adjusted import options_of, read_changes_of
 from claude_batch.storage.folder.claims import take_claim
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import create_manifest
@@ -37,7 +37,7 @@ def test_a_process_elsewhere_keeps_to_it_later(
 ) -> None:
     adjust_folder(str(folder), {"rpm": "60"}, pause=None, shard=None)
     assert "shard 1: process 7 on far cannot be asked from here" in capsys.readouterr().out
-    assert in_force(read_changes_of(LocalFiles(folder))) == {"rpm": 60.0}
+    assert options_of(a_manifest(), LocalFiles(folder)).run.adjusted == {"rpm": 60.0}
 
 
 @pytest.mark.parametrize("shard", [None, 1])
@@ -80,4 +80,4 @@ def test_a_process_of_another_user_keeps_to_it_later(
     adjust_folder("s3://bucket/run/", {"rpm": "60"}, pause=None, shard=None)
     claim.close()
     assert "cannot be asked from here; its next shard keeps to it" in capsys.readouterr().out
-    assert in_force(read_changes_of(ours)) == {"rpm": 60.0}
+    assert options_of(a_manifest(), ours).run.adjusted == {"rpm": 60.0}

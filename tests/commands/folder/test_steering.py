@@ -6,6 +6,7 @@ from typing import Any
 
 from claude_batch.commands.folder.steering import Steering
 from claude_batch.config.options import Options
+from claude_batch.config.settings import RunSettings
 from claude_batch.storage.folder.adjusted import FolderChange
 
 
@@ -34,3 +35,10 @@ def test_who_shows_it_hears_of_a_change() -> None:
     changed = Steering(part_of=lambda bound: bound, on_change=lambda: heard.append("changed"))
     changed.keep({}, at=1.0, paused_at=1.0)
     assert (heard, changed.paused_at) == (["changed"], 1.0)
+
+
+def test_of_what_another_command_was_given_a_process_takes_what_can_change_as_it_goes() -> None:
+    changed = steering()
+    flags = {"rpm": 9.0, "config": "/x.toml", "mode": "batch"}
+    changed.take(FolderChange(at=20.0, given=RunSettings(flags=flags)))
+    assert changed.changes == {"rpm": 9.0}
