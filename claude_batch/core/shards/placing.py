@@ -118,8 +118,9 @@ class Placing:
         shard = self._shards[placement.shard]
         if shard.placement != placement:
             return None
-        for each in self._shards.values():
-            each.is_poor = False
+        if code not in {_BOUNDED, _USAGE} or self._got_on(shard):  # it may have left something
+            for each in self._shards.values():
+                each.is_poor = False
         is_held = shard.view.state is ShardState.RUNNING
         if code in _DONE or shard.view.state is ShardState.FINISHED:
             shard.placement, shard.state = None, State.DONE
@@ -141,7 +142,8 @@ class Placing:
     def _met_bound(self, shard: _Shard, now: float) -> None:
         """Take in that a shard has used up its part of the bound, or gets none.
 
-        Others may leave something of theirs: it is placed again when it got on, or one has ended.
+        Others may leave something of theirs: it is placed again when it got on, or one that did has
+        ended. Two that got nowhere would wait for each other for ever.
         """
         got_on, shard.placement, shard.state = self._got_on(shard), None, State.WAITING
         self._has_met_bound, shard.due_at = True, now

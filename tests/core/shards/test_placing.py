@@ -237,3 +237,14 @@ def test_batches_that_were_only_submitted_do_not_stop_the_others() -> None:
     assert folder.ends(folder.place()[0], 6) is State.SUBMITTED
     assert folder.ends(folder.place()[0], 6) is State.SUBMITTED
     assert (folder.is_over(), folder.placing.stopped_by) == (True, None)
+
+
+def test_shards_for_which_too_little_is_left_do_not_wait_for_each_other_for_ever() -> None:
+    folder, ended = Folder(3, workers=2), 0
+    at_work = folder.place()
+    while at_work and ended < 20:
+        folder.wait(1.0)
+        folder.ends(at_work.pop(0), 6)
+        ended += 1
+        at_work += folder.place()
+    assert (ended, folder.placing.stopped_by, folder.is_over()) == (3, 6, True)
