@@ -62,7 +62,12 @@ from claude_batch.errors import (
     InvalidPromptsError,
     UsageError,
 )
-from claude_batch.storage.folder.adjusted import FolderChange, note_change, read_changes_of
+from claude_batch.storage.folder.adjusted import (
+    FolderChange,
+    note_change,
+    options_of,
+    read_changes_of,
+)
 from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_another, take_claim
 from claude_batch.storage.folder.cutting import refuse_changed
 from claude_batch.storage.folder.manifest import Shard
@@ -206,8 +211,9 @@ class FolderWork:
         if self._kept is not None or folder.is_its_maker:
             return
         only = {"max_cost"} if "shard" in folder.given else None
-        given = folder.news(only, besides={"max_cost"} if "on" in folder.given else ())
-        if given != RunSettings():
+        besides = {"max_cost"} if "on" in folder.given else set[str]()
+        given, now = folder.news(only, besides), options_of(folder.manifest, folder.files)
+        if RunSettings() not in (given, replace(folder, before=now).news(only, besides)):
             self._kept = note_change(folder.files, FolderChange(at=time.time(), given=given))
 
     def tell_resumed(self) -> None:
