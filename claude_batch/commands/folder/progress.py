@@ -304,7 +304,7 @@ class FolderWatch:
         """Return all of the folder as it is now. Raises OSError, CheckpointError."""
         view = self.reader.fold(max_cost_usd=self.max_cost_usd)
         now, manifest = time.monotonic(), self.reader.manifest
-        self._pace.add(now, view.done)
+        self._pace.add(now, view.done, view.requests_per_minute)
         elapsed_s = now - self._began_at if self.is_own else 0.0
         facts = facts_of(manifest, view, host=self.reader.host)
         view = timed(view, self._pace, elapsed_s=elapsed_s)

@@ -109,7 +109,7 @@ class FolderScreen:
             return snapshot
         view = with_shard(others, snapshot, shard=shard.shard, name=shard_words(shard))
         now = time.monotonic()
-        self._pace.add(now, view.done)
+        self._pace.add(now, view.done, view.requests_per_minute)
         return replace(snapshot, folder=timed(view, self._pace, elapsed_s=now - self._began_at))
 
     def _whole(self) -> Snapshot | None:

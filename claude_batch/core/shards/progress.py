@@ -10,12 +10,16 @@ from claude_batch.core.model.shards import FolderView, ShardState, ShardView
 from claude_batch.core.model.snapshot import Phase, Snapshot
 from claude_batch.core.scheduling.progress import RunFacts
 
-PACE_WINDOW_S = 300.0
-"""How fast a run folder gets on is a mean over this many seconds: shards have pauses between."""
+PACE_WINDOW_S, SHOWN_WINDOW_S = 300.0, 60.0
+"""How fast a run folder gets on is a mean over so many seconds: shards begin slowly, with pauses
+between. The longer one is for the time that is left, the shorter one is shown as the rate."""
 
-PACE_AFTER_S = 20.0
+PACE_AFTER_S = 10.0
 """Observed for less than this, in seconds, the pace is what processes say of themselves."""
 
+BEGINNING_S, BETWEEN_S = 60.0, 5.0
+"""A shard that was claimed may be checked, and wait for its first answers, for so many seconds; the
+next one is claimed within so many."""
 
 _CALM = {Phase.STARTING, Phase.RUNNING, Phase.FINISHED}
 """Phases of a shard among others in which the run of all of them goes on."""
@@ -26,9 +30,15 @@ class Pace:
     """How fast results arrive, by how many there were at what time (monotonic seconds)."""
 
     _samples: deque[tuple[float, int]] = field(default_factory=deque)
+    _reported: tuple[float, float] | None = None
 
-    def add(self, now: float, done: int) -> None:
-        """Note how many results there are; at most one note a second is kept."""
+    def add(self, now: float, done: int, reported: float | None = None) -> None:
+        """Note how many results there are; at most one note a second is kept.
+
+        `reported` is the rate that processes say of themselves, if any does.
+        """
+        if reported:
+            self._reported = now, reported
         samples = self._samples
         if len(samples) > 1 and now - samples[-2][0] < 1.0:
             samples.pop()
@@ -36,15 +46,21 @@ class Pace:
         while now - samples[0][0] > PACE_WINDOW_S:
             samples.popleft()
 
-    @property
-    def per_minute(self) -> float | None:
-        """Results per minute; None before there is enough to tell."""
+    def per_minute(self, window_s: float) -> float | None:
+        """Return results per minute in the last seconds; None before there is enough to tell."""
         if not self._samples:
             return None
-        (began, before), (now, done) = self._samples[0], self._samples[-1]
+        now, done = self._samples[-1]
+        began, before = next(each for each in self._samples if now - each[0] <= window_s)
         if now - began < PACE_AFTER_S:
             return None
         return max(0, done - before) * 60.0 / (now - began)
+
+    def reported(self, within_s: float) -> float | None:
+        """Return the rate that was reported last; None where that is longer ago."""
+        if self._reported is None or self._samples[-1][0] - self._reported[0] > within_s:
+            return None
+        return self._reported[1]
 
 
 def fold(path: str, shards: Sequence[ShardView], *, max_cost_usd: float | None) -> FolderView:
@@ -78,15 +94,19 @@ def fold(path: str, shards: Sequence[ShardView], *, max_cost_usd: float | None) 
 
 
 def timed(view: FolderView, pace: Pace, *, elapsed_s: float) -> FolderView:
-    """Return a view with its time left: at the observed pace, or the one that is reported.
+    """Return a view with its rate, and its time left: as was observed, or as is reported.
 
-    Where no process at work has a rate, as in batch mode, there is nothing to expect.
+    A shard that begins has no rate yet, or a low one: that of the whole is a mean. Where no process
+    has had a rate lately, as in batch mode, or is paused, there is nothing to expect.
     """
-    observed, reported = pace.per_minute, view.requests_per_minute
-    rate = reported if observed is None else observed
-    left = max(0, view.total - view.done)
-    eta_s = left * 60.0 / rate if rate and left and reported is not None else None
-    return replace(view, elapsed_s=elapsed_s, eta_s=eta_s)
+    rate, left = view.requests_per_minute, max(0, view.total - view.done)
+    if left and not any(each.is_paused for each in view.at_work):
+        rate = rate or pace.reported(BEGINNING_S if view.running else BETWEEN_S) or rate
+        if rate is not None:
+            rate = pace.per_minute(SHOWN_WINDOW_S) or rate
+    expected = None if rate is None else pace.per_minute(PACE_WINDOW_S) or rate
+    eta_s = left * 60.0 / expected if expected and left else None
+    return replace(view, elapsed_s=elapsed_s, requests_per_minute=rate, eta_s=eta_s)
 
 
 def with_shard(others: FolderView, own: Snapshot, *, shard: int, name: str) -> FolderView:

@@ -87,19 +87,54 @@ def test_nothing_is_expected_where_no_process_has_a_rate() -> None:
     assert timed(batch, pace, elapsed_s=60.0).eta_s is None
 
 
+BETWEEN = fold("out/", [SHARDS[0], SHARDS[4]], max_cost_usd=None)
+BEGUN = fold("out/", [SHARDS[0], shard(5, ShardState.RUNNING)], max_cost_usd=None)
+
+
+@pytest.mark.parametrize(
+    ("began", "view", "ended_s", "rate"),  # two results per second
+    [
+        (55.0, BETWEEN, 4.0, 120.0),  # observed for a minute
+        (5.0, BETWEEN, 4.0, 90.0),  # as was reported
+        (55.0, BETWEEN, 9.0, None),  # nobody has taken up the next shard
+        (55.0, BEGUN, 40.0, 120.0),
+        (55.0, replace(BEGUN, requests_per_minute=0.0), 4.0, 120.0),
+        (55.0, BEGUN, 70.0, None),
+    ],
+)
+def test_the_next_shard_goes_on_at_the_rate_of_the_ones_before(
+    began: float, view: FolderView, ended_s: float, rate: float | None
+) -> None:
+    pace = Pace()
+    pace.add(0.0, 0, 90.0)
+    pace.add(began, int(2 * began), 90.0)
+    pace.add(began + ended_s, int(2 * (began + ended_s)), view.requests_per_minute)
+    shown = timed(view, pace, elapsed_s=0.0)
+    assert shown.requests_per_minute == pytest.approx(rate)
+    assert shown.eta_s == (None if rate is None else pytest.approx(100 * 60 / rate))
+
+
+def test_who_is_paused_has_no_rate_of_before() -> None:
+    pace = Pace()
+    pace.add(0.0, 10, 90.0)
+    paused = shard(5, ShardState.RUNNING, is_paused=True)
+    view = timed(fold("out/", [paused], max_cost_usd=None), pace, elapsed_s=1.0)
+    assert (view.requests_per_minute, view.eta_s) == (None, None)
+
+
 def test_the_pace_forgets_what_is_long_ago() -> None:
     pace = Pace()
     pace.add(0.0, 0)
     for second in range(int(PACE_WINDOW_S), 2 * int(PACE_WINDOW_S) + 1):
         pace.add(float(second), 1_000 + second)
-    assert pace.per_minute == pytest.approx(60.0)
+    assert pace.per_minute(PACE_WINDOW_S) == pytest.approx(60.0)
 
 
 def test_many_looks_within_a_second_are_one() -> None:
     pace = Pace()
     for step in range(1_001):
         pace.add(step / 10, step)
-    assert pace.per_minute == pytest.approx(600.0)
+    assert pace.per_minute(PACE_WINDOW_S) == pytest.approx(600.0)
     assert len(pace._samples) < 120
 
 
