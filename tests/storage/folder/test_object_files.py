@@ -79,7 +79,7 @@ def test_silence_is_measured_by_the_clock_of_the_storage(
     assert decide(claims_on(other, 3)) == Take(2)
     first.held.touch()
     (found,) = claims_on(other, 3)
-    assert (found.is_held, found.max_cost_usd, found.silent_s < 1) == (True, 0.5, True)
+    assert (found.is_held, found.max_cost_usd, found.silent_s < SILENT_S) == (True, 0.5, True)
     first.close()
 
 

@@ -269,9 +269,15 @@ def test_storage_is_tried_again_as_long_as_the_claim_counts(
         shipping.open()
         write(results, "a")
         objects.is_gone = True
-        back = threading.Timer(0.1, setattr, (objects, "is_gone", False))
+
+        def come_back() -> None:
+            wait_for(lambda: here.said)
+            objects.is_gone = False
+
+        back = threading.Thread(target=come_back)
         back.start()
         shipping.ship()
+        back.join()
         assert objects.objects[f"{FOLDER}1-1.jsonl"] == b"a\n"
         assert [each.partition(";")[0] for each in here.said] == [
             "no answer",
