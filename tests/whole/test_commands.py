@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_help import loaded_by
-from tests.support.program import Program, environment, served
+from tests.support.program import ENOUGH_S, Program, environment, served
 
 pytestmark = pytest.mark.whole
 
@@ -108,7 +108,7 @@ def test_fifty_thousand_lines_are_estimated_in_little_memory(tmp_path: Path) -> 
         env=environment(tmp_path),
         capture_output=True,
         check=True,
-        timeout=50,
+        timeout=ENOUGH_S,
     )
     assert int(done.stdout) < 100_000, "kilobytes"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.odd_relay import Relay, odd_relay
-from tests.support.program import Program, environment
+from tests.support.program import ENOUGH_S, Program, environment
 
 pytestmark = pytest.mark.whole
 
@@ -111,7 +111,7 @@ def test_on_a_terminal_the_user_is_asked(tmp_path: Path, answer: str, code: int,
                 said += more.decode()
         except OSError:  # the other end is closed
             pass
-        asking.wait(50)
+        asking.wait(ENOUGH_S)
     os.close(ours)
     assert asking.returncode == code, said
     words = " ".join(said.split())
