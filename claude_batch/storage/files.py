@@ -279,10 +279,11 @@ def _refuse_unsuitable(results: Path) -> None:
     if not stat.S_ISREG(mode):
         if stat.S_ISDIR(mode):
             inside = shlex.quote(str(results / "results.jsonl"))
+            new = shlex.quote(str(results / "run1"))
             raise UsageError(
                 f"{results}: is a folder: results of one file are in a file",
-                hint=f"name a file in it: --out {inside}; or end the name with / for a run folder, "
-                f"which takes several files: --out {results}/",
+                hint=f"name a file in it: --out {inside}; or a run folder, which takes several "
+                f"files, and whose name ends with /: --out {new}/",
             )
         raise UsageError(
             f"{results}: is no regular file: results must be in a file that can be read again",

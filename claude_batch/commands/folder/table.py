@@ -29,7 +29,7 @@ from claude_batch.storage.folder.manifest import Manifest, Shard
 from claude_batch.storage.objects.locations import Fetch, is_url
 from claude_batch.storage.prompts.options import input_options
 from claude_batch.storage.run.journal import journal_path, read_journal
-from claude_batch.storage.run.paths import copied_prompts, keep_prompts
+from claude_batch.storage.run.paths import TABLES, copied_prompts, keep_prompts
 from claude_batch.storage.run.source import prompts_now
 from claude_batch.storage.run.table import (
     RunRows,
@@ -43,9 +43,6 @@ from claude_batch.storage.run.table import (
 )
 from claude_batch.storage.tables.writing import CSV, Style, check_format, most_rows
 from claude_batch.ui.messages import notice_text
-
-_TABLES = "tables"
-"""In a run folder, what stands for the results of a run in the journal of its tables."""
 
 
 def write_folder_table(
@@ -72,7 +69,7 @@ def _write(
     sources = [*dict.fromkeys(shard.source for shard in manifest.shards)]
     files = [Path(each) for each in sources if not is_url(each)]
     refuse_missing_folder(out)
-    refuse_foreign_table(out, path / _TABLES, files)
+    refuse_foreign_table(out, path / TABLES, files)
     runs = tuple(
         replace(_rows(each.shard, there[each.shard.shard], manifest), file=each.shard.name)
         for each in statuses
@@ -102,8 +99,8 @@ def _write(
         style=replace(Style() if is_url(sources[0]) else style_of(files[0]), raw=request.raw),
         wanted=lambda status: everything or status in order.only,
     )
-    LocalFiles(path).create(journal_path(Path(_TABLES)).name, b"")
-    written = write_table(table, before_rename=lambda each: note_written(path / _TABLES, each))
+    LocalFiles(path).create(journal_path(Path(TABLES)).name, b"")
+    written = write_table(table, before_rename=lambda each: note_written(path / TABLES, each))
     sys.stderr.write(notice_text(f"{counted(written.rows, 'row')} in {shown(out)}"))
     missing = len(statuses) - len(runs)
     if missing:

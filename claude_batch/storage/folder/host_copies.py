@@ -16,8 +16,10 @@ from pathlib import Path
 
 from claude_batch.core.shards.names import shard_name
 from claude_batch.storage.files import make_private_folder
+from claude_batch.storage.folder.claims import CLAIMS
 from claude_batch.storage.folder.shards import ShardFolder
-from claude_batch.storage.run.paths import SHARDS
+from claude_batch.storage.run.journal import journal_path
+from claude_batch.storage.run.paths import SHARDS, TABLES
 
 _IN_USE = ".in-use"
 
@@ -44,7 +46,8 @@ def remove_copies(path: Path, finished: Mapping[int, int], shards: int) -> None:
     """Remove the copies that are not needed, unless another process of this host uses them.
 
     `finished` are the epochs in which shards were finished, of so many `shards`. Of a later epoch,
-    a retry, say, that was killed, this host may have what has not been shipped: it stays.
+    a retry, say, that was killed, this host may have what has not been shipped: it stays. So does
+    what is known of tables that were written here.
     """
     with suppress(OSError):
         fcntl.flock(hold_copies(path), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,6 +56,10 @@ def remove_copies(path: Path, finished: Mapping[int, int], shards: int) -> None:
                 shutil.rmtree(path / SHARDS / shard_name(number), ignore_errors=True)
         with suppress(FileNotFoundError):
             (path / SHARDS).rmdir()  # which fails where something is left
-        if len(finished) == shards:
-            shutil.rmtree(path)
-            path.parent.rmdir()
+        if len(finished) < shards:
+            return
+        if journal_path(path / TABLES).exists():  # it says which tables may be written again
+            shutil.rmtree(path / CLAIMS, ignore_errors=True)
+            return
+        shutil.rmtree(path)
+        path.parent.rmdir()

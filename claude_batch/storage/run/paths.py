@@ -26,6 +26,9 @@ MANIFEST = "manifest.json"
 
 SHARDS = "shards"
 
+TABLES = "tables"
+"""In a run folder, what stands for the results of a run in the journal of its tables."""
+
 COPIES, URL = "run-folders", ".url"
 """Below a folder COPIES are copies of run folders that are elsewhere; URL in them says where."""
 

@@ -36,6 +36,16 @@ def test_all_goes_when_all_shards_are_finished(copies: Path) -> None:
     assert not copies.parent.exists()
 
 
+def test_what_is_known_of_tables_stays(copies: Path) -> None:
+    (copies / "tables.journal").touch()
+    remove_copies(copies, {1: 1, 2: 2}, 2)
+    assert {each.name for each in copies.iterdir()} == {
+        ".in-use",
+        "manifest.json",
+        "tables.journal",
+    }
+
+
 def test_of_a_run_that_is_unfinished_only_finished_shards_go(copies: Path) -> None:
     remove_copies(copies, {1: 3}, 2)
     assert left(copies) == ["0002"]
