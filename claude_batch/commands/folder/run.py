@@ -12,7 +12,8 @@ import random
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,15 @@ from claude_batch.config.settings import RunSettings
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.scheduler import Learned
-from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Held, decide
+from claude_batch.core.shards.claims import (
+    LOOK_EVERY_S,
+    SILENT_S,
+    Claim,
+    Held,
+    decide,
+    has_moved,
+    latest,
+)
 from claude_batch.core.shards.money import adjusted_slice_usd, most_usd, slice_usd
 from claude_batch.core.shards.names import id_prefix
 from claude_batch.errors import (
@@ -90,6 +99,9 @@ _ROUNDING = 1e-6
 
 _NEARLY_FREE_S = SILENT_S - 2 * LOOK_EVERY_S
 """A holder whose shard is free in less time has missed its turn to show that it lives."""
+
+_LOOK_AGAIN_S = 1.0
+"""How often it is looked whether a shard that was passed over is free, in seconds."""
 
 _BAD_LINES = (
     "fix the lines above, or leave them out with --skip-invalid, and name another folder with "
@@ -163,6 +175,20 @@ def resume_folder(name: str, given: Mapping[str, Any]) -> int:
     return run_folder([name], given)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """A shard that another process works on: the claim on it as it was seen `at` (monotonic)."""
+
+    shard: Shard
+    claim: Claim | None
+    at: float
+
+    def has_moved(self, now: Passed) -> bool:
+        """Return whether its holder has shown since that it lives."""
+        before, after = self.claim, now.claim
+        return before is None or after is None or has_moved(before, after, now.at - self.at)
+
+
 @dataclass(slots=True, kw_only=True)
 class FolderWork:
     """Works on shards of a folder. `one_after_another`: on all, with all that may be spent.
@@ -184,6 +210,7 @@ class FolderWork:
     _finished: dict[int, Done] = field(default_factory=dict)
     _kept: int | None = None
     _has_told: bool = False
+    _is_short: bool = False
     _looked_at: float = -math.inf
 
     def __post_init__(self) -> None:
@@ -262,17 +289,20 @@ class FolderWork:
         return shown
 
     def _all(self, shown: FolderScreen) -> int:
-        held: list[int] = []
+        passed: list[Passed] = []
         detached: list[int] = []
         self._finished = finished_shards(self.folder.files, self.folder.manifest)
-        for shard in self.folder.manifest.shards:
+        for shard in self._in_turn(passed):
             try:
                 code = self._work_on(shard)
             except CheckpointLockedError as error:
                 self.screen.notice(error.message)
-                held.append(shard.shard)
+                passed.append(self._passed(shard))
                 continue
             except BoundTooLowError as error:
+                if passed and not self._is_short:
+                    self._is_short = True
+                    continue
                 if not self._may_spend:  # nothing was done
                     raise
                 return self.end(shown, Exit.BOUNDED, why=error.message, too_little=True)
@@ -283,7 +313,51 @@ class FolderWork:
         if detached:
             why = f"the batches of {counted(len(detached), 'shard')} are left running"
             return self.end(shown, Exit.BOUNDED, why=why)
-        return self.end(shown, Exit.BOUNDED if held else None)
+        return self.end(shown, Exit.BOUNDED if passed else None)
+
+    def _in_turn(self, passed: list[Passed]) -> Iterator[Shard]:
+        """Yield all shards, then those that were `passed` over and that nobody works on by then.
+
+        These come sooner where too little of the bound on the cost is left: the rest of it may be
+        what a dead process might have spent.
+        """
+        shards = deque(self.folder.manifest.shards)
+        while shards and not self._is_short:
+            yield shards[0]
+            if not self._is_short:
+                shards.popleft()
+        yield from self.take_back(passed)
+        yield from shards
+
+    def _passed(self, shard: Shard) -> Passed:
+        """Return a shard that another process works on, as it is seen now."""
+        claim = latest(claims_on(self.folder.files, shard.shard))
+        return Passed(shard=shard, claim=claim, at=self.clock())
+
+    def take_back(self, passed: list[Passed]) -> list[Shard]:
+        """Take the shards out of `passed` that nobody works on any more, and return them.
+
+        Waits for each until its holder has shown that it lives, or was silent for long enough.
+        """
+        freed, has_told = [], False
+        for each in tuple(passed):
+            while True:
+                now = self._passed(each.shard)
+                held = decide(() if now.claim is None else (now.claim,))
+                if not isinstance(held, Held):
+                    passed.remove(each)
+                    freed.append(each.shard)
+                    break
+                if each.has_moved(now):
+                    break
+                if not has_told:
+                    has_told = True
+                    self.screen.notice(
+                        f"shard {each.shard.shard}: waiting up to {held.free_in_s:.0f} s to see "
+                        f"whether {held.by} still works on it"
+                    )
+                self.sleep(min(_LOOK_AGAIN_S, held.free_in_s))
+        return freed
 
     def one(self, number: int) -> int:
         """Work on one shard; return the exit code. Raises CheckpointLockedError."""

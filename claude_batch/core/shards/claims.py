@@ -17,6 +17,10 @@ SILENT_S = 3 * LOOK_EVERY_S
 """A holder that has not touched its claim for this long is taken for dead."""
 
 
+_TICK_S = 2.0
+"""Storage may know times to the second only, and answers late."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """One claim on a shard, as another process sees it.
@@ -66,6 +70,14 @@ def decide(claims: Iterable[Claim]) -> Take | Held:
     if found.is_held:
         return Held(found.holder, SILENT_S - found.silent_s)
     return Take(found.epoch + 1)
+
+
+def has_moved(before: Claim, now: Claim, elapsed_s: float) -> bool:
+    """Return whether a holder has shown that it lives in the time between two looks at its shard.
+
+    A later holder has.
+    """
+    return now.epoch != before.epoch or now.silent_s < before.silent_s + elapsed_s - _TICK_S
 
 
 def is_superseded(epoch: int, claims: Iterable[Claim]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claude_batch.core.shards.claims import Claim, Held, Take, decide, is_superseded
+from claude_batch.core.shards.claims import Claim, Held, Take, decide, has_moved, is_superseded
 
 
 def a_claim(epoch: int = 1, silent_s: float = 0.0, *, is_over: bool = False) -> Claim:
@@ -36,3 +36,10 @@ def test_a_holder_stops_when_there_is_a_later_epoch() -> None:
 
 def test_a_holder_stops_when_its_claim_is_gone() -> None:
     assert is_superseded(1, [])
+
+
+def test_a_holder_lives_that_was_heard_of_between_two_looks() -> None:
+    before = a_claim(silent_s=4.0)
+    assert has_moved(before, a_claim(silent_s=1.0), elapsed_s=7.0)
+    assert has_moved(before, a_claim(epoch=2, silent_s=11.0), elapsed_s=7.0)
+    assert not has_moved(before, a_claim(silent_s=10.4), elapsed_s=7.0)
