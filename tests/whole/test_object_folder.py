@@ -153,7 +153,7 @@ def test_the_same_host_has_what_was_not_shipped(world: World) -> None:
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert world.results(here) == EVERY_ID
-    assert world.resent() <= in_flight <= 8
+    assert world.resent() <= in_flight < 20  # more were not shipped
 
 
 def test_what_a_zombie_ships_counts_no_more(world: World) -> None:
