@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -148,16 +149,27 @@ def calls_of(function: Callable[[Any], V], *, at_once: int | None) -> Iterator[C
         )
 
 
+def refuse_no_cluster() -> None:
+    """Refuse to do anything for a cluster that cannot be joined. Raises UsageError."""
+    if find_spec("ray") is None:
+        raise _not_installed()
+    if address := os.environ.get(ADDRESS):
+        _refuse_silent(address)
+
+
 def _import_ray() -> Any:
     try:
         import ray  # noqa: PLC0415  # an extra; loading it takes a second
         import ray.exceptions  # noqa: PLC0415  # as above
     except ImportError as error:
-        raise UsageError(
-            "--on ray needs Ray, which is not installed",
-            hint="pip install 'claude-batch[ray]'",
-        ) from error
+        raise _not_installed() from error
     return ray
+
+
+def _not_installed() -> UsageError:
+    return UsageError(
+        "--on ray needs Ray, which is not installed", hint="pip install 'claude-batch[ray]'"
+    )
 
 
 def _refused(address: str | None, error: Exception) -> UsageError:

@@ -303,7 +303,8 @@ class Owner(StrEnum):
 class Declared:
     """What is known of one setting but its name and type.
 
-    `sample` is its value in the template of a settings file ("" for what does not stand there);
+    `sample` is its value in the template of a settings file ("" for what does not stand there), an
+    `example` one for who has typed something wrong;
     `shown` is the default as help shows it; `effect` says without what it does nothing.
     """
 
@@ -311,6 +312,7 @@ class Declared:
     help: str
     default: Any = None
     sample: str = ""
+    example: str = ""
     shown: str = ""
     metavar: str = ""
     flags: tuple[str, ...] = ()
@@ -369,7 +371,7 @@ def parse_value(what: Declared, value: Any, place: str) -> Any:
     except ValueError as error:
         name = place.rpartition(": ")[2].rpartition(".")[2]
         join = " " if name.startswith("-") else "=" if name.isupper() else " = "
-        sample = what.sample or _EXAMPLES.get(what.metavar)
+        sample = what.sample or what.example or _EXAMPLES.get(what.metavar)
         example = f"for example: {name}{join}{sample}" if sample else f"change {name}"
         raise SettingsError(f"{place} {error}", hint=example) from error
 
@@ -401,6 +403,7 @@ def option(  # noqa: PLR0913  # a declaration has as many parts as there are thi
     owner: Owner,
     default: Any = None,
     sample: str = "",
+    example: str = "",
     shown: str = "",
     flags: tuple[str, ...] = (),
     variable: bool = True,
@@ -417,6 +420,7 @@ def option(  # noqa: PLR0913  # a declaration has as many parts as there are thi
             group=group,
             owner=owner,
             sample=sample,
+            example=example,
             shown=shown,
             flags=flags,
             variable=variable,

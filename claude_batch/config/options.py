@@ -247,6 +247,7 @@ class Options:
         commands=("run",),
         group=RESULTS,
         owner=Owner.COMMAND,
+        example="50000",
         shown="50000",
         variable=False,
     )
@@ -257,6 +258,7 @@ class Options:
         commands=("run",),
         group=RESULTS,
         owner=Owner.COMMAND,
+        example="1",
         variable=False,
     )
     on: Literal["ray"] | None = folder_option(
@@ -268,6 +270,7 @@ class Options:
         Number(low=1, high=10_000, whole=True),
         "Maximum shards at work at once, with --on ray.",
         "N",
+        example="1",
         shown="the CPUs of the cluster",
     )
     answer_column: str | None = option(

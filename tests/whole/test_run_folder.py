@@ -332,8 +332,12 @@ def test_a_bound_that_resume_was_given_stays_until_it_is_unset(program: Program)
 def test_a_bound_that_is_too_low_names_one_that_will_do(program: Program) -> None:
     bounded = ("--max-tokens", "60", "--max-cost", "0.0000001")
     run = program.run("run", "in", "--out", "out/", "--shard-size", "50", *bounded)
-    assert (run.returncode, status(program)["done"]) == (2, 0)
+    found = status(program)
+    assert (run.returncode, found["done"]) == (2, 0)
+    again = program.run("resume", "out/")
+    assert (again.returncode, found["next_command"].encode() in again.stderr) == (2, True)
     command = run.stderr.decode().rpartition("claude-batch ")[2].split()
+    assert found["next_command"].split()[1:] == command
     assert program.run(*command).returncode == 0
     assert ids(program) == ALL
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from claude_batch.cluster.calls import CallEnd, Calls, calls_of
+from claude_batch.cluster.calls import CallEnd, Calls, calls_of, refuse_no_cluster
 from claude_batch.commands.folder.asking import may_place
 from claude_batch.commands.folder.manifest import OF_THE_FOLDER, RunFolder
 from claude_batch.commands.folder.node import ShardEnd, ShardOrder, work_on_shard
@@ -48,9 +48,18 @@ _NOT_PASSED_ON = {
 }
 """Options of this process; those that shape results are in the manifest."""
 
+_NEXT = "  next: "
+"""What stands before the advice in an error message of a process."""
+
 _QUIET = ("--quiet", "--no-stdout")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def refuse_cluster(given: Mapping[str, Any]) -> None:
+    """Refuse what cannot be done on a cluster, before anything is made. Raises UsageError."""
+    passed_on(given)
+    refuse_no_cluster()
 
 
 def passed_on(given: Mapping[str, Any]) -> tuple[str, ...]:
@@ -87,15 +96,15 @@ def place_shards(
     workers: int | None,
     on_begin: Callable[[], object],
     bound: Callable[[], float | None],
-) -> int | None:
-    """Work on a run folder on a cluster; return the exit code, None when all shards are finished.
+) -> ClusterEnd:
+    """Work on a run folder on a cluster; return how that ended.
 
     At most `workers` shards are at work at once; None: as many as it has CPUs. `on_begin` is called
     before the first one is placed; `bound` returns what all may cost. Raises UsageError.
     """
     arguments, work = passed_on(folder.given), None
     if not may_place(folder, screen):
-        return Exit.BOUNDED
+        return ClusterEnd(code=Exit.BOUNDED)
     while True:
         with calls_of(work_on_shard, at_once=workers) as calls:
             if work is None:
@@ -112,7 +121,7 @@ def place_shards(
                 )
             work.calls = calls
             if work.is_over_with_its_workers():
-                return work.code
+                return ClusterEnd(code=work.code, hint=work.hint)
 
 
 def _tell_workers(
@@ -134,6 +143,17 @@ def _tell_workers(
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterEnd:
+    """How the work on a cluster ended: its exit code, None when all shards are finished.
+
+    `hint` is what the process has said that stopped all: what to do next, in lines.
+    """
+
+    code: int | None
+    hint: str = ""
+
+
 @dataclass(slots=True, kw_only=True)
 class ClusterWork:
     """The work on a run folder, as this process sees it."""
@@ -144,6 +164,7 @@ class ClusterWork:
     calls: Calls[Placement, ShardEnd]
     workers: int
     bound: Callable[[], float | None]
+    hint: str = ""
     _placing: Placing = field(init=False)
     _watch: FolderWatch = field(init=False)
     _again: dict[int, int] = field(init=False)
@@ -230,6 +251,7 @@ class ClusterWork:
         said = end.trouble if end.value is None else end.value.said
         if self._placing.because == number:
             self._problem(f"shard {number} stops the run{_where(end)}", said)
+            self.hint = advice_in(said)
         elif self._placing.stopped_by is not None:
             return
         elif state is State.FAILED:
@@ -295,6 +317,12 @@ def _noted(asked: list[int]) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def advice_in(said: str) -> str:
+    """Return what the last message of a process advises, in lines; "" if it does not."""
+    _, found, advice = said.rpartition(_NEXT)
+    return "\n".join(each.strip() for each in advice.splitlines()) if found else ""
 
 
 def _where(end: CallEnd[Placement, ShardEnd]) -> str:

@@ -50,14 +50,15 @@ class FolderEnd:
         )
 
     def stopped(
-        self, code: int, *, last: RunSummary | None, why: str, too_little: bool
+        self, code: int, *, last: RunSummary | None, why: str, too_little: bool, hint: str = ""
     ) -> RunSummary:
         """Return why shards are left, and the command that goes on.
 
         `last` is how the shard ended that has stopped it; `too_little` of the bound on the cost is
-        left for the next one.
+        left for the next one. `hint` is what another process has said instead: what to do first.
         """
         again, look = resume_folder_command(self.path) + self.also, None
+        steps = [each for each in hint.splitlines() if not each.startswith("claude-batch resume")]
         if any(each.is_held for each in self.statuses):
             again, look = "", f"claude-batch status {quoted(self.path)} --watch"
         elif self.bound_usd is not None and (too_little or any(map(met_bound, self.statuses))):
@@ -70,7 +71,7 @@ class FolderEnd:
             message="; ".join(filter(None, (why, self.text))),
             resume_command=again or None,
             look_command=look,
-            first="" if last is None else last.first,
+            first="; ".join(steps) if last is None else last.first,
             exit_code=code,
         )
 
@@ -125,7 +126,21 @@ def enough_usd(bound: float, statuses: Sequence[ShardStatus]) -> float:
     spent = sum(each.money.spent_usd for each in statuses)
     there, total = _counts(statuses)
     usd = spent * (1 + MARGIN * (total / there - 1)) if there else 0.0
-    return rounded_usd(max(usd, 1.1 * bound))
+    return rounded_usd(max(usd, 1.1 * bound, _refused_usd(statuses)))
+
+
+def _refused_usd(statuses: Sequence[ShardStatus]) -> float:
+    """Return what all may cost, judged by shards that could not begin: their bound was too low."""
+    left = sum(each.shard.size for each in statuses if each.done is None)
+    found = [
+        each.run.closed.enough_usd * left / each.shard.size
+        for each in statuses
+        if each.run is not None
+        and each.run.closed is not None
+        and each.run.closed.enough_usd is not None
+        and not each.results_there
+    ]
+    return MARGIN * max(found, default=0.0)
 
 
 def rounded_usd(usd: float) -> float:

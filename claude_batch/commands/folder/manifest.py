@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import time
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from claude_batch import __version__
+from claude_batch.commands.api import Api
 from claude_batch.commands.check import defaults_of
 from claude_batch.commands.folder.check import copies_shown, small_files_note, with_rows
 from claude_batch.commands.folder.ids import ids_of_shards
+from claude_batch.commands.run.lease import refuse_lost_lease
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import retries
 from claude_batch.commands.table import refuse_other_kind_of_table
@@ -27,6 +30,7 @@ from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.routing import routes_text
 from claude_batch.core.model.typos import quoted
 from claude_batch.errors import UsageError
+from claude_batch.storage.caches.opening import CacheSettings, open_cache
 from claude_batch.storage.folder.adjusted import FolderOptions, options_of
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.cutting import cut_input
@@ -60,6 +64,9 @@ _FILES = frozenset({*EXTENSIONS, ".jsonl", ".json", ".txt", ".gz", ".zst"})
 
 _WHOLE_RUNS = ("limit", "random", "extend", "fresh")
 """Options that are for the run of one file."""
+
+RAY_ADDRESS = "RAY_ADDRESS"
+"""The variable that names a cluster to join; it may be set without --on ray."""
 
 OF_THE_FOLDER = ("out", "shard", "shard_size", "on", "workers")
 """Options that its shards do not have."""
@@ -289,10 +296,11 @@ def _create(
     refuse_odd_name(path)
     manifest = _wanted(inputs, given)
     found = find_inputs(inputs, name)
+    settings = _settings(manifest, given, FolderOptions.since(manifest, ()))
+    if not ("on" in given and os.environ.get(RAY_ADDRESS)):  # others' hosts have keys of their own
+        _refuse_unusable(settings)
     with copies_shown(screen, manifest.options) as copies:
-        usable = with_rows(
-            found, copies, _settings(manifest, given, FolderOptions.since(manifest, ()))
-        )
+        usable = with_rows(found, copies, settings)
         shards = tuple(_cut(found, usable, copies, manifest, screen))
         if not shards:
             raise UsageError("there are no prompts in any of the files", hint="name other inputs")
@@ -313,6 +321,23 @@ def _create(
         if note:
             screen.notice(note)
     return manifest
+
+
+def _refuse_unusable(settings: Settings) -> None:
+    """Refuse what no shard could be sent with: a missing key, extra or Redis server.
+
+    Raises UsageError.
+    """
+    options = settings.options
+    refuse_lost_lease(options)
+    if options.caches:
+        cache = CacheSettings(url=options.cache_url, ttl_s=options.cache_ttl_s)
+        open_cache(cache, now=time.time, warn=lambda _: None)
+    if options.uses_sandbox:
+        return
+    with Api(options=options, endpoints=settings.endpoints, sandbox=False, scenario=None) as api:
+        api.open()
+        asyncio.run(api.close())
 
 
 def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:

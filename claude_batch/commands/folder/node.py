@@ -10,6 +10,7 @@ from claude_batch.cluster.process import run_claude_batch
 from claude_batch.commands.folder.manifest import existing_folder
 from claude_batch.errors import ClaudeBatchError, Exit, UsageError
 from claude_batch.storage.objects.locations import is_url
+from claude_batch.ui.messages import error_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ def work_on_shard(order: ShardOrder) -> ShardEnd:
     try:
         _refuse_elsewhere(order, host)
     except ClaudeBatchError as error:
-        said = f"{error.message}\n{error.hint}"
+        said = error_text(error.message, error.hint).rstrip()
         return ShardEnd(code=Exit.USAGE, said=said, host=host)
     end = run_claude_batch(["run", order.folder, "--shard", str(order.shard), *order.arguments])
     return ShardEnd(code=end.code, said=end.said, host=host)

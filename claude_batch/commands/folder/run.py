@@ -50,6 +50,7 @@ from claude_batch.config.reading import typed_options
 from claude_batch.config.settings import RunSettings
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.units import dollars
+from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.core.shards.claims import (
     LOOK_EVERY_S,
@@ -85,12 +86,12 @@ from claude_batch.storage.folder.shards import Done, ShardFolder, Shipping
 from claude_batch.storage.objects.errors import StoreError
 from claude_batch.storage.objects.locations import Fetch
 from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
-from claude_batch.storage.run.journal import read_journal
+from claude_batch.storage.run.journal import Closed, note, read_journal
 from claude_batch.storage.run.opening import RunRequest
 from claude_batch.storage.run.output import print_results
 from claude_batch.storage.run.paths import has_manifest
 from claude_batch.storage.run.results import utc
-from claude_batch.storage.run.status import remember_run, run_status
+from claude_batch.storage.run.status import RunState, remember_run, run_status
 from claude_batch.ui.screen.opening import chosen_form, open_screen
 from claude_batch.ui.screen.screen import RunSummary, Screen
 
@@ -113,9 +114,9 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
     """Start or resume the run of a folder, or one shard of it; return the exit code."""
     options = typed_options(given, os.environ)
     if options.on is not None:
-        from claude_batch.commands.folder.cluster import passed_on  # noqa: PLC0415  # rarely used
+        from claude_batch.commands.folder.cluster import refuse_cluster  # noqa: PLC0415  # rarely used
 
-        passed_on(given)  # what cannot be is refused before a folder is made
+        refuse_cluster(given)
     screen = _open_screen(options)
     try:
         folder = open_folder(inputs, given, screen)
@@ -157,14 +158,14 @@ def _run_on_cluster(folder: RunFolder, options: Options, screen: Screen) -> int:
     shown_whole = work.open()
     work.tell_resumed()
     try:
-        code = place_shards(
+        end = place_shards(
             folder,
             screen,
             workers=options.workers,
             on_begin=work.keep_options,
             bound=work.bound_now,
         )
-        return work.end(shown_whole, code)
+        return work.end(shown_whole, end.code, hint=end.hint)
     finally:
         shown_whole.close(None)
 
@@ -416,6 +417,7 @@ class FolderWork:
             raise InvalidPromptsError(error.message, hint=_BAD_LINES) from error
         except BoundTooLowError as error:  # which speaks of a part of the bound
             bound = self._bound or 0.0
+            _note_refused(results, error, claim.max_cost_usd)
             raise self._too_little(shard, bound, error.enough_usd) from error
         finally:  # its files may be gone: that says more than the error does
             claim.refuse_lost()
@@ -572,11 +574,12 @@ class FolderWork:
         last: RunSummary | None = None,
         why: str = "",
         too_little: bool = False,
+        hint: str = "",
     ) -> int:
         """Show how far the whole is; return the exit code, `stopped` where shards are left.
 
         `last` is how the shard ended that has stopped it; else `why` says the reason. `too_little`
-        of the bound on the cost is left for the next one.
+        of the bound on the cost is left for the next one. `hint` says what to do, in lines.
         """
         folder = self.folder
         end = FolderEnd(
@@ -588,7 +591,7 @@ class FolderWork:
             if last is not None:
                 why = f"shard {shown.number}: {last.message}"
             code = Exit.BOUNDED if stopped is None else stopped
-            summary = end.stopped(code, last=last, why=why, too_little=too_little)
+            summary = end.stopped(code, last=last, why=why, too_little=too_little, hint=hint)
         shown.close(summary)
         return summary.exit_code
 
@@ -606,6 +609,23 @@ class FolderWork:
     def _statuses(self) -> list[ShardStatus]:
         folder = self.folder
         return shard_statuses(folder.path, folder.files, folder.manifest, self._finished)
+
+
+def _note_refused(results: Path, error: BoundTooLowError, bound: float | None) -> None:
+    """Note, for `status`, that a shard did not begin as its part of the bound is too low."""
+    status = run_status(results)
+    if status is None or status.tally.done:
+        return
+    closed = Closed(
+        at=utc(time.time()),
+        state=RunState.STOPPED,
+        exit_code=error.exit_code,
+        why=error.message,
+        kind=StopKind.COST,
+        max_cost_usd=bound,
+        enough_usd=error.enough_usd,
+    )
+    note(results, closed)
 
 
 def _refuse_log_inside(folder: RunFolder, options: Options) -> None:

@@ -340,12 +340,13 @@ def _older_settings(record: Mapping[str, Any]) -> RunSettings:
     return RunSettings(flags={name: value for name, value in kept.items() if value})
 
 
-Note = RunSettings | Extended | Retry | KnownModels
+Note = RunSettings | Extended | Retry | KnownModels | Closed
 _NOTES: Mapping[type, str] = {
     RunSettings: _SETTINGS,
     Extended: "extended",
     Retry: "retry",
     KnownModels: "known_models",
+    Closed: "closed",
 }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from claude_batch.cluster.calls import calls_of
-from claude_batch.commands.folder.cluster import passed_on
+from claude_batch.commands.folder.cluster import advice_in, passed_on
+from claude_batch.commands.folder.run import run_folder
 from claude_batch.errors import UsageError
 
 ALWAYS = ("--quiet", "--no-stdout")
@@ -65,3 +66,44 @@ def test_an_address_at_which_nothing_listens_is_said_at_once(
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(UsageError, match="Connection refused"), calls_of(id, at_once=1):
         pass
+
+
+@pytest.mark.parametrize(
+    ("given", "missing", "variables", "said"),
+    [
+        ({"on": "ray", "sandbox": True}, "ray", {}, "--on ray needs Ray"),
+        ({"on": "ray", "sandbox": True}, "", {"RAY_ADDRESS": "127.0.0.1:9"}, "Connection refused"),
+        ({"shared_limits": "redis://127.0.0.1:9/0"}, "redis", {}, "needs the redis package"),
+        ({"cache_url": "redis://127.0.0.1:9/0"}, "redis", {}, "needs the redis package"),
+        ({}, "", {}, "no credential was found"),
+        ({"on": "ray"}, "", {}, "no credential was found"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_folder_is_made(
+    given: dict[str, Any],
+    missing: str,
+    variables: dict[str, str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if given.get("on") and missing != "ray":
+        pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    Path("a.jsonl").write_text('"a?"\n')
+    with pytest.raises(UsageError, match=said):
+        run_folder(["a.jsonl"], {"out": "out/", "quiet": True, **given})
+    assert not Path("out").exists()
+
+
+def test_the_advice_of_a_process_is_that_of_its_last_message() -> None:
+    said = "note: a\n  next: do b\nerror: c\n  next: export KEY=...\n        claude-batch resume d/"
+    assert advice_in(said) == "export KEY=...\nclaude-batch resume d/"
+    assert advice_in("error: killed") == ""
