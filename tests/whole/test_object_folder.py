@@ -181,6 +181,24 @@ def batches_at(api: Served) -> list[dict[str, Any]]:
     return batches
 
 
+def test_a_bound_given_on_one_host_is_in_force_on_another(world: World) -> None:
+    here, there = world.host("here"), world.host("there")
+    world.start(here, "--shard-size", "200", "--shard", "1").communicate()
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(there.run("status", world.url, "--json").stdout)
+        return found
+
+    bound = round(1.3 * status()["cost_usd"], 6)
+    begun = here.run("resume", world.url, "--max-cost", f"{bound}")
+    assert begun.returncode == 6, begun.stderr
+    again = there.run("resume", world.url)
+    assert again.returncode == 6
+    assert f"Using --max-cost {bound} from this run folder" in again.stderr.decode()
+    found = status()
+    assert (found["max_cost_usd"], found["cost_usd"] <= bound) == (bound, True)
+
+
 def test_a_batch_of_a_lost_host_is_not_paid_twice(s3: S3Server, tmp_path: Path) -> None:
     write_prompts(tmp_path / "p.jsonl", 400)
     with served(tmp_path, f"{QUICK}[batches]\nduration_s = 6\nspread = 0.0\n") as api:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from claude_batch import __version__
 from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
+from claude_batch.commands.folder.progress import options_to_look
 from claude_batch.commands.folder.show import folder_row
 from claude_batch.commands.folder.status import ShardStatus, reading, shard_statuses
 from claude_batch.commands.money import catalog_for
@@ -21,14 +21,12 @@ from claude_batch.commands.runs.report import (
     refuse_foreign,
     write_page,
 )
-from claude_batch.config.reading import read_settings
 from claude_batch.core.history.results import Sampled
 from claude_batch.core.history.run import joined
 from claude_batch.core.history.tiers import tier_gains
 from claude_batch.core.model.events import NO_EXPENSE
 from claude_batch.errors import UsageError
 from claude_batch.report.data import ReportData
-from claude_batch.storage.folder.adjusted import options_of
 from claude_batch.storage.run.history import read_history
 from claude_batch.storage.run.journal import read_journal
 from claude_batch.storage.run.paths import url_of
@@ -60,8 +58,7 @@ def _data(place: FolderPlace, statuses: Sequence[ShardStatus], begun: Sequence[P
         )
     read, row = read_results(*begun), folder_row(path, manifest, statuses)
     history = joined(read_history(each) for each in begun)
-    options = read_settings({}, os.environ, run=options_of(manifest, place.files).run).options
-    catalog = catalog_for(options)
+    catalog = catalog_for(options_to_look(manifest, place.files))
     expenses = NO_EXPENSE
     for each in begun:
         journal = read_journal(each)

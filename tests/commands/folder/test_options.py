@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from claude_batch.commands.folder.manifest import RunFolder, open_folder
+from claude_batch.commands.folder.manifest import RunFolder, existing_folder, open_folder
+from claude_batch.commands.folder.progress import bound_of
 from claude_batch.commands.folder.run import FolderWork
 from claude_batch.config.declaration import Owner
 from claude_batch.config.options import OPTIONS, owned_by
@@ -146,3 +147,11 @@ def test_a_process_that_goes_on_takes_what_another_was_given(place: Path) -> Non
     keep(opened(place, max_cost="3", cache=True))
     work.clock = lambda: float("inf")
     assert work.bound_now() == 3.0
+
+
+def test_who_looks_at_a_folder_needs_neither_its_settings_file_nor_a_password(place: Path) -> None:
+    lease, other = "redis://:secret@127.0.0.1:9/0", Path("other.toml")
+    keep(opened(place, config=other, shared_limits=lease, max_cost="2"))
+    other.unlink()
+    folder = existing_folder(str(place))
+    assert bound_of(folder.manifest, folder.files) == 2.0
