@@ -78,17 +78,18 @@ def temporary_folder(place: Path | None = None) -> Iterator[Path]:
     """Give a folder for copies in `place`, or where temporary files are; it is removed at the end.
 
     A signal or a crash leaves it: so those are removed here whose process, which has locked its
-    folder, is gone.
+    folder, is gone. It gets its name once it is locked: else another process might remove it.
     """
     place = Path(tempfile.gettempdir()) if place is None else place
     for left in place.glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
             os.close(_lock_folder(left))
             shutil.rmtree(left)
-    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=place))
+    new = Path(tempfile.mkdtemp(prefix=f".{_TEMPORARY}", dir=place))
     with ExitStack() as stack:
         with suppress(OSError):  # a file system without locks, where nothing is removed either
-            stack.callback(os.close, _lock_folder(folder))
+            stack.callback(os.close, _lock_folder(new))
+        folder = new.rename(place / new.name[1:])
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
 

@@ -7,8 +7,10 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -205,6 +207,23 @@ def test_temporary_folders_of_processes_that_are_gone_are_removed(
     with temporary_folder() as first, temporary_folder() as second:
         (second / "1").touch()
         assert sorted(tmp_path.iterdir()) == sorted([first, second])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_folder_is_not_removed_by_a_process_that_looks_before_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.mkdtemp
+
+    def make_and_wait(**named: Any) -> str:
+        made: str = make(**named)
+        monkeypatch.setattr(tempfile, "mkdtemp", make)
+        with temporary_folder(tmp_path):
+            return made
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_wait)
+    with temporary_folder(tmp_path) as folder:
+        (folder / "1").touch()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class ChatServer:
-    """Where it is, and the models it was asked for. `lists`: those of its list; None: no list."""
+    """Where it is, and the models it was asked for. `lists`: those of its list; None: no list.
+
+    `takes_s`: how long an answer takes.
+    """
 
     url: str
     lists: Sequence[str] | None
+    takes_s: float = 0.0
     asked: Counter[str] = field(default_factory=Counter)
 
 
@@ -39,6 +44,7 @@ class _Chat(BaseHTTPRequestHandler):
         """Answer a chat completion."""
         asked = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)))
         self.chat.asked[asked["model"]] += 1
+        time.sleep(self.chat.takes_s)
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": "Yes."},
@@ -65,12 +71,20 @@ class _Chat(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class ThreadedServer(ThreadingHTTPServer):
+    """A server with a thread for each connection, however many are made at once."""
+
+    request_queue_size = 1024
+    """With the usual 5, some of many connections at once are tried again for a minute."""
+
+
 @contextmanager
-def chat_server(lists: Sequence[str] | None = ()) -> Iterator[ChatServer]:
+def chat_server(lists: Sequence[str] | None = (), *, takes_s: float = 0.0) -> Iterator[ChatServer]:
     """Serve it on a free port."""
     handler = type("Chat", (_Chat,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    chat = handler.chat = ChatServer(f"http://127.0.0.1:{server.server_port}/v1", lists)  # type: ignore[attr-defined]
+    server = ThreadedServer(("127.0.0.1", 0), handler)
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    chat = handler.chat = ChatServer(url, lists, takes_s)  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, name="chat")
     thread.start()
     try:

@@ -6,8 +6,10 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
+
+from tests.support.chat_server import ThreadedServer
 
 _HOW = ("message", "refusal", "failure", "page", "cut", "flat", "message")
 """How it answers, in turn."""
@@ -74,7 +76,7 @@ class _Relay(BaseHTTPRequestHandler):
 def echoing(*, only: str | None = None) -> Iterator[str]:
     """Serve it on a free port; yield host and port. `only`: answer in this one way."""
     relay = type("Relay", (_Relay,), {"turns": count(), "only": only})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), relay)
+    server = ThreadedServer(("127.0.0.1", 0), relay)
     thread = threading.Thread(target=server.serve_forever, name="relay")
     thread.start()
     try:

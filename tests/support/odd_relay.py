@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.support.chat_server import ThreadedServer
 
 
 class Answer(NamedTuple):
@@ -177,7 +179,7 @@ def odd_relay(
     The certificate's own key lies beside it (.key). Only requests with `key` are answered.
     """
     handler: type[_Handler] = type("Handler", (_Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadedServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     host = "127.0.0.1"
     if certificate is not None:

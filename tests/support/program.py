@@ -20,7 +20,7 @@ from typing import Any
 from tests.support import forking
 
 ROOT = Path(__file__).parents[2]
-ENOUGH_S = 200
+ENOUGH_S = 300
 """Seconds that anything may take on a busy machine: only what hangs takes longer."""
 _NEXT = "  next: "
 

@@ -20,6 +20,13 @@ HAIKU = "claude-haiku-5-5"
 LONG = "Say what this is about, in a sentence or two, and why it matters to us. " * 8
 ROUTE = '[[route]]\nwhen = { max_input_tokens = 30 }\nmodel = "qwen3"\n'
 COUNT = 40
+QUICK = """
+[latency]
+base_s = 0.05
+per_output_token_s = 0.0
+[batches]
+duration_s = 0.5
+"""
 
 
 @pytest.fixture
@@ -30,7 +37,7 @@ def claude(tmp_path: Path) -> Iterator[Served]:
         for kind, text in (("short", "Is this spam?"), ("long", LONG))
     ]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(each) + "\n" for each in prompts))
-    with served(tmp_path, "[latency]\nbase_s = 0.05\nper_output_token_s = 0.0\n") as sandbox:
+    with served(tmp_path, QUICK) as sandbox:
         yield sandbox
 
 
@@ -141,11 +148,12 @@ until_s = 2.5
 def test_a_fallback_is_announced_when_it_takes_over_and_when_it_is_not_needed_any_more(
     tmp_path: Path,
 ) -> None:
-    write_prompts(tmp_path / "p.jsonl", 3_000)
+    write_prompts(tmp_path / "p.jsonl", 800)  # about 350 of them during the outage, at most
     stand_in = f'role = "fallback"\nmodels = {{ "{HAIKU}" = "qwen3" }}\n'
     pool = '[pool]\nfallback_after = "1s"\n'
-    with served(tmp_path, DOWN_AT_FIRST) as claude, chat_server() as local:
-        done = run(tmp_path, claude, local, stand_in + pool, "--progress", "json")
+    with served(tmp_path, DOWN_AT_FIRST) as claude, chat_server(takes_s=0.1) as local:
+        flags = ("--progress", "json", "--concurrency", "10")
+        done = run(tmp_path, claude, local, stand_in + pool, *flags)
         asked = local.asked
     said = done.stderr.decode()
     assert done.returncode == 0, said
