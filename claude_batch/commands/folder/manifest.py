@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from claude_batch import __version__
-from claude_batch.commands.api import Api
+from claude_batch.commands.api import Api, read_scenario
 from claude_batch.commands.check import defaults_of
 from claude_batch.commands.folder.check import copies_shown, small_files_note, with_rows
 from claude_batch.commands.folder.ids import ids_of_shards
 from claude_batch.commands.run.lease import refuse_lost_lease
 from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.run.response_cache import refuse_bad_cache
 from claude_batch.commands.run.retrying import retries
 from claude_batch.commands.table import refuse_other_kind_of_table
 from claude_batch.config.declaration import Owner
@@ -30,7 +31,6 @@ from claude_batch.config.spelling import flag
 from claude_batch.core.catalog.routing import routes_text
 from claude_batch.core.model.typos import quoted
 from claude_batch.errors import UsageError
-from claude_batch.storage.caches.opening import CacheSettings, open_cache
 from claude_batch.storage.folder.adjusted import FolderOptions, options_of
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.cutting import cut_input
@@ -324,16 +324,15 @@ def _create(
 
 
 def _refuse_unusable(settings: Settings) -> None:
-    """Refuse what no shard could be sent with: a missing key, extra or Redis server.
+    """Refuse what no shard could be sent with: a missing key, extra, scenario or Redis server.
 
     Raises UsageError.
     """
     options = settings.options
     refuse_lost_lease(options)
-    if options.caches:
-        cache = CacheSettings(url=options.cache_url, ttl_s=options.cache_ttl_s)
-        open_cache(cache, now=time.time, warn=lambda _: None)
+    refuse_bad_cache(options)
     if options.uses_sandbox:
+        read_scenario(options.scenario)
         return
     with Api(options=options, endpoints=settings.endpoints, sandbox=False, scenario=None) as api:
         api.open()

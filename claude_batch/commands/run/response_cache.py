@@ -41,6 +41,11 @@ def response_cache(
     )
 
 
+def refuse_bad_cache(options: Options) -> None:
+    """Refuse a URL that names no cache, before options are kept. Raises UsageError."""
+    _store(options, warn=lambda _: None)
+
+
 def _store(options: Options, *, warn: Warn) -> AnswerStore | None:
     if options.caches:
         settings = CacheSettings(url=options.cache_url, ttl_s=options.cache_ttl_s)

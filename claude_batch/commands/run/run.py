@@ -37,6 +37,7 @@ from claude_batch.commands.run.options import (
     unused,
 )
 from claude_batch.commands.run.requests import models_left
+from claude_batch.commands.run.response_cache import refuse_bad_cache
 from claude_batch.commands.run.retrying import overrides_of, retries, set_by, started_over
 from claude_batch.commands.run.serving import find_serving
 from claude_batch.commands.run.stdout import STDOUT, form_of
@@ -319,6 +320,7 @@ def _prepare(request: RunRequest, opened: OpenRun, around: _Around) -> LiveStage
         table.note(opened)
     _report_options(screen, request)
     refuse_lost_lease(options)
+    refuse_bad_cache(options)
     api.open()
     catalog = catalog_for(options)
     if opened.checked is None:
@@ -390,6 +392,7 @@ def _open(
     def before_start(checked: CheckReport) -> None:
         refuse_detached(options, options.mode)
         refuse_lost_lease(options)
+        refuse_bad_cache(options)
         api.open()
         accepted.extend(accept_models(checked.models, request, api, catalog_for(options)))
         if options.fresh:
