@@ -11,6 +11,7 @@
     └── CheckpointError        exit 5   results or journal do not fit, or cannot be written
         ├── CheckpointMismatchError     they belong to another input or to other options
         ├── CheckpointLockedError       another process is writing them
+        ├── FolderGoneError             the run folder was moved or removed
         └── CheckpointWriteError        disk full, file too large, device gone
 
 What the API may answer is no exception: it is returned as a `Reply` or a `Failure` (core.model).
@@ -102,6 +103,10 @@ class CheckpointMismatchError(CheckpointError):
 
 class CheckpointLockedError(CheckpointError):
     """Another process is writing the same results file."""
+
+
+class FolderGoneError(CheckpointError):
+    """The run folder is not where it was when the command began."""
 
 
 class CheckpointWriteError(CheckpointError):

@@ -27,7 +27,7 @@ from claude_batch.errors import CheckpointLockedError, CheckpointWriteError, Usa
 BLOCK = 1 << 18
 """Bytes that are read at once."""
 
-PRIVATE, _PRIVATE_FOLDER = 0o600, 0o700
+PRIVATE, PRIVATE_FOLDER = 0o600, 0o700
 _BUFFER = 1 << 20
 _TEMPORARY = "claude-batch-copies-"
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM}
@@ -70,7 +70,7 @@ def make_private_folder(folder: Path) -> None:
     """Create a folder, and those above it that are missing; nobody else may look into them."""
     if not folder.is_dir():
         make_private_folder(folder.parent)
-        folder.mkdir(_PRIVATE_FOLDER, exist_ok=True)
+        folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
 
 
 @contextmanager

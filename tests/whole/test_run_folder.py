@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -293,6 +294,27 @@ def test_a_zombie_changes_nothing(program: Program) -> None:
     process.communicate()
     assert program.run("resume", "out/", "--rpm", "none").returncode == 0
     assert ids(program) == ALL
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_run_whose_folder_is_moved_or_removed_stops_and_buys_nothing_more(
+    program: Program, *, moves: bool
+) -> None:
+    out, slow = program.folder / "out", ("--concurrency", "2")
+    process = program.start("run", "in", "--out", "out/", "--shard-size", "20", *slow)
+    first = out / "shards/0001/1.results.jsonl"
+    wait_for(lambda: first.exists() and first.read_bytes().count(b"\n") > 3)
+    moved = out.rename(program.folder / "moved")
+    if not moves:
+        shutil.rmtree(moved)
+    said = process.communicate()[1].decode()
+    assert (process.returncode, "out/ was moved or removed while" in said) == (5, True), said
+    assert not out.exists()
+    if moves:
+        assert len(list(moved.glob("shards/*"))) == 1
+        assert program.run("resume", "moved/", "--concurrency", "none").returncode == 0
+        printed = program.run("results", "moved/", "--ordered").stdout
+        assert [json.loads(line)["custom_id"] for line in printed.splitlines()] == ALL
 
 
 def test_the_bound_on_the_cost_is_that_of_all_shards(program: Program) -> None:

@@ -80,6 +80,7 @@ from claude_batch.storage.folder.adjusted import (
 )
 from claude_batch.storage.folder.claims import HeldClaim, claims_on, held_by_another, take_claim
 from claude_batch.storage.folder.cutting import refuse_changed
+from claude_batch.storage.folder.files import folder_gone
 from claude_batch.storage.folder.manifest import Shard
 from claude_batch.storage.folder.places import open_shard
 from claude_batch.storage.folder.shards import Done, ShardFolder, Shipping
@@ -89,7 +90,7 @@ from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
 from claude_batch.storage.run.journal import Closed, note, read_journal
 from claude_batch.storage.run.opening import RunRequest
 from claude_batch.storage.run.output import print_results
-from claude_batch.storage.run.paths import has_manifest
+from claude_batch.storage.run.paths import MANIFEST, has_manifest
 from claude_batch.storage.run.results import utc
 from claude_batch.storage.run.status import RunState, remember_run, run_status
 from claude_batch.ui.screen.opening import chosen_form, open_screen
@@ -374,6 +375,8 @@ class FolderWork:
             if not self.one_after_another:
                 self.screen.notice(_finished_text(done))
             return self._code_of(done)
+        if not self.folder.files.exists(MANIFEST):
+            raise folder_gone(self.folder.files.place)
         self._at_work = shard
         self._take_changes()
         self.tell_resumed()

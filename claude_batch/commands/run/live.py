@@ -66,6 +66,7 @@ from claude_batch.errors import ClaudeBatchError, Exit
 from claude_batch.ports import Observe
 from claude_batch.storage.caches.responses import CachedResponses
 from claude_batch.storage.daemon import in_daemon
+from claude_batch.storage.folder.claims import Loss
 from claude_batch.storage.prompts.reading import FileSource
 from claude_batch.storage.run.checkpoint import read_checkpoint
 from claude_batch.storage.run.journal import Closed, JournalFile, Opened, Retry
@@ -342,18 +343,23 @@ class LiveStage:
                 await self.api.close()
 
     def _stop_when_lost(self) -> None:
-        """Stop at once when another process has taken the shard over."""
+        """Stop at once when another process has taken the shard over.
+
+        Where the run folder was moved, answers on their way can still be written to it.
+        """
         if self.shard is None:
             return
+        claim = self.shard.claim
         loop, interruption = asyncio.get_running_loop(), self._interruption
 
         def stop() -> None:
-            for _ in range(2):  # the second time cuts off what is in flight
+            times = 1 if claim.lost is Loss.GONE else 2  # the second cuts off what is in flight
+            for _ in range(times):
                 with suppress(RuntimeError):  # the loop has ended
                     loop.call_soon_threadsafe(interruption.ask, signal.SIGTERM)
 
-        self.shard.claim.when_lost = stop
-        if self.shard.claim.is_lost:  # as the prompts were checked
+        claim.when_lost = stop
+        if claim.is_lost:  # as the prompts were checked
             stop()
 
     async def _work_off(self, bench: RunContext, source: FileSource | None) -> Stop | None:

@@ -9,18 +9,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import cache
 from pathlib import Path
+from typing import assert_never
 
 import orjson
 
 from claude_batch.core.shards.claims import LOOK_EVERY_S, SILENT_S, Claim, is_superseded
 from claude_batch.core.shards.names import shard_name
 from claude_batch.errors import CheckpointLockedError
-from claude_batch.storage.folder.files import FolderFiles, Held
+from claude_batch.storage.folder.files import FolderFiles, Held, folder_gone
 from claude_batch.storage.objects.errors import StoreError
+from claude_batch.storage.run.paths import MANIFEST
 
 CLAIMS = "claims"
+
+_TICK_S = 1.0
+"""How often a holder looks whether storage is late, in seconds."""
+
+_STOPPED_S = 5.0
+"""A thread that wakes so much too late, in seconds, belongs to a process that did not run."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = re.compile(r"(\d+)-(\d+)")
@@ -99,13 +108,21 @@ def take_claim(
     return claim
 
 
+class Loss(Enum):
+    """Why a claim counts no more."""
+
+    SUPERSEDED = "another has claimed the shard since"
+    GONE = "there is no run folder any more"
+    SILENT = "storage does not answer"
+
+
 @dataclass(slots=True, kw_only=True)
 class HeldClaim:
     """The claim of this process on a shard; a thread looks whether it is still the latest.
 
-    `when_lost` is called once, from a thread, when there is a later one, or when storage has not
-    answered for so long that others may take this process for dead. A second thread finds that out
-    though a call to storage never returns.
+    `when_lost` is called once, from a thread, when there is a later one, when the run folder is
+    gone, or when storage has not answered for so long that others may take this process for dead.
+    A second thread finds that out though a call to storage never returns.
     """
 
     files: FolderFiles
@@ -114,8 +131,8 @@ class HeldClaim:
     held: Held
     max_cost_usd: float | None = None
     when_lost: Callable[[], object] | None = None
-    is_lost: bool = False
-    _is_superseded: bool = False
+    lost: Loss | None = None
+    _stopped_s: float = 0.0
     _looked_at: float = field(default_factory=time.monotonic)
     _begun: int = 0
     _finished: int = 0
@@ -136,39 +153,54 @@ class HeldClaim:
         if self.is_lost:
             return False
         try:
-            if is_superseded(self.epoch, _latest(self.files, _begin(self.shard))):
-                self._is_superseded = True
-                self._lose()
+            superseded = is_superseded(self.epoch, _latest(self.files, _begin(self.shard)))
+            if not self.files.exists(MANIFEST):
+                self._lose(Loss.GONE)
+            elif superseded:
+                self._lose(Loss.SUPERSEDED)
             else:
                 self.held.touch()
-                self._looked_at = now
+                self._looked_at, self._stopped_s = now, 0.0
         except (OSError, StoreError):
             if now - self._looked_at > SILENT_S:
-                self._lose()
+                self._lose(Loss.SILENT)
         return not self.is_lost
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the claim counts no more."""
+        return self.lost is not None
 
     def refuse_lost(self) -> None:
         """Refuse to go on after another process has, or may have, taken the shard over.
 
-        Raises CheckpointLockedError.
+        Raises CheckpointLockedError; FolderGoneError where there is no run folder any more.
         """
         with self._changed:
             wanted = self._wanted = self._begun + 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: self.is_lost or self._finished >= wanted)
-        if not self.is_lost:
-            return
-        if self._is_superseded:
-            raise CheckpointLockedError(
-                f"shard {self.shard} was taken over by another process: this one had not been "
-                "heard of",
-                hint="nothing is lost: the other one has what was done, and does the rest",
-            )
-        raise CheckpointLockedError(
-            f"the storage of the run folder has not answered for {SILENT_S:.0f} s: another process "
-            f"may have taken shard {self.shard} over",
-            hint="nothing is lost: when it answers again, run the same command again",
-        )
+        match self.lost:
+            case None:
+                return
+            case Loss.GONE:
+                raise folder_gone(self.files.place)
+            case Loss.SUPERSEDED:
+                why = "this one had not been heard of"
+                if self._stopped_s:
+                    why = f"this one did not run for {self._stopped_s:.0f} s"
+                raise CheckpointLockedError(
+                    f"shard {self.shard} was taken over by another process: {why}",
+                    hint="nothing is lost: the other one has what was done, and does the rest",
+                )
+            case Loss.SILENT:
+                raise CheckpointLockedError(
+                    f"the storage of the run folder has not answered for {SILENT_S:.0f} s: another "
+                    f"process may have taken shard {self.shard} over",
+                    hint="nothing is lost: when it answers again, run the same command again",
+                )
+            case never:
+                assert_never(never)
 
     def close(self) -> None:
         """Let go of the shard; others need not be shown that for longer than they would wait."""
@@ -196,27 +228,41 @@ class HeldClaim:
         return self._is_closed or self.is_lost or self._wanted > self._begun
 
     def _watch(self) -> None:
-        """Give up the claim when storage has not answered for too long."""
+        """Give up the claim when storage has not answered for too long.
+
+        A process that was stopped (Ctrl-Z, a host that slept) has not asked: it looks first.
+        """
         with self._changed:
             while not (self._is_closed or self.is_lost):
                 left_s = self._left_s()
                 if left_s < 0:
                     break
-                self._changed.wait(left_s)
+                began_at, wait_s = time.monotonic(), min(left_s, _TICK_S)
+                self._changed.wait(wait_s)
+                self._excuse(time.monotonic() - began_at - wait_s)
             if self._is_closed:
                 return
-        self._lose()
+        self._lose(Loss.SILENT)
+
+    def _excuse(self, late_s: float) -> None:
+        """Give storage time to answer after this process has not run for `late_s` seconds."""
+        if late_s < _STOPPED_S:
+            return
+        self._stopped_s = late_s
+        self._looked_at = max(self._looked_at, time.monotonic() - SILENT_S + LOOK_EVERY_S)
+        self._wanted = self._begun + 1
+        self._changed.notify_all()
 
     def _left_s(self) -> float:
         """Return how long others will still take this process for alive."""
         return self._looked_at + SILENT_S - time.monotonic()
 
-    def _lose(self) -> None:
+    def _lose(self, why: Loss) -> None:
         """Note that the claim counts no more, and call whoever is to stop."""
         with self._changed:
             if self.is_lost:
                 return
-            self.is_lost = True
+            self.lost = why
             self._changed.notify_all()
         if self.when_lost is not None:
             self.when_lost()

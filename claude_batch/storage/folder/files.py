@@ -14,8 +14,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from claude_batch.errors import CheckpointWriteError
-from claude_batch.storage.files import make_private_folder, open_new, sync_directory, sync_open
+from claude_batch.errors import CheckpointWriteError, FolderGoneError
+from claude_batch.storage.files import (
+    PRIVATE_FOLDER,
+    make_private_folder,
+    open_new,
+    sync_directory,
+    sync_open,
+)
+from claude_batch.storage.run.paths import MANIFEST
 
 _OF_THE_DISK = "lost+found"
 """What is in the topmost folder of an empty disk, a mounted volume, say."""
@@ -37,10 +44,14 @@ class FolderFiles(Protocol):
     Object storage raises StoreError where a file system raises OSError.
     """
 
+    @property
+    def place(self) -> str:
+        """The path of the folder, or its URL."""
+
     def create(self, name: str, content: bytes) -> bool:
         """Create a file, whole and durably; return False, and change nothing, if there is one.
 
-        Raises CheckpointWriteError.
+        Raises CheckpointWriteError; FolderGoneError where the folder itself is gone.
         """
 
     def hold(self, name: str, content: bytes) -> Held | None:
@@ -48,6 +59,9 @@ class FolderFiles(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """Return what is in a file; None without one. Raises OSError."""
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file of that name. Raises OSError."""
 
     def read_all(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """Return what is in files, of those that there are. Raises OSError."""
@@ -90,6 +104,11 @@ class LocalFiles:
         self._root = root
         self._ahead_s = 0.0  # the clock of the file system, against ours
 
+    @property
+    def place(self) -> str:
+        """The path of the folder."""
+        return str(self._root)
+
     def learn_clock(self) -> None:
         """Find out how far the clock of the file system is ahead of this host's."""
         path = self._root / f".clock.{uuid.uuid4().hex[:12]}"
@@ -115,7 +134,10 @@ class LocalFiles:
         path = self._root / name
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
         try:
-            make_private_folder(path.parent)
+            if path.parent == self._root:  # a run folder begins with its manifest
+                make_private_folder(self._root)
+            else:
+                make_folder_in(self._root, path.parent)
             with open_new(part) as file:
                 file.write(content)
                 sync_open(file)
@@ -145,6 +167,14 @@ class LocalFiles:
             return (self._root / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file of that name."""
+        try:
+            (self._root / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
         """Return what is in files, of those that there are."""
@@ -214,6 +244,30 @@ class LocalHeld:
             os.utime(self._fd, (0, 0))
         with suppress(OSError):
             os.close(self._fd)
+
+
+def make_folder_in(root: Path, folder: Path) -> None:
+    """Create a folder in a run folder, and those between that are missing.
+
+    Raises OSError; FolderGoneError where there is no run folder, which is never made again: results
+    would be bought twice.
+    """
+    if not root.is_dir():
+        raise folder_gone(str(root))
+    below = folder.relative_to(root)
+    for each in (*reversed(below.parents[:-1]), below):
+        with suppress(FileExistsError):
+            (root / each).mkdir(PRIVATE_FOLDER)
+
+
+def folder_gone(place: str) -> FolderGoneError:
+    """Return the error that a run folder is not where it was."""
+    return FolderGoneError(
+        f"{place}/ was moved or removed while this command worked on it: there is no {MANIFEST} "
+        "any more, so nothing more is sent",
+        hint="put it back, or name its new place: claude-batch resume NEW/; if it was removed, run "
+        "the command again that made it",
+    )
 
 
 def _link(part: Path, path: Path) -> bool:

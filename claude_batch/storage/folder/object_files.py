@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from claude_batch.errors import CheckpointWriteError
+from claude_batch.storage.files import make_private_folder
 from claude_batch.storage.folder.files import LocalFiles, LocalHeld
 from claude_batch.storage.folder.host_copies import remove_copies
 from claude_batch.storage.objects.errors import StoreError
@@ -38,6 +39,11 @@ class ObjectFiles:
         self._clock: tuple[datetime, float] | None = None  # the storage's time, and monotonic time
         self._finished: Mapping[int, int] = {}
         self._shards = 0
+
+    @property
+    def place(self) -> str:
+        """The URL of the folder."""
+        return self.url("").rstrip("/")
 
     def url(self, name: str) -> str:
         """Return the URL of an object."""
@@ -69,6 +75,7 @@ class ObjectFiles:
             return None
         held = ObjectHeld(self, name, content)
         try:
+            make_private_folder(self.path)
             held.lock(LocalFiles(self.path))
         except CheckpointWriteError:
             held.let_go()
@@ -78,6 +85,10 @@ class ObjectFiles:
     def read(self, name: str) -> bytes | None:
         """Return what is in an object; None without one. Raises StoreError."""
         return self.store.read(self.key + name)
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is an object of that name. Raises StoreError."""
+        return self.store.head(self.key + name) is not None
 
     def read_all(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """Return what is in objects, of those that there are. Raises StoreError."""

@@ -20,13 +20,12 @@ from claude_batch.core.shards.names import shard_name
 from claude_batch.errors import CheckpointError, CheckpointWriteError
 from claude_batch.storage.files import (
     beside,
-    make_private_folder,
     open_new,
     sync_directory,
     sync_open,
 )
 from claude_batch.storage.folder.claims import HeldClaim
-from claude_batch.storage.folder.files import FolderFiles
+from claude_batch.storage.folder.files import FolderFiles, make_folder_in
 from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.paths import SHARDS, copied_prompts, files_of
 
@@ -116,6 +115,7 @@ class ShardFolder:
 
     def __init__(self, folder: Path, shard: int) -> None:
         self.shard = shard
+        self._root = folder
         self.path = folder / SHARDS / shard_name(shard)
         self._name = f"{SHARDS}/{shard_name(shard)}"
 
@@ -177,9 +177,9 @@ class ShardFolder:
         """Return the results of an epoch, which begins with what the latest one before it has.
 
         Of earlier ones only that stays, and the one that the shard was finished in, if it was.
-        Raises CheckpointWriteError.
+        Raises CheckpointWriteError, FolderGoneError.
         """
-        make_private_folder(self.path)
+        make_folder_in(self._root, self.path)
         results = self.results(epoch)
         earlier = [each for each in self.epochs() if each < epoch]
         if earlier and not journal_path(results).exists():

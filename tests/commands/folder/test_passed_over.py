@@ -13,6 +13,7 @@ import pytest
 from claude_batch.commands.folder.manifest import open_folder
 from claude_batch.commands.folder.run import FolderWork
 from claude_batch.core.shards.claims import LOOK_EVERY_S
+from claude_batch.errors import FolderGoneError
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.ui.screen.opening import open_screen
 from tests.support.killing import QUICK
@@ -87,6 +88,15 @@ def test_a_shard_of_a_process_that_lives_is_left_to_it(
     assert work(time) == 6
     assert "1 of 2 shards finished" in capsys.readouterr().err
     assert time.now_s <= LOOK_EVERY_S + 1
+
+
+def test_a_run_folder_that_is_gone_is_not_made_again(time: Time) -> None:
+    screen = open_screen("none", quiet=True)
+    folder = open_folder([str(time.folder)], {}, screen)
+    time.folder.rename(time.folder.with_name("moved"))
+    with pytest.raises(FolderGoneError):
+        FolderWork(folder=folder, screen=screen, one_after_another=True).all()
+    assert not time.folder.exists()
 
 
 def test_what_a_dead_process_might_have_spent_is_spent_once_that_is_known(time: Time) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from claude_batch.core.shards.claims import SILENT_S
-from claude_batch.errors import CheckpointLockedError
+from claude_batch.errors import CheckpointLockedError, FolderGoneError
 from claude_batch.storage.folder import claims as module
-from claude_batch.storage.folder.claims import CLAIMS, HeldClaim, claims_on, take_claim
+from claude_batch.storage.folder.claims import CLAIMS, HeldClaim, Loss, claims_on, take_claim
 from claude_batch.storage.folder.files import LocalFiles, LocalHeld
+from claude_batch.storage.folder.shards import ShardFolder
+from claude_batch.storage.run.paths import MANIFEST
 from tests.support.program import ENOUGH_S
 
 
@@ -25,6 +27,7 @@ class Unanswering(LocalFiles):
 
 
 def taken(files: LocalFiles, epoch: int = 1) -> HeldClaim:
+    files.create(MANIFEST, b"{}")
     claim = take_claim(files, 3, epoch, None)
     assert claim is not None
     return claim
@@ -141,6 +144,74 @@ def test_the_look_before_the_end_is_a_new_one(
         first.refuse_lost()
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_holder_stops_when_the_run_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, moves: bool
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    place, lost = tmp_path / "out", threading.Event()
+    claim = taken(LocalFiles(place))
+    claim.when_lost = lost.set
+    if moves:
+        place.rename(tmp_path / "moved")
+    else:
+        (place / MANIFEST).unlink()
+    assert lost.wait(ENOUGH_S)
+    with pytest.raises(FolderGoneError, match="was moved or removed"):
+        claim.refuse_lost()
+    claim.close()
+
+
+def test_nothing_is_made_where_there_is_no_run_folder_any_more(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path / "out")
+    taken(files).close()
+    (tmp_path / "out").rename(tmp_path / "moved")
+    with pytest.raises(FolderGoneError):
+        take_claim(files, 4, 1, None)
+    with pytest.raises(FolderGoneError):
+        ShardFolder(tmp_path / "out", 4).begin(1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], HeldClaim]:
+    """Return what gives a claim whose process was stopped for too long, up to an epoch then."""
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 60.0)
+    monkeypatch.setattr(module, "SILENT_S", 1.0)
+    monkeypatch.setattr(module, "_STOPPED_S", 0.3)
+    monkeypatch.setattr(module, "_TICK_S", 0.1)
+
+    def stop(epoch: int) -> HeldClaim:
+        files = LocalFiles(tmp_path)
+        claim = taken(files)
+        with claim._changed:  # its threads do not run then
+            if epoch > 1:
+                files.create(f"{CLAIMS}/0003-{epoch}", b"{}")
+            time.sleep(1.3)
+        return claim
+
+    return stop
+
+
+def test_a_process_that_was_stopped_says_so_when_another_has_its_shard(
+    stopped: Callable[[int], HeldClaim],
+) -> None:
+    claim = stopped(2)
+    with pytest.raises(CheckpointLockedError, match=r"taken over .* did not run for 1 s"):
+        claim.refuse_lost()
+    assert claim.lost is Loss.SUPERSEDED
+    claim.close()
+
+
+def test_a_process_that_was_stopped_goes_on_where_nobody_has_its_shard(
+    stopped: Callable[[int], HeldClaim],
+) -> None:
+    claim = stopped(1)
+    claim.refuse_lost()
+    assert claim.lost is None
+    claim.close()
 
 
 def test_a_claim_that_cannot_be_read_counts_all_the_same(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from claude_batch.core.shards.claims import SILENT_S, Take, decide
 from claude_batch.storage.folder.claims import claims_on, take_claim
 from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.run.paths import MANIFEST
 
 
 def test_of_many_one_creates_a_file(tmp_path: Path) -> None:
@@ -65,6 +66,7 @@ def test_an_epoch_is_claimed_once(tmp_path: Path) -> None:
 
 def test_a_silent_holder_notices_that_it_was_superseded(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
+    files.create(MANIFEST, b"{}")
     first = take_claim(files, 3, 1, 0.5)
     assert first is not None
     assert first.look(time.monotonic())
@@ -80,6 +82,7 @@ def test_a_silent_holder_notices_that_it_was_superseded(tmp_path: Path) -> None:
 
 def test_a_holder_is_not_superseded_on_other_shards(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
+    files.create(MANIFEST, b"{}")
     claims = [take_claim(files, shard, epoch, None) for shard, epoch in [(1, 1), (11, 2)]]
     assert all(each is not None and each.look(time.monotonic()) for each in claims)
     for each in claims:

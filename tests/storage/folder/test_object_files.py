@@ -114,12 +114,13 @@ def test_a_process_of_this_host_that_is_gone_is_known_at_once(
     assert claims_on(other, 3)[0].is_held
 
 
-def test_a_holder_looks_in_two_requests(files: ObjectFiles, objects: MemoryObjects) -> None:
+def test_a_holder_looks_in_three_requests(files: ObjectFiles, objects: MemoryObjects) -> None:
+    objects.put("run/manifest.json", b"{}")
     claims = [take_claim(files, shard, 1, None) for shard in range(1, 201)]
     objects.calls.clear()
     assert claims[7] is not None
     assert claims[7].look(time.monotonic())
-    assert objects.calls == {"list": 1, "put": 1}
+    assert objects.calls == {"list": 1, "head": 1, "put": 1}
     for each in claims[:190]:
         assert each is not None
         each.close()

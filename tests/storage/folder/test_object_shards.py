@@ -14,7 +14,7 @@ import pytest
 from claude_batch.core.shards import segments
 from claude_batch.errors import CheckpointError, CheckpointWriteError
 from claude_batch.storage.folder import object_shipping
-from claude_batch.storage.folder.claims import HeldClaim, take_claim
+from claude_batch.storage.folder.claims import HeldClaim, Loss, take_claim
 from claude_batch.storage.folder.object_files import ObjectFiles
 from claude_batch.storage.folder.object_shards import ObjectShardFolder
 from claude_batch.storage.folder.shards import Done, Shipping
@@ -163,7 +163,7 @@ def test_a_superseded_writer_counts_no_more(here: Host, there: Host) -> None:
             other.open()
             write(old, "late")
             shipping.ship()
-            claim.is_lost = True
+            claim.lost = Loss.SUPERSEDED
         assert there.shard.current(None) == results
     third = Host(here.objects, here.path.with_name("third"))
     with third.working(3) as (results, _, _):
@@ -284,7 +284,7 @@ def test_storage_is_tried_again_as_long_as_the_claim_counts(
             "object storage answers again: what was kept is shipped",
         ]
         write(results, "b")
-        objects.is_gone = claim.is_lost = True
+        objects.is_gone, claim.lost = True, Loss.SUPERSEDED
         with pytest.raises(CheckpointWriteError, match="on this host"):
             shipping.ship()
         objects.is_gone = False
