@@ -223,7 +223,7 @@ class Options:
     skip_invalid: bool = option(
         Switch(),
         "Send the valid lines of a file that has invalid ones, too.",
-        commands=("run",),
+        commands=RUNS,
         group=PROMPTS,
         owner=Owner.RESULTS,
         default=False,

@@ -472,12 +472,25 @@ def test_all_inputs_are_checked_before(program: Program) -> None:
     assert program.run("check", "in/b*", "--show", "1").stdout.startswith(b"{")
 
 
-def test_a_shard_with_bad_lines_sends_nothing(program: Program) -> None:
-    (program.folder / "in/b.jsonl").write_text('"good"\n{"prompt":\n')
+def test_a_shard_with_bad_lines_sends_nothing_until_they_are_left_out(program: Program) -> None:
+    path, bad = program.folder / "in/b.jsonl", '"good"\n{"prompt":\n'
+    path.write_text(bad)
     run = program.run("run", "in", "--out", "out/")
-    assert run.returncode == 2
-    assert "in/b.jsonl:2" in run.stderr.decode()
+    said = run.stderr.decode()
+    assert (run.returncode, "in/b.jsonl:2" in said, "nothing of shard 2 was" in said) == (2, 1, 1)
     assert ids(program) == ALL[:60]
+    path.write_text('"good"\n"mended"\n')
+    refused = program.run("resume", "out/", "--skip-invalid")
+    assert (refused.returncode, b"put the old file back" in refused.stderr) == (5, True)
+    path.write_text(bad)
+    assert program.run("resume", "out/").returncode == 2  # what was refused is not kept
+    command = said.partition("claude-batch ")[2].splitlines()[0].split()
+    assert command == ["resume", "out/", "--skip-invalid"]
+    assert program.run(*command).returncode == 3  # with a line left out
+    for again in (("run", "in", "--out", "out/"), ("run", "out/", "--shard", "1")):
+        assert program.run(*again).returncode in {0, 3}
+    assert ids(program) == [*ALL[:60], "b.jsonl:1"]
+    assert [each["left_out"] for each in status(program)["per_shard"]] == [0, 1]
 
 
 def test_a_file_that_has_changed_since_is_refused(program: Program) -> None:

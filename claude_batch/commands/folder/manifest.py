@@ -119,6 +119,8 @@ class RunFolder(FolderPlace):
             for name, value in chosen.items()  # which a journal keeps apart from other options
             if counts(name) and (name == "deadline" or value != (self.before.mode or "live"))
         }
+        if counts("skip_invalid") and self.settings.options.skip_invalid > self.before.skip_invalid:
+            flags["skip_invalid"] = True
         variables = {
             name: value
             for name, value in now.variables.items()
@@ -282,7 +284,10 @@ def _settings(manifest: Manifest, given: Mapping[str, Any], before: FolderOption
         of_command,
         os.environ,
         run=before.run,
-        fixed={name: getattr(manifest.options, name) for name in owned_by(Owner.RESULTS)},
+        fixed={
+            **{name: getattr(manifest.options, name) for name in owned_by(Owner.RESULTS)},
+            "skip_invalid": before.skip_invalid or "skip_invalid" in given,
+        },
     )
 
 
@@ -403,8 +408,10 @@ def _refuse_other(
 ) -> None:
     """Refuse a command that says other things than the one that made the folder.
 
-    What it does not say is as it was.
+    What it does not say is as it was. Bad lines may be left out later.
     """
+    if not manifest.options.skip_invalid:
+        given = {name: value for name, value in given.items() if name != "skip_invalid"}
     shaping = {*owned_by(Owner.RESULTS), "prompt_file", "system_file", "config"}
     if retries(given):
         shaping -= {*OVERRIDING}

@@ -25,6 +25,7 @@ from claude_batch.commands.folder.ending import (
     enough_usd,
     met_bound,
     money_text,
+    quoted,
     resume_folder_command,
     rounded_usd,
 )
@@ -104,11 +105,6 @@ _NEARLY_FREE_S = SILENT_S - 2 * LOOK_EVERY_S
 
 _LOOK_AGAIN_S = 1.0
 """How often it is looked whether a shard that was passed over is free, in seconds."""
-
-_BAD_LINES = (
-    "fix the lines above, or leave them out with --skip-invalid, and name another folder with "
-    "--out: this one keeps to the files and options that it was made with"
-)
 
 
 def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
@@ -417,7 +413,7 @@ class FolderWork:
         try:
             code = carry_out(self._screen_of(shard), request, stage)
         except InvalidPromptsError as error:
-            raise InvalidPromptsError(error.message, hint=_BAD_LINES) from error
+            raise self._bad_lines(shard, error) from error
         except BoundTooLowError as error:  # which speaks of a part of the bound
             bound = self._bound or 0.0
             _note_refused(results, error, claim.max_cost_usd)
@@ -429,6 +425,21 @@ class FolderWork:
             return code
         self._may_spend = True
         return self._finish(folder, results, claim, shipping)
+
+    def _bad_lines(self, shard: Shard, error: InvalidPromptsError) -> InvalidPromptsError:
+        """Return the error that a shard has bad lines, and the ways out."""
+        path, which = self.folder.path, f"shard {shard.shard}"
+        if self.folder.settings.options.skip_invalid:  # and none is left
+            way = f"the other shards: claude-batch run {quoted(path)} --shard N"
+        elif self.one_after_another:
+            way = f"leave them out: {resume_folder_command(path)} --skip-invalid"
+        else:
+            way = "leave them out: the same command with --skip-invalid"
+        return InvalidPromptsError(
+            error.message.replace("nothing was sent", f"nothing of {which} was sent"),
+            hint=f"{way}\nor fix them, and name another folder with --out: this one keeps to its "
+            "files as they were when it was made",
+        )
 
     def _print_again(self, folder: ShardFolder, done: Done) -> None:
         """Print the results of a shard that was finished before, where results are printed."""
@@ -510,11 +521,13 @@ class FolderWork:
     def _request(self, shard: Shard, results: Path, max_cost: float | None) -> RunRequest:
         """Return the run of a shard."""
         manifest = self.folder.manifest
-        if shard.pinned is None and read_journal(results) is None:
+        journal, settings = read_journal(results), self.folder.settings
+        if shard.pinned is None and journal is None:
             refuse_changed(Path(shard.source), shard.start, shard.end, shard.sha256)
-        settings = self.folder.settings
+        skips = settings.options if journal is None else journal.identity.options
         options = replace(
             self._steering.adjusted(settings.options),
+            skip_invalid=skips.skip_invalid,  # of a shard that has begun, as it began
             max_cost=max_cost,
             yes=settings.options.yes or self._may_spend,
             stdout=bool(settings.options.stdout),

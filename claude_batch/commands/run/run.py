@@ -162,6 +162,11 @@ def _resume_request(results: Path, given: Mapping[str, Any]) -> RunRequest:
             "sandbox",
             hint="unset CLAUDE_BATCH_SANDBOX and CLAUDE_BATCH_SCENARIO to resume it",
         )
+    if "skip_invalid" in given and not was.options.skip_invalid:
+        raise UsageError(
+            "--skip-invalid: this run has no invalid lines: it would not have begun",
+            hint="leave it out; it is for a run folder: claude-batch resume DIR/ --skip-invalid",
+        )
     # a copy of ours that is gone can be made again
     is_there = Path(was.prompts_path).exists() or not Path(was.prompts).exists()
     prompts = was.prompts_path if is_there else was.prompts

@@ -29,8 +29,9 @@ _NAME = re.compile(r"(\d+)\.json")
 class FolderChange:
     """One change, the `number`-th, at wall time `at`: options by name (None: unset).
 
-    `changes` were adjusted. `given` are those that a command was given: flags, mode and deadline
-    among them, and variables; with another settings file also the names of its endpoints.
+    `changes` were adjusted. `given` are those that a command was given: flags, mode, deadline and
+    skip_invalid among them, and variables; with another settings file also the names of its
+    endpoints.
     """
 
     at: float
@@ -49,12 +50,13 @@ class FolderOptions:
     """What is in force for all of a run folder, after `changes` of them.
 
     `mode` None: that of the manifest is live, and nobody has said anything else. `deadline_at` is
-    wall time.
+    wall time. `skip_invalid` is for shards that have not begun.
     """
 
     run: RunSettings
     mode: str | None
     deadline_at: float | None
+    skip_invalid: bool = False
     changes: int = 0
 
     @classmethod
@@ -64,6 +66,7 @@ class FolderOptions:
             run=manifest.settings,
             mode=None if manifest.mode == "live" else manifest.mode,
             deadline_at=_moment(manifest.deadline, manifest.created_at),
+            skip_invalid=manifest.options.skip_invalid,
         )
         for change in changes:
             found = found.after(change)
@@ -73,6 +76,7 @@ class FolderOptions:
         """Return what is in force after a change."""
         run, given, flags = self.run, change.given, dict(change.flags)
         mode, deadline_at = flags.pop("mode", self.mode), self.deadline_at
+        skip_invalid = flags.pop("skip_invalid", self.skip_invalid)
         if "deadline" in flags:
             deadline_at = _moment(flags.pop("deadline"), change.at)
         adjusted = {name: value for name, value in run.adjusted.items() if name not in flags}
@@ -86,6 +90,7 @@ class FolderOptions:
             run=replace(run, adjusted={**adjusted, **change.changes}),
             mode=mode,
             deadline_at=deadline_at,
+            skip_invalid=skip_invalid,
             changes=change.number,
         )
 

@@ -99,6 +99,7 @@ def has_changed(source: str) -> CheckpointMismatchError:
     """Return the error that a source is not what it was."""
     return CheckpointMismatchError(
         f"{source}: has changed since the run folder was made",
-        hint="put the old file back and run the same command again; for the new one make "
-        "another folder: --out DIR/",
+        hint="put the old file back and run the same command again (with --skip-invalid where bad "
+        "rows were fixed: those can be a run of their own); for the new one make another folder: "
+        "--out DIR/",
     )

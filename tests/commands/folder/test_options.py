@@ -85,6 +85,17 @@ def test_an_option_is_in_force_again_until_it_is_unset(place: Path, name: str) -
     assert getattr(opened(place).settings.options, name) == OPTIONS[name].default
 
 
+def test_bad_lines_may_be_left_out_later(place: Path) -> None:
+    keep(opened(place, shard="1", skip_invalid=True))
+    assert not opened(place).settings.options.skip_invalid  # that was for shard 1
+    keep(opened(place, on="ray", skip_invalid=True))
+    assert opened(place).settings.options.skip_invalid
+    keep(opened(place, skip_invalid=True))
+    assert len(changes(place)) == 1
+    again = open_folder(["a.jsonl"], {"out": "out/", "sandbox": True}, SCREEN)
+    assert again.settings.options.skip_invalid
+
+
 def test_a_deadline_is_a_moment(place: Path) -> None:
     keep(opened(place, deadline="90s"))
     left = opened(place).settings.options.deadline_s
