@@ -7,6 +7,7 @@
     │   │   └── BoundMetError  exit 6   since it is spent, or others spend it
     │   ├── SettingsError               claude-batch.toml or the environment
     │   └── CredentialsMissingError     no key found
+    ├── LeaseAwayError         exit 5   the Redis server of --shared-limits does not answer
     ├── RunStoppedError        exit 4   the API will not serve this run
     └── CheckpointError        exit 5   results or journal do not fit, or cannot be written
         ├── CheckpointMismatchError     they belong to another input or to other options
@@ -83,6 +84,12 @@ class SettingsError(UsageError):
 
 class CredentialsMissingError(UsageError):
     """No key, token or profile was found for the endpoint."""
+
+
+class LeaseAwayError(ClaudeBatchError):
+    """The server that limits are shared by does not answer now; later it may."""
+
+    exit_code = Exit.CHECKPOINT
 
 
 class RunStoppedError(ClaudeBatchError):

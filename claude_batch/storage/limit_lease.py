@@ -17,7 +17,7 @@ import orjson
 
 from claude_batch.core.model.requests import LimitKind
 from claude_batch.core.model.sharing import Claim, Grant, LaneKey, LimitFact, Sharer
-from claude_batch.errors import UsageError
+from claude_batch.errors import LeaseAwayError, UsageError
 from claude_batch.storage.redis import SCHEMES, connect, place
 
 PREFIX = "claude-batch:{lease}:"
@@ -151,11 +151,11 @@ class RedisLease:
         self._lanes: dict[int, str] = {}
 
     async def check(self) -> None:
-        """Raise UsageError if the server cannot be reached, or refuses us."""
+        """Raise LeaseAwayError if the server does not answer, UsageError if it refuses us."""
         try:
             await self._redis.ping()
         except _errors() as error:
-            raise UsageError(
+            raise (LeaseAwayError if _is_away(error) else UsageError)(
                 f"{FLAG}: {self._place} cannot be used: {str(error).rstrip('.')}",
                 hint=f"start the Redis server, or leave out {FLAG}; the programs then stay within "
                 "the limits, but do not share them fairly",
@@ -253,6 +253,21 @@ def _sharers(names: Sequence[str], shares: Sequence[str]) -> tuple[Sharer, ...]:
 
 def _by_share(sharer: Sharer) -> tuple[float, str]:
     return -sharer.share, sharer.name
+
+
+def _is_away(error: Exception) -> bool:
+    """Return whether a server cannot be reached, or is starting: later it may answer."""
+    from redis.exceptions import (  # noqa: PLC0415  # as below
+        AuthenticationError,
+        AuthorizationError,
+        ConnectionError,  # noqa: A004  # Redis calls it so
+        RedisError,
+        TimeoutError,  # noqa: A004  # as above
+    )
+
+    if isinstance(error, AuthenticationError | AuthorizationError):
+        return False
+    return isinstance(error, ConnectionError | TimeoutError) or not isinstance(error, RedisError)
 
 
 def _errors() -> tuple[type[Exception], ...]:

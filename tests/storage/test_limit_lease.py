@@ -13,7 +13,7 @@ from redis import Redis
 
 from claude_batch.core.model.requests import LimitKind
 from claude_batch.core.model.sharing import Claim, LaneKey, LimitFact, Sharer
-from claude_batch.errors import UsageError
+from claude_batch.errors import LeaseAwayError, UsageError
 from claude_batch.storage.limit_lease import PREFIX, RENEW, SILENT_S, RedisLease
 from tests.support.lease_model import LeaseModel, granted
 from tests.support.redis_server import free_port, redis_server
@@ -181,10 +181,19 @@ def test_a_server_that_is_gone_grants_nothing() -> None:
 
 def test_a_server_that_cannot_be_reached_is_named_without_its_password() -> None:
     url = f"redis://user:secret@127.0.0.1:{free_port()}/0"
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(LeaseAwayError) as caught:
         within(url, lambda leases: leases[0].check())
     assert "secret" not in str(caught.value)
     assert "redis://127.0.0.1:" in str(caught.value)
+
+
+def test_a_server_that_refuses_us_is_named_wrongly(server: Any, url: str) -> None:
+    server.config_set("requirepass", "other")
+    try:
+        with pytest.raises(UsageError, match="cannot be used"):
+            within(url.replace("redis://", "redis://:wrong@"), lambda leases: leases[0].check())
+    finally:
+        server.config_set("requirepass", "")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/0", "sqlite:///x", "redis://127.0.0.1:port/0"])

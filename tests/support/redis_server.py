@@ -25,11 +25,11 @@ def skip_or_fail(notice: str) -> NoReturn:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Run a server; its URL is yielded once it answers."""
+def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run a server, on a free port or this one; its URL is yielded once it answers."""
     if not shutil.which(PROGRAM):
         skip_or_fail(f"{PROGRAM} is not installed: the response cache in Redis is not tested here")
-    port = free_port()
+    port = free_port() if port is None else port
     process = subprocess.Popen(
         [
             *(PROGRAM, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)),

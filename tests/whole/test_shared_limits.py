@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,45 @@ def test_a_redis_that_cannot_be_reached_ends_the_command_before_anything_is_sent
     assert done.returncode == 2
     assert (b"cannot be used" in done.stderr, b"hush" in done.stderr) == (True, False)
     assert (sandbox.stats()["sent"], (tmp_path / "p.results.jsonl").exists()) == (0, False)
+
+
+@pytest.mark.services
+def test_a_redis_that_dies_does_not_end_a_run_folder_and_is_used_again_when_it_is_back(
+    tmp_path: Path, sandbox: Served
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 150)
+    program = Program(folder=tmp_path, variables=sandbox.variables)
+    port = free_port()
+    folder = ("--out", "o/", "--shard-size", "50", "--rpm", "480")
+    with redis_server(tmp_path, port) as url:
+        run = program.start("run", "p.jsonl", *folder, *FLAGS, "--shared-limits", url)
+        first = tmp_path / "o/shards/0001/1.results.jsonl"
+        wait_for(lambda: first.exists() and len(lines_of(first)) > 10)
+    second = tmp_path / "o/shards/0002/1.results.jsonl"
+    wait_for(lambda: second.exists() and len(lines_of(second)) > 2)
+    with redis_server(tmp_path, port):
+        said = told(run.communicate()[1])
+    warnings = [each for each in said if "does not answer" in each.get("message", "")]
+    assert (run.returncode, len(warnings)) == (0, 1)
+    lanes = [line["lanes"][0]["sharing"] for line in said if line.get("lanes")]
+    states = [lost for lost, _ in groupby(each["lost"] for each in lanes)]
+    assert states == [False, True, False]
+
+
+def test_a_program_that_begins_a_shard_while_redis_is_away_is_to_be_started_again(
+    tmp_path: Path, sandbox: Served
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 4)
+    program = Program(folder=tmp_path, variables=sandbox.variables)
+    made = program.run("run", "p.jsonl", "--out", "o/", "--shard-size", "2", "--shard", "1")
+    away = ("--shared-limits", f"redis://127.0.0.1:{free_port()}/0")
+    shard = program.run("run", "o/", "--shard", "2", *away)
+    whole = program.run("resume", "o/", *away)
+    assert [made.returncode, shard.returncode, whole.returncode] == [0, 5, 5]
+    assert b"cannot be used" in shard.stderr
+    assert program.run("resume", "o/").returncode == 0  # what was refused is not kept
+    new = program.run("run", "p.jsonl", "--out", "other/", *away)  # it may be named wrongly
+    assert (new.returncode, (tmp_path / "other").exists()) == (2, False)
 
 
 @pytest.mark.parametrize("by_flag", [True, False])

@@ -252,7 +252,7 @@ def _shared_limits(options: Options, *, offline: bool) -> Iterator[Finding]:
         return
     topic = "shared limits"
     try:
-        refuse_lost_lease(options)
+        refuse_lost_lease(options, has_begun=False)
     except UsageError as error:
         yield Finding(topic=topic, state=State.PROBLEM, what=error.message, remedy=error.hint)
         return

@@ -334,7 +334,7 @@ def _refuse_unusable(settings: Settings) -> None:
     Raises UsageError.
     """
     options = settings.options
-    refuse_lost_lease(options)
+    refuse_lost_lease(options, has_begun=False)
     refuse_bad_cache(options)
     if options.uses_sandbox:
         read_scenario(options.scenario)

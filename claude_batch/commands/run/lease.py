@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from claude_batch.config.options import Options
 from claude_batch.engine.live.sharing import SharingNotices
+from claude_batch.errors import LeaseAwayError, UsageError
 from claude_batch.ui.screen.screen import Screen
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ def open_lease(options: Options, results: Path) -> RedisLease | None:
     return RedisLease(options.shared_limits, name=f"{results.name} on {socket.gethostname()}")
 
 
-def refuse_lost_lease(options: Options) -> None:
-    """Raise UsageError if the lease cannot be reached: later that would only cost a warning."""
+def refuse_lost_lease(options: Options, *, has_begun: bool) -> None:
+    """Refuse a lease that cannot be reached: later that would only cost a warning.
+
+    Raises UsageError before a run has begun, for it may be named wrongly; LeaseAwayError after
+    that, when it is worth another attempt.
+    """
     lease = open_lease(options, Path())
     if lease is None:
         return
@@ -39,7 +44,12 @@ def refuse_lost_lease(options: Options) -> None:
         finally:
             await lease.close()
 
-    asyncio.run(check())
+    try:
+        asyncio.run(check())
+    except LeaseAwayError as error:
+        if has_begun:
+            raise
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def sharing_notices(screen: Screen) -> SharingNotices:

@@ -260,7 +260,7 @@ def carry_out(screen: Screen, request: RunRequest, shard: ShardStage | None = No
             if table is not None:
                 table.refuse_foreign()
             accepted: list[str] = []
-            opened = _open(request, screen, api, table, accepted)
+            opened = _open(request, screen, api, table, accepted, shard)
             if shard is None:
                 remember_run(results)
             if accepted:
@@ -324,7 +324,8 @@ def _prepare(request: RunRequest, opened: OpenRun, around: _Around) -> LiveStage
     if table is not None:
         table.note(opened)
     _report_options(screen, request)
-    refuse_lost_lease(options)
+    if around.shard is None or around.shard.is_first:  # the others keep the last share
+        refuse_lost_lease(options, has_begun=True)
     refuse_bad_cache(options)
     api.open()
     catalog = catalog_for(options)
@@ -390,13 +391,15 @@ def _open(
     api: Api,
     table: TableStage | None,
     accepted: list[str],
+    shard: ShardStage | None,
 ) -> OpenRun:
     """Open the run; of a new one the models that had to be asked about are `accepted`."""
     options = request.options
 
     def before_start(checked: CheckReport) -> None:
         refuse_detached(options, options.mode)
-        refuse_lost_lease(options)
+        if shard is None or shard.is_first:
+            refuse_lost_lease(options, has_begun=shard is not None)
         refuse_bad_cache(options)
         api.open()
         accepted.extend(accept_models(checked.models, request, api, catalog_for(options)))

@@ -162,7 +162,9 @@ class Learned:
         """Return whether it is of use for a run: the same endpoints, and nothing in flight."""
         names = {each.name for each in settings.endpoints}
         is_idle = not any(lane.in_flight for lane in self.pool.lanes)
-        return is_idle and not settings.shares_limits and names == self.pool.by_name.keys()
+        shares = {lane.sharing is not None for lane in self.pool.lanes}
+        is_alike = shares <= {settings.shares_limits}
+        return is_idle and is_alike and names == self.pool.by_name.keys()
 
 
 class Scheduler:

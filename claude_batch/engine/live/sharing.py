@@ -89,10 +89,10 @@ class Sharing:
         self.on_change()
 
     def _keep_share(self, lane: Lane, sharing: LaneSharing, now: float) -> None:
-        sharing.lost = True
-        if not self._warned:
+        if not (self._warned or sharing.lost):  # the run before may have said it
             self._warned = True
             self.notices.lost()
+        sharing.lost = True
         if sharing.held is None:
             held = [
                 each.sharing.held

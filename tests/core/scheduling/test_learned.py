@@ -34,6 +34,19 @@ def test_a_pause_that_was_asked_for_holds_the_next_run_back() -> None:
     assert not isinstance(second.next(2.0), Send)
 
 
+def test_the_share_of_limits_that_others_use_too_is_kept() -> None:
+    first = Scheduler(scheduler_settings(shares_limits=True), now=0.0)
+    first.add(a_request(1))
+    first.next(0.0)
+    (lane,) = first.lanes
+    assert lane.sharing is not None
+    lane.sharing.held = 0.25
+    second = Scheduler(scheduler_settings(shares_limits=True), now=2.0, learned=first.learned)
+    assert [each.sharing and each.sharing.held for each in second.lanes] == [0.25]
+    alone = Scheduler(scheduler_settings(), now=2.0, learned=first.learned)
+    assert alone.lanes == ()
+
+
 def test_counts_begin_again() -> None:
     first = Scheduler(scheduler_settings(), now=0.0)
     first.record_outcome(sent(first, 0.0), a_reply(), 1.0)
