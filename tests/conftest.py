@@ -29,10 +29,12 @@ settings.register_profile(
 )
 settings.load_profile("commit")
 
+# A shell starts what it puts into the background with Ctrl-C ignored, nohup with hang-ups ignored,
+# and children inherit it: the programs that the tests interrupt would never hear of it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit it:
-    # the programs that the tests interrupt would never hear of it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -22,6 +22,15 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What asks a run to stop."""
+
+CUTTING = frozenset({signal.SIGINT, signal.SIGTERM})
+"""What cuts it off as the second one. A terminal that is closed may hang up twice."""
+
+
+def heeded_signals() -> list[signal.Signals]:
+    """Return the signals to take: those that whoever started us ignores (nohup) stay ignored."""
+    return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
 
 @dataclass(slots=True)
@@ -35,7 +44,8 @@ class Interruption:
     def ask(self, signal_number: int) -> None:
         """Ask for a stop; the second time, cut the run off. The first signal is kept."""
         if self.asked.is_set():
-            self.cut.set()
+            if signal_number in CUTTING:
+                self.cut.set()
             return
         self.signal_number = signal_number
         self.asked.set()
@@ -44,11 +54,11 @@ class Interruption:
 @contextmanager
 def handle_signals(interruption: Interruption) -> Iterator[None]:
     """Ask for a stop on SIGINT, SIGTERM and SIGHUP while the block runs."""
-    loop = asyncio.get_running_loop()
-    for number in SIGNALS:
+    loop, numbers = asyncio.get_running_loop(), heeded_signals()
+    for number in numbers:
         loop.add_signal_handler(number, interruption.ask, number)
     try:
         yield
     finally:
-        for number in SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)

@@ -33,6 +33,7 @@ from claude_batch.config.reading import read_changes
 from claude_batch.config.spelling import as_typed, flag, variable
 from claude_batch.core.model.shards import ShardState, ShardView
 from claude_batch.core.shards.placing import MOST_AGAIN, Placement, Placing, State
+from claude_batch.engine.shutdown import CUTTING, heeded_signals
 from claude_batch.errors import CheckpointError, Exit, UsageError
 from claude_batch.storage.folder.places import open_shard
 from claude_batch.storage.objects.errors import StoreError
@@ -52,8 +53,6 @@ _NEXT = "  next: "
 """What stands before the advice in an error message of a process."""
 
 _QUIET = ("--quiet", "--no-stdout")
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def refuse_cluster(given: Mapping[str, Any]) -> None:
@@ -309,9 +308,12 @@ class ClusterWork:
 @contextmanager
 def _noted(asked: list[int]) -> Iterator[None]:
     """Note signals that ask for a stop while the block runs."""
-    handlers = {
-        number: signal.signal(number, lambda number, _: asked.append(number)) for number in _SIGNALS
-    }
+
+    def take(number: int, _frame: object) -> None:
+        if not asked or number in CUTTING:
+            asked.append(number)
+
+    handlers = {number: signal.signal(number, take) for number in heeded_signals()}
     try:
         yield
     finally:

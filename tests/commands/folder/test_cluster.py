@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from claude_batch.cluster.calls import calls_of
-from claude_batch.commands.folder.cluster import advice_in, passed_on
+from claude_batch.commands.folder.cluster import _noted, advice_in, passed_on
 from claude_batch.commands.folder.run import run_folder
 from claude_batch.errors import UsageError
 
@@ -44,6 +45,14 @@ def test_no_secret_is_passed_on() -> None:
         passed_on({"shared_limits": "redis://:tell-nobody@h:1/0"})
     assert "CLAUDE_BATCH_SHARED_LIMITS" in refused.value.hint
     assert "tell-nobody" not in refused.value.message + refused.value.hint
+
+
+def test_a_terminal_that_is_closed_does_not_cut_the_workers_off() -> None:
+    asked: list[int] = []
+    with _noted(asked):
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+            signal.raise_signal(number)
+    assert asked == [signal.SIGHUP, signal.SIGTERM]
 
 
 def test_metrics_are_for_one_process() -> None:
