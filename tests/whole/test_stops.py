@@ -64,6 +64,36 @@ def test_asked_twice_a_run_is_cut_off_at_once_and_keeps_what_it_has(tmp_path: Pa
     assert b"claude-batch resume p.results.jsonl" in stderr
 
 
+def test_a_run_that_gets_its_last_answers_after_ctrl_c_is_finished(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 3)
+    with served(tmp_path, QUICK.replace("base_s = 0.2", "base_s = 2")) as sandbox:
+        program = Program(folder=tmp_path, variables=sandbox.variables)
+        process = program.start("run", "p.jsonl", "--no-stdout")
+        wait_for(lambda: sandbox.stats()["in_flight"] == 3)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate()
+    assert (process.returncode, b"finished: every request" in stderr) == (0, True), stderr
+
+
+def test_a_shard_that_gets_its_last_answers_after_ctrl_c_is_finished_and_no_other_begins(
+    tmp_path: Path,
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 4)
+    with served(tmp_path, QUICK.replace("base_s = 0.2", "base_s = 2")) as sandbox:
+        program = Program(folder=tmp_path, variables=sandbox.variables)
+        process = program.start("run", "p.jsonl", "--out", "o/", "--shard-size", "2")
+        wait_for(lambda: sandbox.stats()["in_flight"] == 2)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate()
+        sent = sandbox.stats()["sent"]
+        rest = program.run("resume", "o/")
+    said = " ".join(stderr.decode().split())
+    assert (process.returncode, sent) == (130, 2), said
+    assert "interrupted; o/: 1 of 2 shards finished, 2 of 4 results" in said
+    assert "continue claude-batch resume o/" in said
+    assert (rest.returncode, b"--fresh" in rest.stderr) == (0, False)
+
+
 def test_resume_without_a_name_finds_the_interrupted_run(tmp_path: Path) -> None:
     write_prompts(tmp_path / "p.jsonl", 300)
     results = tmp_path / "p.results.jsonl"

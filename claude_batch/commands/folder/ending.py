@@ -15,6 +15,9 @@ from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.errors import Exit
 from claude_batch.ui.screen.screen import RunSummary
 
+_MOST_NAMED = 3
+"""Processes, and shards of each, that are named at the end."""
+
 MARGIN = 1.25
 """How much more than so far the rest may cost before a bound that is suggested is met again."""
 
@@ -60,6 +63,7 @@ class FolderEnd:
         again, look = resume_folder_command(self.path) + self.also, None
         steps = [each for each in hint.splitlines() if not each.startswith("claude-batch resume")]
         if any(each.is_held for each in self.statuses):
+            why = why or held_text(self.statuses)
             again, look = "", f"claude-batch status {quoted(self.path)} --watch"
         elif self.bound_usd is not None and (too_little or any(map(met_bound, self.statuses))):
             again += f" --max-cost {enough_usd(self.bound_usd, self.statuses):.10g}"
@@ -93,6 +97,25 @@ class FolderEnd:
         if costs:
             parts.append(dollars(sum(costs)))
         return f"{shown(self.path)}/: {', '.join(parts)}"
+
+
+def held_text(statuses: Sequence[ShardStatus]) -> str:
+    """Return who works on which shards: shards 3 and 7 are being worked on by process 12 on x."""
+    held: dict[str, list[str]] = {}
+    for each in statuses:
+        if each.is_held and each.claim is not None:
+            held.setdefault(each.claim.holder, []).append(f"{each.shard.shard:,}")
+    texts = []
+    for holder, numbers in [*held.items()][:_MOST_NAMED]:
+        some = numbers[:_MOST_NAMED]
+        more = len(numbers) - len(some)
+        *first, last = [*some, f"{more:,} more"] if more else some
+        named = f"{', '.join(first)} and {last}" if first else last
+        is_one = len(numbers) == 1
+        texts.append(f"{'shard' if is_one else 'shards'} {named} by {holder}")
+    if (more := len(held) - len(texts)) > 0:
+        texts.append(f"others by {counted(more, 'process', 'es')}")
+    return f"still being worked on: {', '.join(texts)}"
 
 
 def quoted(path: Path) -> str:

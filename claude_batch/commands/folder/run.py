@@ -209,6 +209,7 @@ class FolderWork:
     _kept: int | None = None
     _has_told: bool = False
     _is_short: bool = False
+    _interrupted: int | None = None
     _looked_at: float = -math.inf
 
     def __post_init__(self) -> None:
@@ -311,7 +312,25 @@ class FolderWork:
         if detached:
             why = f"the batches of {counted(len(detached), 'shard')} are left running"
             return self.end(shown, Exit.BOUNDED, why=why)
-        return self.end(shown, Exit.BOUNDED if passed else None)
+        if self._is_any_left(passed):
+            why = "" if self._interrupted is None else "interrupted"
+            return self.end(shown, self._interrupted or Exit.BOUNDED, why=why)
+        return self.end(shown, None)
+
+    def _is_left(self, shard: Shard) -> bool:
+        """Return whether there is something to do in a shard, as far as is known."""
+        done = self._finished.get(shard.shard)
+        return done is None or tries_again(self.folder.settings.options, done)
+
+    def _is_any_left(self, passed: Sequence[Passed]) -> bool:
+        """Return whether nobody has finished shards that were passed over, or not come to."""
+        manifest = self.folder.manifest
+        shards = [each.shard for each in passed]
+        if self._interrupted is not None:
+            shards = [*manifest.shards]
+        if shards:
+            self._finished |= finished_shards(self.folder.files, manifest, self._finished)
+        return any(map(self._is_left, shards))
 
     def _in_turn(self, passed: list[Passed]) -> Iterator[Shard]:
         """Yield all shards, then those that were `passed` over and that nobody works on by then.
@@ -320,12 +339,13 @@ class FolderWork:
         what a dead process might have spent.
         """
         shards = deque(self.folder.manifest.shards)
-        while shards and not self._is_short:
+        while shards and not self._is_short and self._interrupted is None:
             yield shards[0]
             if not self._is_short:
                 shards.popleft()
-        yield from self.take_back(passed)
-        yield from shards
+        for shard in (*self.take_back(passed), *shards):
+            if self._interrupted is None:
+                yield shard
 
     def _passed(self, shard: Shard) -> Passed:
         """Return a shard that another process works on, as it is seen now."""
@@ -339,7 +359,7 @@ class FolderWork:
         """
         freed, has_told = [], False
         for each in tuple(passed):
-            while True:
+            while self._interrupted is None:
                 now = self._passed(each.shard)
                 held = decide(() if now.claim is None else (now.claim,))
                 if not isinstance(held, Held):
@@ -420,7 +440,7 @@ class FolderWork:
             raise self._too_little(shard, bound, error.enough_usd) from error
         finally:  # its files may be gone: that says more than the error does
             claim.refuse_lost()
-        self._learned = stage.learned
+        self._learned, self._interrupted = stage.learned, stage.interrupted
         if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
             return code
         self._may_spend = True

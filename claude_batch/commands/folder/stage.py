@@ -27,7 +27,8 @@ class ShardStage:
     `share` is how large a part it is of all that the process will do, by bytes: whether that may
     cost so much is asked once. `on_begin` is called before anything is sent, when
     nothing can refuse the run any more. `watching` opens what watches the shard for others, where
-    that is kept from one to the next.
+    that is kept from one to the next. `interrupted` is the exit code of a process that was asked to
+    stop as the last answers arrived: the shard is finished, and no other one is to begin.
     """
 
     claim: HeldClaim
@@ -38,3 +39,4 @@ class ShardStage:
     steering: Steering
     on_begin: Callable[[], object]
     watching: Watching | None = None
+    interrupted: int | None = None

@@ -148,7 +148,7 @@ class LiveStage:
             done = self.opened.checkpoint.tally.done
             journal.opened(Opened(at=utc(time.time()), process=os.getpid(), done=done))
             try:
-                stop = self._limit_reached(asyncio.run(self._run(journal, source)))
+                stop = self._early(asyncio.run(self._run(journal, source)))
                 if self._stdout is not None:
                     self._stdout.finish()
             except ClaudeBatchError as error:
@@ -184,10 +184,19 @@ class LiveStage:
             raise failed
         return code
 
-    def _limit_reached(self, stop: Stop | None) -> Stop | None:
-        """Return the stop of a run of which --limit leaves rows: what the rest will take."""
+    def _early(self, stop: Stop | None) -> Stop | None:
+        """Return the stop of a run that has something left; of --limit it says what that will take.
+
+        A run that was interrupted and got its last answers all the same is finished.
+        """
         done = self._latest.done if self._latest else self.opened.checkpoint.tally.done
-        if stop is not None or self.opened.limited is None or done >= self.opened.identity.total:
+        if done >= self.opened.identity.total:
+            if stop is None or stop.kind is not StopKind.INTERRUPTED:
+                return stop
+            if self.shard is not None:
+                self.shard.interrupted = self._exit_code(stop)
+            return None
+        if stop is not None or self.opened.limited is None:
             return stop
         return Stop(kind=StopKind.LIMIT, message=self._trial_text(done))
 

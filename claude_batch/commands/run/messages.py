@@ -42,10 +42,7 @@ def tell_opened(
     done, total = checkpoint.tally.done, identity.total
     results = shown(request.results)
     if opened.is_done:
-        screen.notice(
-            f"this run is finished: {done:,} of {total:,} results are in {results}",
-            "\n".join(_next_steps(checkpoint.tally)),
-        )
+        _tell_finished(screen, request, opened)
     elif opened.checked is None:
         why = f" ({opened.left.why})" if opened.left and opened.left.why else ""
         screen.notice(f"resuming {results}: {done:,} of {total:,} are done{why}")
@@ -72,6 +69,18 @@ def tell_opened(
         doing = "continuing the retry of" if opened.continued else "retrying"
         requests = counted(opened.retaken, "request")
         screen.notice(f"{doing} {requests}{f' with {how}' if how else ''}")
+
+
+def _tell_finished(screen: Screen, request: RunRequest, opened: OpenRun) -> None:
+    tally, total = opened.checkpoint.tally, opened.identity.total
+    if run_folder_of(request.results) is not None:  # its process died before it could note that
+        screen.notice(f"all {counted(total, 'result')} of the shard are there")
+        return
+    results = shown(request.results)
+    screen.notice(
+        f"this run is finished: {tally.done:,} of {total:,} results are in {results}",
+        "\n".join(_next_steps(tally)),
+    )
 
 
 def fallback_text(before: str | None, snapshot: Snapshot) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from claude_batch.commands.folder.run import FolderWork
 from claude_batch.core.shards.claims import LOOK_EVERY_S
 from claude_batch.errors import FolderGoneError
 from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.folder.shards import ShardFolder
 from claude_batch.ui.screen.opening import open_screen
+from tests.storage.folder.test_shards import a_done
 from tests.support.killing import QUICK
 
 ANSWERED = 4
@@ -86,8 +89,27 @@ def test_a_shard_of_a_process_that_lives_is_left_to_it(
     claim(time)
     time.lives = lambda: True
     assert work(time) == 6
-    assert "1 of 2 shards finished" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "still being worked on: shard 1 by process 7 on far; " in said
+    assert "1 of 2 shards finished" in said
+    assert "claude-batch status out/ --watch" in said
     assert time.now_s <= LOOK_EVERY_S + 1
+
+
+def test_who_ends_last_ends_as_the_whole_deserves(
+    time: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def finish() -> bool:
+        done = replace(a_done(1), shard=1, total=2, succeeded=2)
+        ShardFolder(time.folder, 1).finish(LocalFiles(time.folder), done)
+        return True
+
+    claim(time)
+    time.lives = finish  # as its holder is looked at for the last time
+    assert work(time) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 of 2 shards finished" in said
+    assert "claude-batch results out/" in said
 
 
 def test_a_run_folder_that_is_gone_is_not_made_again(time: Time) -> None:
