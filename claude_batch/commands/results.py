@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ from claude_batch.storage.run.table import (
     KeptTable,
     RunRows,
     RunTable,
+    TableFile,
     columns_of,
     kept_table,
     note_written,
@@ -45,6 +47,9 @@ from claude_batch.storage.run.table import (
 )
 from claude_batch.storage.tables.writing import Style, check_format, is_table
 from claude_batch.ui.messages import notice_text
+
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""What the system says of a file that may be read only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +141,33 @@ def _write_table(order: ResultsOrder, results: Path, out: Path) -> None:
         style=replace(_style(kept, journal), raw=request.raw),
         wanted=lambda status: everything or status in order.only,
     )
-    written = write_table(
-        table,
-        before_rename=lambda each: None if journal is None else note_written(results, each),
-    )
-    _say(f"{counted(written.rows, 'row')} in {shown(out)}")
+    write_noted(table, lambda each: None if journal is None else note_written(results, each))
+
+
+def write_noted(table: RunTable, note: Callable[[TableFile], None]) -> None:
+    """Write a table, and `note` in its run that it may be replaced, unless that is read-only.
+
+    Raises UsageError, CheckpointWriteError.
+    """
+    is_noted = True
+
+    def try_to_note(written: TableFile) -> None:
+        nonlocal is_noted
+        try:
+            note(written)
+        except CheckpointWriteError as error:
+            cause = error.__cause__
+            if not (isinstance(cause, OSError) and cause.errno in _READ_ONLY):
+                raise
+            is_noted = False
+
+    written = write_table(table, before_rename=try_to_note)
+    _say(f"{counted(written.rows, 'row')} in {shown(table.request.path)}")
+    if not is_noted:
+        _say(
+            f"{shown(table.named)} is read-only, so nothing there says that this table is of it: "
+            "the same command will refuse to replace the table"
+        )
 
 
 def _style(kept: KeptTable, journal: Journal | None) -> Style:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from claude_batch.commands.folder.manifest import FolderPlace
 from claude_batch.commands.folder.status import ShardStatus, reading
-from claude_batch.commands.results import ResultsOrder, rows_of
+from claude_batch.commands.results import ResultsOrder, rows_of, write_noted
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.table import (
     refuse_other_kind_of_table,
@@ -34,12 +34,12 @@ from claude_batch.storage.run.source import prompts_now
 from claude_batch.storage.run.table import (
     RunRows,
     RunTable,
+    TableFile,
     columns_of,
     note_written,
     refuse_foreign_table,
     refuse_own_columns,
     style_of,
-    write_table,
 )
 from claude_batch.storage.tables.writing import CSV, Style, check_format, most_rows
 from claude_batch.ui.messages import notice_text
@@ -99,9 +99,12 @@ def _write(
         style=replace(Style() if is_url(sources[0]) else style_of(files[0]), raw=request.raw),
         wanted=lambda status: everything or status in order.only,
     )
-    LocalFiles(path).create(journal_path(Path(TABLES)).name, b"")
-    written = write_table(table, before_rename=lambda each: note_written(path / TABLES, each))
-    sys.stderr.write(notice_text(f"{counted(written.rows, 'row')} in {shown(out)}"))
+
+    def note(written: TableFile) -> None:
+        LocalFiles(path).create(journal_path(Path(TABLES)).name, b"")
+        note_written(path / TABLES, written)
+
+    write_noted(table, note)
     missing = len(statuses) - len(runs)
     if missing:
         sys.stderr.write(
