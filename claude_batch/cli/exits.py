@@ -24,6 +24,10 @@ _PARSER_WORDS = re.compile(r"\b(Input|Value error,|(?<=a )valid) |, unable to [\
 """Words of those who parse flags that tell a user nothing."""
 
 
+_CONTINUING = {"--resume", "--unpause", "--start"}
+"""What --continue may be called."""
+
+
 @contextmanager
 def reported() -> Iterator[None]:
     """Turn what goes wrong in the block into a message that says what to do, and an exit code."""
@@ -116,6 +120,8 @@ def _no_such_option(option: str, context: Any, otherwise: str) -> tuple[str, str
                 f"resume takes no {option}: it cannot change after a run was started",
                 f"leave {option} out; claude-batch run PROMPTS {option} ... starts another run",
             )
+    if command == "adjust" and option in _CONTINUING:
+        return f"adjust has no option {option}", "did you mean --continue?"
     known = {
         each.lstrip("-"): each
         for param in context.command.params

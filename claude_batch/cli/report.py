@@ -13,7 +13,7 @@ def report(
         str, typer.Argument(metavar="RESULTS", help="A results file, a table, or a run folder.")
     ],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option("-o", "--out", metavar="FILE", help="[beside RESULTS: NAME.report.html]"),
     ] = None,
 ) -> None:
@@ -26,13 +26,17 @@ def report(
       claude-batch report prompts.results.jsonl
       claude-batch report labeled.csv -o report.html
     """
-    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.inputs import (  # noqa: PLC0415  # only when really run
+        file_to_write,
+        is_of_folder,
+    )
 
+    page = file_to_write(out, "report.html")
     if is_of_folder(results):
         from claude_batch.commands.folder.report import write_folder_report  # noqa: PLC0415  # as below
 
-        write_folder_report(results, out)
+        write_folder_report(results, page)
         return
     from claude_batch.commands.runs.report import write_report  # noqa: PLC0415  # only when really run
 
-    write_report(Path(results), out)
+    write_report(Path(results), page)

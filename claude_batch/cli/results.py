@@ -22,7 +22,7 @@ def results(
         ),
     ] = None,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o", "--out", metavar="FILE", help="Write FILE: .csv, .tsv, .parquet, .xlsx or .jsonl."
         ),
@@ -50,7 +50,10 @@ def results(
       claude-batch results prompts.results.jsonl --format text
       claude-batch results labeled.csv -o again.xlsx
     """
-    from claude_batch.commands.inputs import is_of_folder  # noqa: PLC0415  # only when really run
+    from claude_batch.commands.inputs import (  # noqa: PLC0415  # only when really run
+        file_to_write,
+        is_of_folder,
+    )
     from claude_batch.commands.results import (  # noqa: PLC0415  # as above
         ResultsOrder,
         last_results,
@@ -60,7 +63,7 @@ def results(
     results = results or last_results()
     order = ResultsOrder(
         results=Path(results),
-        out=out,
+        out=file_to_write(out, "results.csv"),
         given=given,
         form=format_,
         ordered=ordered,

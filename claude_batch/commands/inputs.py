@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from claude_batch.errors import UsageError
 from claude_batch.storage.objects.locations import is_url, location_of
 from claude_batch.storage.run.paths import default_results, has_manifest
 
@@ -22,6 +23,16 @@ def is_folder(name: str) -> bool:
 def is_of_folder(results: str) -> bool:
     """Return whether what a command calls RESULTS is a run folder: all that is elsewhere are."""
     return is_url(results) or Path(results).is_dir()
+
+
+def file_to_write(name: str | None, example: str) -> Path | None:
+    """Return the path of the file that `-o` names; None without. Raises UsageError for a folder."""
+    if name is None or not (name.endswith("/") or Path(name).is_dir()):
+        return None if name is None else Path(name)
+    raise UsageError(
+        f"-o {name} is the name of a folder, and one file is written",
+        hint=f"name a file in it: -o {shlex.quote(str(Path(name) / example))}",
+    )
 
 
 def is_one_run(inputs: Sequence[str], given: Mapping[str, Any]) -> bool:

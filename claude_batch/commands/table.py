@@ -20,7 +20,7 @@ from claude_batch.storage.run.table import TABLE_RESULTS, InputRows, TableReques
 from claude_batch.storage.tables.writing import CSV, EXTENSIONS, is_table
 
 _OTHER_KINDS = {
-    *(".xls", ".xlsm", ".ods", ".feather", ".arrow", ".pq", ".tab", ".gz", ".zst", ".zip"),
+    *(".excel", ".ods", ".feather", ".arrow", ".pq", ".tab", ".gz", ".zst", ".zip"),
     *(".docx", ".doc", ".odt", ".rtf", ".pdf", ".html"),
 }
 """Extensions of files that somebody may expect, and that are not written."""
@@ -41,7 +41,8 @@ def refuse_other_kind_of_table(out: Path) -> None:
         raise UsageError(
             f"{out.name}: there is no {out.suffix} table", hint=f"did you mean -o {meant}?"
         )
-    if out.suffix.lower() in _OTHER_KINDS:
+    suffix = out.suffix.lower()
+    if suffix in _OTHER_KINDS or (suffix.startswith(".xl") and not is_table(out)):
         raise UsageError(
             f"{out.name}: {out.suffix} files are not written",
             hint=f"tables are written as {', '.join(EXTENSIONS)}; for example -o "

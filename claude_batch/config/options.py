@@ -544,7 +544,7 @@ class Options:
     )
     dedupe: bool = option(
         Switch(),
-        "Send equal prompts once.",
+        "Send equal prompts once; in a run folder once per shard, with --cache once in all.",
         commands=("run",),
         group=CACHING,
         owner=Owner.RESULTS,

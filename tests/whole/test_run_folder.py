@@ -386,6 +386,20 @@ def test_rows_of_tables_become_one_table(program: Program) -> None:
     assert "answer_file" not in (program.folder / "x.csv").read_text()
 
 
+def test_equal_prompts_are_sent_once_per_shard_and_with_a_cache_once_in_all(
+    program: Program,
+) -> None:
+    (program.folder / "same.jsonl").write_text('"one"\n"two"\n' * 20)
+    for folder, sent, cached in (("out/", 8, ()), ("out2/", 2, ("--cache-url", "sqlite:///c.db"))):
+        run = program.run(
+            *("run", "same.jsonl", "--out", folder, "--shard-size", "10", "--dedupe", *cached)
+        )
+        assert run.returncode == 0, run.stderr.decode()
+        printed = program.run("results", folder).stdout.splitlines()
+        metas = [json.loads(line)["meta"] for line in printed]
+        assert (len(metas), sum(not meta.get("cached") for meta in metas)) == (40, sent)
+
+
 def test_what_failed_is_retried_in_all_shards(program: Program) -> None:
     lines = [json.dumps({"prompt": "again?", "model": "claude-none"})] * 3
     (program.folder / "in/b.jsonl").write_text("\n".join(['"good"', *lines]) + "\n")
@@ -441,6 +455,12 @@ def test_a_column_id_that_is_unique_over_all_files_names_the_results(program: Pr
         (("run", "in/", "-o", "all.cvs"), 2, "did you mean -o all.csv?"),
         (("run", "in/a.jsonl", "-o", "all.cvs"), 2, "did you mean -o all.csv?"),
         (("results", "out/", "-o", "all.xslx"), 2, "did you mean -o all.xlsx?"),
+        (("results", "out/", "-o", "all.xl"), 2, ".xl files are not written"),
+        (("results", "out/", "-o", "in/"), 2, "name a file in it: -o in/results.csv"),
+        (("results", "out/", "-o", "new/"), 2, "name a file in it: -o new/results.csv"),
+        (("results", "out/shards/0001/1.results.jsonl", "-o", "in"), 2, "-o in/results.csv"),
+        (("report", "out/", "-o", "in"), 2, "name a file in it: -o in/report.html"),
+        (("adjust", "out/", "--resume"), 2, "did you mean --continue?"),
         (("adjust", "out/", "--rpm", "9"), 2, "no process works on it now"),
         (("adjust", "out/"), 2, "what should change?"),
         (("adjust", "out/", "--shard", "9", "--pause"), 2, "has shards 1 to 2"),
