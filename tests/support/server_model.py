@@ -184,7 +184,8 @@ class ServerModel:
         self._turn_to(t)
         self.arrived_at.append(t)
         if self.spec.outage[0] <= t < self.spec.outage[1]:
-            return Answer(_failure(self.spec.outage_kind, ResponseHeaders()), t + 0.05)
+            headers = ResponseHeaders(organization_id=self.spec.organization)
+            return Answer(_failure(self.spec.outage_kind, headers), t + 0.05)
         fault = self._fault(t)
         if fault is not None:
             return fault

@@ -120,6 +120,7 @@ class LiveStage:
     shard: ShardStage | None = None
     _control: Control | None = None
     _latest: Snapshot | None = None
+    _stand_in: str | None = None
     _stdout: Stdout | None = None
     _results: ResultsFile | None = None
     _output_errors_before: int = 0
@@ -442,6 +443,7 @@ class LiveStage:
             return Scheduler(settings, now=now)
         scheduler = Scheduler(settings, now=now, learned=self.shard.learned)
         self.shard.learned = scheduler.learned
+        self._stand_in = scheduler.learned.pool.stand_in  # which was said
         return scheduler
 
     def _price(self, endpoint: str, model: str, usage: Usage) -> float | None:
@@ -487,9 +489,9 @@ class LiveStage:
 
     def _publish(self, snapshot: Snapshot) -> None:
         snapshot = replace(snapshot, output_errors=self._output_errors)
-        before = None if self._latest is None else self._latest.fallback
-        if snapshot.fallback != before:
-            self.screen.notice(fallback_text(before, snapshot))
+        if snapshot.fallback != self._stand_in:
+            self.screen.notice(fallback_text(self._stand_in, snapshot))
+            self._stand_in = snapshot.fallback
         if self._control is not None:
             snapshot = self._control.show(snapshot)
         self._latest = snapshot

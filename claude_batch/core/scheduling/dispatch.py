@@ -52,9 +52,9 @@ class _SetAside:
 class WaitQueue:
     """One queue. `endpoints` are those that can serve it, the `primaries` first ones primary.
 
-    `stuck_since`: since when no primary endpoint could take the head, None if one could when last
-    asked. `_retries` holds jobs that go before new ones, by order; `_delayed` retries still in
-    backoff; `_recalls` when which prefix is recalled at the latest.
+    `stuck_since`: since when no primary endpoint that answers could take the head, None if one
+    could when last asked. `_retries` holds jobs that go before new ones, by order; `_delayed`
+    retries still in backoff; `_recalls` when which prefix is recalled at the latest.
     """
 
     model_class: str
@@ -109,6 +109,22 @@ class WaitQueue:
     def retry_at(self) -> float | None:
         """When the first request still in backoff is retried."""
         return self._delayed[0][0] if self._delayed else None
+
+    def failing_since(self, now: float) -> float:
+        """Return since when no primary endpoint answers; `now` if one does."""
+        return max(
+            now if each.failing_since is None else each.failing_since
+            for each in self.endpoints[: self.primaries]
+        )
+
+    @property
+    def has_healthy_primary(self) -> bool:
+        """Whether a primary endpoint, and its lane, answers."""
+        model_class = self.model_class
+        return any(
+            _is_healthy(each, each.group.lanes.get(model_class))
+            for each in self.endpoints[: self.primaries]
+        )
 
     def changes_at(self) -> float | None:
         """Return when a request joins the queue by itself: its backoff or prefix wait is over."""
@@ -312,7 +328,7 @@ class Placing:
 
     def _fallback_at(self, queue: WaitQueue, now: float) -> float:
         if queue.stuck_since is None:
-            queue.stuck_since = now
+            queue.stuck_since = queue.failing_since(now)
         return queue.stuck_since + self.fallback_after_s
 
     def _try(
@@ -365,17 +381,13 @@ def _rotate_after(endpoints: Sequence[Endpoint], last: Endpoint | None) -> list[
 
 @dataclass(slots=True, kw_only=True)
 class Dispatch:
-    """All queues of a run, by model class. `class_of` returns the model class of a model.
-
-    `stand_in` is the fallback that has taken over from primary endpoints, None while none has.
-    """
+    """All queues of a run, by model class. `class_of` returns the model class of a model."""
 
     pool: Pool
     placing: Placing
     gate: PrefixGate
     class_of: Callable[[str], str]
     reserve: Reserve
-    stand_in: str | None = None
     _queues: dict[str, list[WaitQueue]] = field(default_factory=dict)
     _turn: int = 0
     _last_order: int = _BEHIND_ALL
@@ -462,7 +474,8 @@ class Dispatch:
             if not found.for_prefix or job.request.prefix is None:
                 return min(found.until, queue.changes_at() or math.inf)
             queue.set_aside(job.request.prefix, found.until)
-        queue.stuck_since = None
+        if queue.stuck_since is not None and queue.has_healthy_primary:
+            queue.stuck_since = None  # else what is left waits in backoff, or is being tried again
         return queue.wakes_at(now)
 
     def has_work_for(self, endpoint: Endpoint, now: float) -> bool:
@@ -500,9 +513,9 @@ class Dispatch:
         if request.prefix is not None:
             self.gate.launched((endpoint.group, request.prefix), now)
         fallback = endpoint.spec.role is Role.FALLBACK
-        if fallback and queue.primaries and self.stand_in is None:
-            self.stand_in = endpoint.spec.name
-        if queue.stuck_since is not None and not fallback and _is_healthy(place):
+        if fallback and queue.primaries and self.pool.stand_in is None:
+            self.pool.stand_in = endpoint.spec.name
+        if queue.stuck_since is not None and not fallback and _is_healthy(endpoint, lane):
             queue.stuck_since = None
         self.pool.record_launch(endpoint)
         self._turn += 1
@@ -533,15 +546,20 @@ class Dispatch:
         for queue in self._all_queues():
             queue.recall_one(prefix)
 
-    def record_reply(self, endpoint: Endpoint, now: float) -> None:
+    def record_reply(self, attempt: Attempt, endpoint: Endpoint, now: float) -> None:
         """Note that an endpoint has answered: a primary one may be back."""
-        if self.stand_in is None or endpoint.spec.role is Role.FALLBACK:
+        if self.pool.stand_in is None or endpoint.spec.role is Role.FALLBACK:
             return
-        stuck_from = now - self.placing.fallback_after_s
-        if all(
-            each.stuck_since is None or each.stuck_since > stuck_from for each in self._all_queues()
-        ):
-            self.stand_in = None
+        stuck_from, is_stuck = now - self.placing.fallback_after_s, False
+        for queue in self._all_queues():
+            if queue.stuck_since is None:
+                continue
+            if queue.stuck_since <= attempt.charge.at and endpoint in queue.endpoints:
+                queue.stuck_since = None  # it has taken one since
+                continue
+            is_stuck = is_stuck or queue.stuck_since <= stuck_from
+        if not is_stuck:
+            self.pool.stand_in = None
 
     def wait_reason(self, lane: Lane, now: float) -> WaitReason | None:
         """Return why nothing more goes to `lane` now; None if something does, or none waits.
@@ -599,5 +617,5 @@ def _outage_of(queue: WaitQueue, lane: Lane, now: float) -> WaitReason | None:
     return WaitReason(kind=WaitKind.OUTAGE, seconds=None if next_at is None else next_at - now)
 
 
-def _is_healthy(place: Place) -> bool:
-    return place.lane.is_healthy and not place.endpoint.breaker.is_open
+def _is_healthy(endpoint: Endpoint, lane: Lane | None) -> bool:
+    return endpoint.failing_since is None and (lane is None or lane.is_healthy)

@@ -220,12 +220,12 @@ class Lane:
             self.waiting_for = None
 
     def record_failure(
-        self, attempt: Attempt, failure: Failure, now: float, *, shared: bool, untried: bool
+        self, attempt: Attempt, failure: Failure, now: float, *, is_own: bool, untried: bool
     ) -> None:
         """Settle a failure, and hold the lane back if others would fail, too.
 
-        `shared`: several endpoints use this lane, so one that is unreachable says nothing about
-        the others. `untried`: requests wait that have not been tried.
+        `is_own`: it says nothing about other endpoints that use this lane. `untried`: requests wait
+        that have not been tried.
         """
         in_flight = self.in_flight
         used = NO_COST if failure.kind in LIMITED | OUTAGES else attempt.charge.cost
@@ -237,18 +237,20 @@ class Lane:
         else:
             self.rate.record_failure(attempt.charge.at, now)
             self._failures.add(attempt.charge.at)
-            if self._may_hit_all(attempt.job, failure, shared=shared, untried=untried):
+            if self._may_hit_all(attempt.job, failure, is_own=is_own, untried=untried):
                 self._handle_outage(attempt, failure, in_flight, now)
         self.last_failure = f"{failure.error_type}: {failure.message}"
 
-    def _may_hit_all(self, job: Job, failure: Failure, *, shared: bool, untried: bool) -> bool:
+    def _may_hit_all(self, job: Job, failure: Failure, *, is_own: bool, untried: bool) -> bool:
         """Return whether a failure may be one of all requests, and not of this one alone.
 
         Where others can be tried, each request counts once; else only those that never failed while
         others succeeded.
         """
+        if is_own:
+            return False
         if failure.kind in OUTAGES:
-            return not (shared and failure.kind is FailureKind.UNREACHABLE)
+            return True
         if failure.kind not in COUNTED or not self._has_succeeded or self.blames_requests:
             return False
         if not untried:

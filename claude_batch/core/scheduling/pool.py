@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from claude_batch.core.model.account import Limits
-from claude_batch.core.model.requests import FailureKind
+from claude_batch.core.model.requests import Failure, FailureKind
 from claude_batch.core.model.sharing import LaneKey
 from claude_batch.core.model.snapshot import EndpointState, EndpointView
 from claude_batch.core.scheduling.decisions import Refusal
@@ -27,16 +27,25 @@ from claude_batch.core.scheduling.retry import (
 from claude_batch.core.scheduling.silence import Silence
 
 BREAKER_FAILURES = 8
-"""A circuit breaker opens after this many failures in a row."""
+"""A circuit breaker opens after this many failures in a row ..."""
+
+OPENS_AFTER_S = 30.0
+"""... or after a second one when the first was this long ago, in seconds, and nothing was answered
+since: where few requests are left, or each takes long to fail, 8 would take minutes."""
 
 MAX_OPEN_S = 20.0
 """The longest a breaker stays open before a probe, in seconds."""
+
+_DOWN_COUNT = 5
+"""Where it opens because nothing else has come for long, the wait is that after so many probes: a
+request that is about to go elsewhere should not be spent on the next one."""
 
 _OPEN_JITTER = (0.5, 1.0)
 """Range of the random factor on that time."""
 
 BREAKER_KINDS = COUNTED | {FailureKind.UNREACHABLE}
-"""Failures that count for the breaker. Any other answer, even a 429, shows that it works."""
+"""Failures that count for the breaker. Any other answer, even a 429, shows that it works. A 529
+counts where others with the same limits answer; else the lane is held back, and probed sooner."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,17 +92,23 @@ class Breaker:
         self._probing = False
 
     def record_failure(
-        self, why: str, *, launched_at: float, now: float, rng: Callable[[], float]
+        self, why: str, *, launched_at: float, since: float, now: float, rng: Callable[[], float]
     ) -> None:
-        """Record a failure; attempts launched before the breaker opened change nothing more."""
+        """Record a failure; attempts launched before the breaker opened change nothing more.
+
+        `since` is when the first of these failures came.
+        """
         self.why = why
         if self.is_open and launched_at < self._opened_at:
             return
         self._failures += 1
+        is_down = self._failures > 1 and now - since >= OPENS_AFTER_S
+        if is_down:
+            self._failures = max(self._failures, BREAKER_FAILURES)
         if not self.is_open:
             return
         self._probing = False
-        self._open_count += 1
+        self._open_count = max(self._open_count + 1, _DOWN_COUNT if is_down else 0)
         wait_s = backoff_s(
             self._open_count + 1,
             base_s=FIRST_BACKOFF_S,
@@ -152,6 +167,7 @@ class Group:
 class Endpoint:
     """The state of one endpoint. `out`: why it is out of use, None while it is not.
 
+    `failing_since`: since when every attempt there has failed or got a 429, None while it answers.
     `refused_models` maps models it refuses to the reason; `has_launched`: an attempt went there.
     """
 
@@ -161,6 +177,7 @@ class Endpoint:
     breaker: Breaker = field(default_factory=Breaker)
     silence: Silence = field(default_factory=Silence)
     out: str | None = None
+    failing_since: float | None = None
     refused_models: dict[str, str] = field(default_factory=dict)
     has_launched: bool = False
     in_flight: int = 0
@@ -172,6 +189,42 @@ class Endpoint:
         """Whether a first attempt would show if it has limits of its own."""
         shares = len(self.group.endpoints) > 1 and self.spec.limit_group is None
         return shares and not self.has_launched and self.spec.role is Role.PRIMARY
+
+    @property
+    def others(self) -> list[Endpoint]:
+        """Endpoints that share its limits, and answer."""
+        return [
+            each
+            for each in self.group.endpoints
+            if each is not self and each.out is None and each.failing_since is None
+        ]
+
+    def record_answer(self) -> None:
+        """Record an answer that shows that it works: a reply, or a fault of the request."""
+        self.breaker.record_response()
+        self.failing_since = None
+
+    def record_failure(
+        self, failure: Failure, *, launched_at: float, now: float, rng: Callable[[], float]
+    ) -> bool:
+        """Record a failure that another request might have had there, too.
+
+        Return whether it says nothing about others that share its limits: one of these answers, and
+        is elsewhere, or this one has failed for long enough.
+        """
+        others, kind = self.others, failure.kind
+        if self.failing_since is None:
+            self.failing_since = now
+        if kind not in BREAKER_KINDS and not (others and kind is FailureKind.OVERLOADED):
+            self.breaker.record_response()
+            return False
+        why = f"{failure.error_type}: {failure.message}"
+        self.breaker.record_failure(
+            why, launched_at=launched_at, since=self.failing_since, now=now, rng=rng
+        )
+        if kind is FailureKind.UNREACHABLE:
+            return len(self.group.endpoints) > 1
+        return any(self.breaker.is_open or each.spec.host != self.spec.host for each in others)
 
     def why_not(self, model: str) -> str | None:
         """Return why it does not serve `model`; None if it does."""
@@ -209,10 +262,12 @@ OpenLane = Callable[[EndpointSpec, str, float], Lane]
 class Pool:
     """All endpoints of a run, and their limit groups.
 
-    `unprobed` counts the endpoints for which `is_unprobed` holds.
+    `unprobed` counts the endpoints for which `is_unprobed` holds. `stand_in` is the fallback that
+    has taken over from primary endpoints, None while none has.
     """
 
     def __init__(self, specs: Iterable[EndpointSpec], open_lane: OpenLane) -> None:
+        self.stand_in: str | None = None
         self._open_lane = open_lane
         self._groups: list[Group] = []
         self._by_organization: dict[str, Group] = {}
@@ -265,6 +320,13 @@ class Pool:
             found.sort(key=lambda each: each.spec.role is Role.FALLBACK)
             serving = self._serving[model] = tuple(found)
         return serving
+
+    def has_fallback(self, model: str) -> bool:
+        """Return whether a fallback serves `model`, and is not down."""
+        return any(
+            each.spec.role is Role.FALLBACK and not each.breaker.is_open
+            for each in self.serving(model)
+        )
 
     def refusals(self, model: str | None = None) -> tuple[Refusal, ...]:
         """Return why endpoints do not serve `model`; without one, why they are out of use."""

@@ -15,6 +15,9 @@ OUTAGES = frozenset({FailureKind.OVERLOADED, FailureKind.UNREACHABLE})
 LIMITED = frozenset({FailureKind.RATE_LIMITED, FailureKind.RAMP_LIMITED})
 """429s: the lane waits, and nothing counts against the request."""
 
+TRANSIENT = COUNTED | OUTAGES | LIMITED
+"""Failures that another attempt may not have: the endpoint gives no answer now."""
+
 _MAYBE_BILLED = frozenset({FailureKind.TIMED_OUT, FailureKind.INVALID_RESPONSE})
 """Failures where the API may have generated, and charged, an answer we did not get."""
 
@@ -64,24 +67,26 @@ def backoff_s(  # noqa: PLR0913  # everything in which retries differ
     return max(asked_s or 0.0, grown_s * (least + (most - least) * rng()))
 
 
-def retry_delay_s(
+def retry_delay_s(  # noqa: PLR0913  # everything in which retries differ
     kind: FailureKind,
     *,
     counts: bool,
     failures: int,
     asked_s: float | None,
     only_endpoint: bool,
+    is_paused: bool,
     rng: Callable[[], float],
 ) -> float:
     """Return how long a failed request waits before it is queued again, in seconds.
 
     `counts`: the failure counts against the request; `failures` are those of that sort so far.
     After a 429 the request may go to another endpoint at once, unless there is none. A short wait
-    is kept all the same, since it might return to the same endpoint.
+    is kept where it might return to the same endpoint: unless its lane `is_paused`.
     """
     if kind in LIMITED:
         wait_s = FIRST_BACKOFF_S if asked_s is None else asked_s
-        return wait_s if only_endpoint or wait_s <= SHORT_WAIT_S else 0.0
+        stays = only_endpoint or (wait_s <= SHORT_WAIT_S and not is_paused)
+        return wait_s if stays else 0.0
     cap_s = MAX_BACKOFF_S if counts else PROBE_BACKOFF_S
     return backoff_s(failures, base_s=FIRST_BACKOFF_S, cap_s=cap_s, rng=rng, asked_s=asked_s)
 

@@ -48,13 +48,8 @@ from claude_batch.core.scheduling.guards import (
     expense_of,
 )
 from claude_batch.core.scheduling.lane import Attempt, Job, Lane
-from claude_batch.core.scheduling.pool import (
-    BREAKER_KINDS,
-    Endpoint,
-    EndpointSpec,
-    Pool,
-)
-from claude_batch.core.scheduling.retry import COUNTED, DOUBT_SHARE, retry_delay_s
+from claude_batch.core.scheduling.pool import Endpoint, EndpointSpec, Pool
+from claude_batch.core.scheduling.retry import COUNTED, DOUBT_SHARE, TRANSIENT, retry_delay_s
 from claude_batch.core.scheduling.sharing import LaneSharing
 
 _NOT_FOUND = 404
@@ -258,7 +253,7 @@ class Scheduler:
         return SchedulerStatus(
             lanes=lanes,
             endpoints=tuple(each.view() for each in self._pool.endpoints),
-            fallback=self._dispatch.stand_in,
+            fallback=self._pool.stand_in,
             retrying=dispatch.retrying,
             in_flight=self._in_flight,
             wait=self._wait_reason(lanes, now),
@@ -542,10 +537,10 @@ class Scheduler:
         self._dispatch.record_outcome(attempt, outcome)
         if isinstance(outcome, Reply):
             endpoint.succeeded += 1
-            endpoint.breaker.record_response()
+            endpoint.record_answer()
             self._has_failed = False
             self._count_patience(now)
-            self._dispatch.record_reply(endpoint, now)
+            self._dispatch.record_reply(attempt, endpoint, now)
             attempt.lane.record_success(attempt, outcome, now)
             return self._finish(attempt, outcome, now, cost_usd)
         endpoint.failed += 1
@@ -553,18 +548,17 @@ class Scheduler:
         if outcome.kind is FailureKind.ENDPOINT_UNUSABLE and endpoint.succeeded:
             outcome = replace(outcome, kind=FailureKind.SERVER_ERROR)  # it can be used
         is_blamed = attempt.lane.blames_requests and outcome.kind in COUNTED
-        if outcome.kind in BREAKER_KINDS and not is_blamed:
-            why = f"{outcome.error_type}: {outcome.message}"
-            endpoint.breaker.record_failure(
-                why, launched_at=attempt.charge.at, now=now, rng=self._settings.rng
-            )
+        is_own = False
+        if outcome.kind in TRANSIENT and not is_blamed:
+            at, rng = attempt.charge.at, self._settings.rng
+            is_own = endpoint.record_failure(outcome, launched_at=at, now=now, rng=rng)
         else:
-            endpoint.breaker.record_response()
+            endpoint.record_answer()
         attempt.lane.record_failure(
             attempt,
             outcome,
             now,
-            shared=len(endpoint.group.endpoints) > 1,
+            is_own=is_own,
             untried=outcome.kind in COUNTED and self._has_untried(attempt.lane),
         )
         return self._judge(endpoint, attempt, outcome, now)
@@ -633,8 +627,9 @@ class Scheduler:
         """Queue a request for another attempt, or end it after its last."""
         job = attempt.job
         excused = self._is_excused(attempt, failure, now)
+        waits = excused or self._waits_for_fallback(attempt)
         job.failed_at = attempt.charge.at
-        counts = failure.kind in COUNTED and not excused
+        counts = failure.kind in COUNTED and not waits
         if counts:
             attempt.lane.count_failure(attempt)
             if job.counted_failures >= self._settings.max_attempts:
@@ -648,12 +643,25 @@ class Scheduler:
             failures=job.counted_failures if counts else job.uncounted_failures,
             asked_s=failure.headers.retry_after_s,
             only_endpoint=only_endpoint,
+            is_paused=attempt.lane.paused_until > now,
             rng=self._settings.rng,
         )
         if not self._dispatch.enqueue(job, at=at, last=excused):
             self._drop_unserved(job)
             return Verdict()
         return Verdict(retry_at=max(at, attempt.lane.paused_until) if only_endpoint else at)
+
+    def _waits_for_fallback(self, attempt: Attempt) -> bool:
+        """Return whether the last attempt of a request is kept for a fallback.
+
+        That takes over some time after the first failure; without this, a request that fails faster
+        would end before. One that fails while others are answered does not wait.
+        """
+        job, attempts = attempt.job, self._settings.max_attempts
+        is_last = job.counted_failures == attempts - 1 > 0
+        if not is_last or attempt.degraded or attempt.lane.suspects(job):
+            return False
+        return self._pool.has_fallback(job.request.model)
 
     def _is_excused(self, attempt: Attempt, failure: Failure, now: float) -> bool:
         """Return whether a failure is taken for that of an outage, whatever its kind.

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from claude_batch.core.scheduling.pool import BREAKER_FAILURES, MAX_OPEN_S, Breaker
+import math
+
+from claude_batch.core.scheduling.pool import (
+    BREAKER_FAILURES,
+    MAX_OPEN_S,
+    OPENS_AFTER_S,
+    Breaker,
+)
 from tests.support.fakes import steady_draw
 
 
-def fail(breaker: Breaker, now: float, *, launched_at: float | None = None) -> None:
+def fail(
+    breaker: Breaker, now: float, *, launched_at: float | None = None, since: float = math.inf
+) -> None:
     launched_at = now if launched_at is None else launched_at
-    breaker.record_failure("no", launched_at=launched_at, now=now, rng=steady_draw)
+    breaker.record_failure("no", launched_at=launched_at, since=since, now=now, rng=steady_draw)
 
 
 def opened(now: float = 0.0) -> Breaker:
@@ -29,6 +38,14 @@ def test_failures_in_a_row_open_it() -> None:
     ready_at = opened().ready_at(0.0, no_alternative=False)
     assert ready_at is not None
     assert ready_at > 0.0
+
+
+def test_two_failures_open_it_if_nothing_else_came_for_long() -> None:
+    breaker = Breaker()
+    fail(breaker, 60.0, since=60.0)
+    assert not breaker.is_open
+    fail(breaker, 60.0 + OPENS_AFTER_S, since=60.0)
+    assert breaker.is_open
 
 
 def test_a_success_between_failures_resets_the_count() -> None:

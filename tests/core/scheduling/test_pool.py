@@ -309,7 +309,10 @@ def test_when_a_primary_is_back_the_fallback_is_left_again() -> None:
     scheduler.record_outcome(sent(scheduler), limited, 1.0)
     scheduler.next(1.0)
     scheduler.record_outcome(sent(scheduler, 31.0), a_reply(), 32.0)
-    assert sent(scheduler, 91.0).endpoint == "a"
+    back = sent(scheduler, 91.0)
+    assert (back.endpoint, sent(scheduler, 91.0).endpoint) == ("a", "stand-in")  # before it answers
+    scheduler.record_outcome(back, a_reply(), 92.0)
+    assert sent(scheduler, 92.0).endpoint == "a"
     assert not isinstance(scheduler.next(92.0), Send)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
+from claude_batch.core.model.requests import FailureKind
 from claude_batch.core.scheduling.pool import EndpointSpec, Role
 from tests.support.closed_loop import Load, Loop, Outcome, Server
 from tests.support.server_model import RPM, ServerModel, ServerSpec
@@ -79,3 +81,26 @@ def test_an_overload_of_one_leaves_the_other_at_full_speed_and_ends_within_secon
     assert during == pytest.approx(100, abs=4)
     assert after == pytest.approx(200, abs=10)
     assert sorted(out.ended) == list(range(1, 1_501))
+
+
+@pytest.mark.parametrize("host", ["", "relay.example.com"], ids=["same host", "elsewhere"])
+@pytest.mark.parametrize("kind", [FailureKind.OVERLOADED, FailureKind.SERVER_ERROR])
+def test_one_that_always_fails_does_not_slow_down_another_of_its_organization(
+    host: str, kind: FailureKind
+) -> None:
+    plenty = replace(ONE, rpm=6_000)
+    alone = work({"a": ServerModel(plenty, seed=1)}, A)
+    down = replace(plenty, outage=(0.0, math.inf), outage_kind=kind)
+    servers: dict[str, Server] = {"a": ServerModel(plenty, seed=1), "b": ServerModel(down, seed=2)}
+    out = work(servers, A, replace(B, host=host))
+    assert out.took_s <= alone.took_s + 8.0
+    assert out.answered["b", "Failure"] <= 60
+    assert out.answered["a", "Reply"] == 1_200
+
+
+def test_an_overload_of_all_of_a_host_is_probed_within_seconds() -> None:
+    down = replace(ONE, outage=(5.0, 60.0))
+    server = ServerModel(down, seed=1)
+    out = work({"a": server, "b": server}, A, B)
+    assert min(at for at in server.served_at if at > 10.0) <= 63.0
+    assert sum(at > 15.0 for at in out.launched_at if at < 60.0) <= 60

@@ -63,13 +63,14 @@ def test_a_longer_answer_may_take_longer() -> None:
     assert attempt_timeout_s(replace(a_request(), max_tokens=128_000)) > 7_200
 
 
-def waits_s(kind: FailureKind, *, named_s: float | None, only: bool) -> float:
+def waits_s(kind: FailureKind, *, named_s: float | None, only: bool, paused: bool = False) -> float:
     return retry_delay_s(
         kind,
         counts=kind in COUNTED,
         failures=1,
         asked_s=named_s,
         only_endpoint=only,
+        is_paused=paused,
         rng=lambda: 1.0,
     )
 
@@ -80,6 +81,14 @@ def test_a_request_waits_as_long_as_a_429_asks() -> None:
 
 def test_a_429_with_a_long_wait_sends_the_request_to_another_endpoint() -> None:
     assert waits_s(FailureKind.RATE_LIMITED, named_s=90.0, only=False) == 0.0
+
+
+def test_a_short_wait_is_kept_unless_the_lane_is_paused_so_that_it_cannot_return_there() -> None:
+    paused = [
+        waits_s(FailureKind.RATE_LIMITED, named_s=2.0, only=False, paused=paused)
+        for paused in (False, True)
+    ]
+    assert paused == [2.0, 0.0]
 
 
 def test_a_backoff_is_never_shorter_than_what_is_asked_for() -> None:
