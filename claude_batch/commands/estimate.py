@@ -19,7 +19,7 @@ from claude_batch.commands.account.probing import Probe, counting_of, one_per_cl
 from claude_batch.commands.api import MOST_CONCURRENT, Api
 from claude_batch.commands.check import check_shown, defaults_of, fetching, refuse_random_alone
 from claude_batch.commands.endpoints import ceilings, known_endpoints
-from claude_batch.commands.folder.check import inputs_of
+from claude_batch.commands.folder.check import copies_shown, inputs_of, with_rows
 from claude_batch.commands.inputs import is_one_run
 from claude_batch.commands.money import catalog_for
 from claude_batch.commands.run.messages import shown_source
@@ -169,7 +169,10 @@ class _Reading:
         if request.prompts is None:
             if self._settings.options.limit is not None:
                 raise UsageError("--limit is for one file", hint="leave it out for several")
-            sources = [each.source for each in inputs_of("estimate", request.inputs)]
+            found = inputs_of("estimate", request.inputs)
+            with copies_shown(self._screen, self._settings.options) as copies:
+                found = with_rows(found, copies, self._settings, self._screen)
+            sources = [each.source for each in found]
             reader = WorkloadReader(self._question(None))
             for number, source in enumerate(sources):
                 with self._opened(source) as path:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import orjson
 
 from claude_batch.commands.check import check_prompts, defaults_of
 from claude_batch.commands.folder.ids import find_ids
 from claude_batch.commands.run.messages import counted, shown, shown_source
 from claude_batch.config.options import Options
 from claude_batch.config.settings import Settings
+from claude_batch.core.model.answers import are_of_answers
 from claude_batch.core.shards.names import id_prefix
-from claude_batch.errors import Exit, InvalidPromptsError, NoRowsError, UsageError
+from claude_batch.errors import ClaudeBatchError, Exit, InvalidPromptsError, NoRowsError, UsageError
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.ids import ID_KEYS
 from claude_batch.storage.folder.inputs import Input, find_inputs
@@ -23,6 +27,7 @@ from claude_batch.storage.folder.places import is_run_folder
 from claude_batch.storage.objects.locations import is_url
 from claude_batch.storage.prompts.check import check
 from claude_batch.storage.prompts.input import first_rows
+from claude_batch.storage.prompts.lines import PromptLines
 from claude_batch.storage.prompts.options import input_options
 from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.ui.messages import error_text
@@ -41,12 +46,15 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
     screen = open_screen(settings.options.progress, quiet=settings.options.quiet)
     try:
         with copies_shown(screen, settings.options) as copies:
+            found = with_rows(found, copies, settings, screen, refuses=False)
             ids = find_ids(found, copies, settings.options, screen)
         if ids.note:
             screen.notice(ids.note)
     except InvalidPromptsError as error:
         screen.problem(error_text(error.message, error.hint).rstrip())
         codes.append(error.exit_code)
+    except NoRowsError:
+        raise
     except UsageError:
         pass  # of one file, which is looked at below, too
     finally:
@@ -68,14 +76,17 @@ def check_inputs(inputs: Sequence[str], settings: Settings, *, show: int, as_jso
     return max(codes)
 
 
-def inputs_of(command: str, names: Sequence[str]) -> list[Input]:
-    """Return the inputs that a command is about. Raises UsageError; for a run folder, too."""
+def inputs_of(command: str, names: Sequence[str], leave_out: str | None = None) -> list[Input]:
+    """Return the inputs that a command is about, but for those below the folder `leave_out`.
+
+    Raises UsageError; for a run folder, too.
+    """
     for name in names:
         if is_run_folder(name):
             raise UsageError(
                 f"{name}: is a run folder", hint=f"{command} takes the files that it was made from"
             )
-    return find_inputs(names)
+    return find_inputs(names, leave_out)
 
 
 def copies_shown(screen: Screen, options: Options) -> Copies:
@@ -88,29 +99,123 @@ def copies_shown(screen: Screen, options: Options) -> Copies:
     return Copies(progress, keys)
 
 
-def with_rows(found: Sequence[Input], copies: Copies, settings: Settings) -> frozenset[Input]:
-    """Return the inputs with rows in them. Raises UsageError where the first rows cannot be used.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What the first rows of an input are; `error` says why they cannot be used."""
 
-    A file of the wrong kind would otherwise be noticed when its turn comes, hours later perhaps.
+    source: Input
+    is_empty: bool = False
+    are_answers: bool = False
+    error: UsageError | None = None
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it is no input beside others: an earlier run has left its answers there."""
+        return self.are_answers and not self.source.is_named
+
+
+def with_rows(
+    found: Sequence[Input],
+    copies: Copies,
+    settings: Settings,
+    screen: Screen,
+    *,
+    refuses: bool = True,
+) -> list[Input]:
+    """Return the inputs that a run takes; of those that are left out it is said why.
+
+    They are empty, or answers of an earlier run, found in a folder or by a glob that has other
+    inputs, too. Raises UsageError where nothing is left, and, unless it `refuses` nothing, where
+    the first rows of a file cannot be used: else that shows when its turn comes, hours later.
     """
-    errors: list[UsageError] = []
-    usable: set[Input] = set()
-    how = input_options(settings.options)
-    for each in found:
-        try:
-            with first_rows(copies.first_rows(each, how), each.source, how) as few:
-                name = shown_source(each.source)
-                _refuse_all_bad(few, name, defaults_of(settings, each.source))
-                usable.add(each)
-        except NoRowsError:
-            continue
-        except UsageError as error:
-            errors.append(error)
-    if not errors:
-        return frozenset(usable)
-    first = errors[0]
-    more = f"; {counted(len(errors) - 1, 'other file')} cannot be used either" if errors[1:] else ""
-    raise UsageError(f"{first.message}{more}", hint=first.hint)
+    looks = [_look(each, copies, settings) for each in found]
+    for each in looks:
+        if each.is_empty:
+            screen.notice(f"{each.source.name}: there are no rows in it")
+    filled = [each for each in looks if not each.is_empty]
+    if not filled:
+        raise NoRowsError("there are no prompts in any of the files", hint="name other inputs")
+    taken = filled
+    if not all(each.are_answers for each in filled):
+        taken = [each for each in filled if not each.is_left_out]
+        _tell_answers([each for each in filled if each.are_answers], screen)
+    errors = [each.error for each in taken if each.error is not None]
+    if errors and refuses:
+        others = counted(len(errors) - 1, "other file")
+        more = f"; {others} cannot be used either" if errors[1:] else ""
+        raise UsageError(f"{errors[0].message}{more}", hint=errors[0].hint)
+    return [each.source for each in taken]
+
+
+def _look(source: Input, copies: Copies, settings: Settings) -> _Look:
+    how, are_answers, problem = input_options(settings.options), False, None
+    try:
+        with first_rows(copies.first_rows(source, how), source.source, how) as few:
+            are_answers = are_of_answers(_keys(few))
+            name = shown_source(source.source)
+            _refuse_all_bad(few, name, defaults_of(settings, source.source))
+    except NoRowsError:
+        return _Look(source=source, is_empty=True)
+    except UsageError as error:
+        problem = error
+    return _Look(source=source, are_answers=are_answers, error=problem)
+
+
+def _keys(few: Path) -> Collection[str]:
+    """Return the columns, or keys, of the first row; none where it is no object."""
+    for _, lines in PromptLines(few):
+        for raw in filter(None, lines):
+            try:
+                row = orjson.loads(raw)
+            except orjson.JSONDecodeError:
+                return ()
+            return row.keys() if isinstance(row, dict) else ()
+    return ()
+
+
+def _tell_answers(looks: Sequence[_Look], screen: Screen) -> None:
+    """Say which files of answers are left out, and which are taken as they are named."""
+    out = [each.source for each in looks if each.is_left_out]
+    taken = [each.source for each in looks if not each.is_left_out]
+    if out:
+        screen.notice(
+            f"{_some(out)} left out: these are answers of an earlier run",
+            f"to take them, too, name them: {shlex.quote(shown_source(out[0].source))}",
+        )
+    if taken:
+        screen.notice(f"{_some(taken)} taken as named, though these are answers of an earlier run")
+
+
+def _some(sources: Sequence[Input]) -> str:
+    first = shown_source(sources[0].source)
+    if not sources[1:]:
+        return f"{first} is"
+    return f"{first} and {counted(len(sources) - 1, 'other file')} are"
+
+
+_MOST_LOOKED_AT = 20
+"""Files that were added to the inputs, and that are looked into."""
+
+
+def added_note(
+    names: Sequence[str], folder: str, known: Container[str], settings: Settings, screen: Screen
+) -> str:
+    """Return that files were added to the inputs of a run `folder`, if there are any."""
+    try:
+        added = [each for each in find_inputs(names, folder) if each.source not in known]
+        with copies_shown(screen, settings.options) as copies:
+            looks = [_look(each, copies, settings) for each in added[:_MOST_LOOKED_AT]]
+    except ClaudeBatchError:  # they may be gone, and are not needed
+        return ""
+    are_none = [each.source for each in looks if each.is_empty or each.are_answers]
+    added = [each for each in added if each not in are_none]
+    if not added:
+        return ""
+    verb = "was" if len(added) == 1 else "were"
+    return (
+        f"{counted(len(added), 'file')} {verb} added to the inputs since: "
+        f"{shown_source(added[0].source)}{', ...' if added[1:] else ''}"
+    )
 
 
 def _refuse_all_bad(few: Path, name: str, defaults: Defaults) -> None:

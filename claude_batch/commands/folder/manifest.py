@@ -16,7 +16,13 @@ from typing import Any
 from claude_batch import __version__
 from claude_batch.commands.api import Api, read_scenario
 from claude_batch.commands.check import defaults_of
-from claude_batch.commands.folder.check import copies_shown, small_files_note, with_rows
+from claude_batch.commands.folder.check import (
+    added_note,
+    copies_shown,
+    inputs_of,
+    small_files_note,
+    with_rows,
+)
 from claude_batch.commands.folder.ids import ids_of_shards
 from claude_batch.commands.run.lease import refuse_lost_lease
 from claude_batch.commands.run.messages import counted, shown
@@ -35,7 +41,7 @@ from claude_batch.storage.folder.adjusted import FolderOptions, options_of
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.cutting import cut_input
 from claude_batch.storage.folder.files import FolderFiles
-from claude_batch.storage.folder.inputs import Input, find_inputs, is_pattern, no_run_folder
+from claude_batch.storage.folder.inputs import Input, is_pattern, no_run_folder
 from claude_batch.storage.folder.manifest import (
     Manifest,
     Shard,
@@ -166,6 +172,7 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
     name = run_folder_at(inputs, given)
     if name is None:
         raise _without_folder(inputs, given)
+    _refuse_other_place(inputs, given, name)
     files = folder_files(name)
     manifest = read_manifest(files, name)
     is_its_maker = manifest is None
@@ -182,15 +189,39 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
     path = local_folder(files, name, manifest.run_id)
     files.learn_clock()
     before = options_of(manifest, files)
+    settings = _settings(manifest, given, before)
+    if not (is_input or is_its_maker):
+        known = {shard.source for shard in manifest.shards}
+        if note := added_note(inputs, name, known, settings, screen):
+            screen.notice(
+                f"{note}; not part of this run",
+                "to run them: name only them, with another --out DIR/",
+            )
     return RunFolder(
         path=path,
         files=files,
         manifest=manifest,
         given=given,
-        settings=_settings(manifest, given, before),
+        settings=settings,
         before=before,
         is_its_maker=is_its_maker,
     )
+
+
+def _refuse_other_place(inputs: Sequence[str], given: Mapping[str, Any], name: str) -> None:
+    """Refuse to write the results of a run folder elsewhere. Raises UsageError."""
+    out = given.get("out")
+    if out is None or len(inputs) != 1 or not is_run_folder(inputs[0]):
+        return
+    if whole_name(str(out)) == name:
+        return
+    folder, where = shlex.quote(f"{inputs[0].rstrip('/')}/"), shlex.quote(str(out))
+    hint = f"to continue it: claude-batch resume {folder}\n"
+    if has_known_extension(str(out)):
+        hint += f"its results in one file: claude-batch results {folder} -o {where}"
+    else:
+        hint += f"for another run, name the files that it was made from, with --out {where}"
+    raise UsageError(f"{inputs[0]} is a run folder, which has its results in itself", hint=hint)
 
 
 def _refuse_options(given: Mapping[str, Any]) -> None:
@@ -300,15 +331,13 @@ def _create(
         raise UsageError(f"{path}: is no folder", hint="name another one with --out DIR/")
     refuse_odd_name(path)
     manifest = _wanted(inputs, given)
-    found = find_inputs(inputs, name)
+    found = inputs_of("run", inputs, name)
     settings = _settings(manifest, given, FolderOptions.since(manifest, ()))
     if not ("on" in given and os.environ.get(RAY_ADDRESS)):  # others' hosts have keys of their own
         _refuse_unusable(settings)
     with copies_shown(screen, manifest.options) as copies:
-        usable = with_rows(found, copies, settings)
-        shards = tuple(_cut(found, usable, copies, manifest, screen))
-        if not shards:
-            raise UsageError("there are no prompts in any of the files", hint="name other inputs")
+        found = with_rows(found, copies, settings, screen)
+        shards = tuple(_cut(found, copies, manifest, screen))
         ids = ids_of_shards(shards, found, copies, manifest.options, screen)
     manifest = replace(manifest, shards=shards, ids=ids.columns)
     if not create_manifest(files, manifest):  # another process was quicker
@@ -368,7 +397,6 @@ def _wanted(inputs: Sequence[str], given: Mapping[str, Any]) -> Manifest:
 
 def _cut(
     found: Sequence[Input],
-    usable: frozenset[Input],
     copies: Copies,
     manifest: Manifest,
     screen: Screen,
@@ -376,9 +404,6 @@ def _cut(
     how, number = input_options(manifest.options), 0
     try:
         for source in found:
-            if source not in usable:
-                screen.notice(f"{source.name}: there are no rows in it")
-                continue
             refuse_odd_name(Path(source.source))
 
             def progress(done: int, source: Input = source) -> None:

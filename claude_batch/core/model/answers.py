@@ -5,7 +5,7 @@ Relays and users write results, too: what is not of the API's shape counts as ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -61,6 +61,17 @@ class AnswerColumns:
             for name in self.properties
         )
         return (self.prefix, *(f"{self.prefix}_{fact}" for fact in facts), *spread)
+
+
+def are_of_answers(names: Collection[str]) -> bool:
+    """Return whether columns, or keys, are those of answers: of a table, or of result lines."""
+    if {"custom_id", "result"} <= {*names} or {"custom_id", "type", "text", "stop_reason"} <= {
+        *names
+    }:
+        return True
+    ends = f"_{_FACTS[-1]}"
+    prefixes = (each.removesuffix(ends) for each in names if each.endswith(ends))
+    return any({*AnswerColumns(prefix=each).names} <= {*names} for each in prefixes)
 
 
 def answer_of(value: Mapping[str, Any]) -> Answer:

@@ -31,13 +31,14 @@ class Input:
     """A file of prompts or rows: `source` is its path from the root on, or an object's URL.
 
     `name` is what it is called in ids; `size` is in bytes; `pinned` is what an object is now, None
-    for a file.
+    for a file. It `is_named` itself, or else found in a folder or by a glob.
     """
 
     source: str
     name: str
     size: int
     pinned: Pinned | None = None
+    is_named: bool = False
 
 
 def is_pattern(name: str) -> bool:
@@ -65,11 +66,17 @@ def find_inputs(names: Sequence[str], leave_out: str | None = None) -> list[Inpu
                 f"{name}: no file of prompts or rows there",
                 hint=named if near is None else f"did you mean {near}?",
             )
-        found |= {each.source: each for each in inputs if each.source not in found}
+        if [each.source for each in inputs] == [_from_the_root(name)]:
+            inputs = [replace(inputs[0], is_named=True)]
+        found |= {each.source: each for each in inputs if each.is_named or each.source not in found}
     below_common = names_below([*found])
     return [
         replace(each, name=name) for each, name in zip(found.values(), below_common, strict=True)
     ]
+
+
+def _from_the_root(name: str) -> str:
+    return name if is_url(name) else str(_absolute(name))
 
 
 def _file(path: Path) -> Input:

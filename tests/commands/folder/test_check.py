@@ -12,19 +12,23 @@ import pytest
 
 from claude_batch.commands.folder.check import small_files_note, with_rows
 from claude_batch.config.reading import read_settings
+from claude_batch.core.model.answers import AnswerColumns
 from claude_batch.errors import UsageError
 from claude_batch.storage.folder.copies import Copies
 from claude_batch.storage.folder.inputs import Input
 from claude_batch.storage.folder.manifest import Shard
+from claude_batch.ui.screen.opening import open_screen
 from tests.storage.folder.test_manifest import SHARDS
 
 
 def usable(*paths: Path) -> set[Path]:
-    found = [Input(source=str(each), name=each.name, size=1) for each in paths]
-    return {
-        Path(each.source)
-        for each in with_rows(found, Copies(lambda *_: None), read_settings({}, {}))
-    }
+    return taken([Input(source=str(each), name=each.name, size=1) for each in paths])
+
+
+def taken(found: list[Input]) -> set[Path]:
+    screen = open_screen("plain", quiet=False)
+    rows = with_rows(found, Copies(lambda *_: None), read_settings({}, {}), screen)
+    return {Path(each.source) for each in rows}
 
 
 def test_files_without_rows_are_left_out(tmp_path: Path) -> None:
@@ -54,6 +58,33 @@ def test_one_bad_row_is_left_to_the_check_of_its_shard(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"promt": "hello"}\n"good"\n')
     assert usable(path) == {path}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "own.csv",
+            f"prompt,{','.join(AnswerColumns(prefix='said').names)}\nhello,hi,succeeded,,,1,1,0\n",
+        ),
+        ("own.jsonl", '{"custom_id": "1", "result": {"type": "succeeded"}}\n'),
+        ("own.jsonl", '{"custom_id": "1", "type": "succeeded", "text": "", "stop_reason": ""}\n'),
+    ],
+)
+def test_answers_of_an_earlier_run_are_left_out_unless_they_are_named_or_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    own, rows = tmp_path / name, tmp_path / "rows.csv"
+    own.write_text(content)
+    rows.write_text("prompt,answer\nhello,hi\n")
+    assert usable(own, rows) == {rows}
+    assert f"{name} is left out: these are answers of an earlier run" in capsys.readouterr().err
+    if own.suffix == ".csv":  # whose rows have a prompt
+        found = [Input(source=str(each), name="", size=1, is_named=True) for each in (own, rows)]
+        assert taken(found) == {own, rows}
+        assert "own.csv is taken as named" in capsys.readouterr().err
+        assert usable(own) == {own}
+        assert capsys.readouterr().err == ""
 
 
 def shards_of(paths: list[Path], *, rows: int) -> list[Shard]:

@@ -10,6 +10,7 @@ import pytest
 from claude_batch.commands.folder.manifest import RunFolder, open_folder
 from claude_batch.commands.folder.run import FolderWork
 from claude_batch.commands.run.run import run
+from claude_batch.core.model.answers import AnswerColumns
 from claude_batch.errors import ClaudeBatchError
 from claude_batch.ui.screen.opening import open_screen
 
@@ -58,3 +59,34 @@ def test_a_cache_that_is_refused_leaves_no_run_behind() -> None:
     with pytest.raises(ClaudeBatchError, match="unknown scheme"):
         run("in/a.csv", given)
     assert not [*Path().glob("r.jsonl.journal")]
+
+
+def test_files_that_are_added_later_are_no_part_of_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    opened("in", out="k/")
+    columns = ",".join(AnswerColumns().names)
+    for name, content in (
+        ("empty.csv", ""),
+        ("answers.csv", f"prompt,{columns}\na?,yes,succeeded,,,1,1,0\n"),
+    ):
+        Path(f"in/{name}").write_text(content)
+    opened("in", out="k/")
+    assert "added" not in capsys.readouterr().err
+    Path("in/c.csv").write_text("prompt\nc?\n")
+    opened("in", out="k/")
+    assert "1 file was added to the inputs since: in/c.csv; not part" in capsys.readouterr().err
+
+
+def test_a_run_folder_is_not_run_in_another_folder() -> None:
+    opened("in", out="k/")
+    for given, way in (
+        (("k/", "k2/"), "claude-batch resume k/\nfor another run, name the files"),
+        (("k", "t.csv"), "claude-batch results k/ -o t.csv"),
+    ):
+        with pytest.raises(ClaudeBatchError, match="is a run folder") as refused:
+            opened(given[0], out=given[1])
+        assert way in refused.value.hint
+    with pytest.raises(ClaudeBatchError, match="is a run folder"):
+        opened("in/a.csv", "k/", out="k2/")
+    assert opened("k/", out="k").path == Path("k").absolute()

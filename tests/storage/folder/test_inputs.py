@@ -72,3 +72,10 @@ def test_what_cannot_be_read_is_refused(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError):
         found(tmp_path, name)
+
+
+def test_a_file_that_is_named_itself_is_known_as_such(tmp_path: Path) -> None:
+    folder = str(a_tree(tmp_path))
+    inputs = find_inputs([folder, f"{folder}/b.jsonl"])
+    assert [each.name for each in inputs if each.is_named] == ["b.jsonl"]
+    assert len(inputs) == len(find_inputs([folder]))
