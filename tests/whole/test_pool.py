@@ -13,6 +13,7 @@ import pytest
 from tests.support.doors import Line, by_endpoint, read_results, write_settings
 from tests.support.killing import write_prompts
 from tests.support.program import Program, Served, served
+from tests.support.redis_server import free_port
 
 pytestmark = pytest.mark.whole
 
@@ -218,3 +219,35 @@ def test_the_strategy_says_who_gets_what(
     code, stderr, lines = work(tmp_path)
     assert code == 0, stderr
     assert by_endpoint(lines) == shares
+
+
+def test_a_fallback_takes_over_once_for_all_shards_of_a_folder_and_the_folder_says_so(
+    tmp_path: Path,
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 60)
+    program = Program(folder=tmp_path, variables=KEYS)
+    with served(tmp_path, SWIFT) as sandbox:
+        main = {"name": "main", "base_url": f"http://127.0.0.1:{free_port()}"}
+        main["api_key_env"] = "KEY_A"
+        spare = {"name": "spare", "base_url": sandbox.url, "api_key_env": "KEY_B"}
+        write_settings(tmp_path, main, {**spare, "role": "fallback"}, fallback_after="1s")
+        first = program.run("run", "p.jsonl", "--out", "out/", "--shard-size", "20")
+        shown = program.run("status", "out/").stdout.decode()
+        status = json.loads(program.run("status", "out/", "--json").stdout)
+        lines = program.run("results", "out/", "--ordered").stdout.splitlines()
+        program.run("report", "out/", "-o", "out.html")
+        write_settings(tmp_path, {**main, "base_url": sandbox.url}, {**spare, "role": "fallback"})
+        again = program.run("resume", "out/", "--retry-degraded")
+        after = json.loads(program.run("status", "out/", "--json").stdout)
+    said = first.stderr.decode()
+    assert first.returncode == again.returncode == 0, said
+    assert said.count("the fallback spare takes over") == 1
+    tried = [json.loads(line)["meta"]["attempts"] for line in lines]
+    assert sum(each > 1 for each in tried[20:]) <= 4  # probes; the first shard's have all failed
+    assert "a fallback answered 60" in said
+    assert "claude-batch resume out/ --retry-degraded" in said
+    assert "a fallback answered 60" in shown
+    assert (status["degraded"], status["endpoints"]) == (60, {"spare": 60})
+    assert [each["degraded"] for each in status["per_shard"]] == [20, 20, 20]
+    assert "60 came from a fallback" in (tmp_path / "out.html").read_text()
+    assert (after["degraded"], after["endpoints"]) == (0, {"main": 60})

@@ -44,11 +44,14 @@ class FolderEnd:
         kinds = (ResultType.ERRORED, ResultType.CANCELED, ResultType.EXPIRED)
         met = [kind.value for kind in kinds if any(getattr(each, kind.value) for each in finished)]
         only = "".join(f" --only {kind}" for kind in met)
-        again = f"{resume_folder_command(self.path)} --retry-errored{self.also}"
+        again = None
+        if can_retry or any(each.degraded for each in finished):
+            what = "errored" if can_retry else "degraded"
+            again = f"{resume_folder_command(self.path)} --retry-{what}{self.also}"
         return RunSummary(
             message=self.text,
             look_command=f"claude-batch results {quoted(self.path)}{only}",
-            resume_command=again if can_retry else None,
+            resume_command=again,
             exit_code=Exit.SOME_FAILED if has_failures else Exit.SUCCEEDED,
         )
 
@@ -93,6 +96,8 @@ class FolderEnd:
             parts.append(f"{failed:,} failed")
         if left_out := sum(each.left_out for each in finished):
             parts.append(f"{counted(left_out, 'bad line')} left out")
+        if degraded := sum(each.degraded for each in statuses):
+            parts.append(f"a fallback answered {degraded:,}")
         costs = [each.cost_usd for each in statuses if each.cost_usd is not None]
         if costs:
             parts.append(dollars(sum(costs)))

@@ -682,9 +682,10 @@ def _open_screen(options: Options) -> Screen:
 def _finished_text(done: Done) -> str:
     """Return what a finished shard came to, in words."""
     cost = "" if done.cost_usd is None else f", {dollars(done.cost_usd)}"
+    by = f", a fallback answered {done.degraded:,}" if done.degraded else ""
     return (
         f"shard {done.shard} is finished: {done.succeeded:,} of {counted(done.total, 'request')} "
-        f"succeeded{cost}"
+        f"succeeded{by}{cost}"
     )
 
 

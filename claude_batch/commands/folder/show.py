@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from claude_batch.commands.folder.ending import enough_usd, met_bound
+from claude_batch.commands.folder.ending import enough_usd, met_bound, resume_folder_command
 from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
 from claude_batch.commands.folder.progress import bound_of, shard_view, state_of
 from claude_batch.commands.folder.status import (
@@ -24,6 +25,7 @@ from claude_batch.commands.folder.status import (
 from claude_batch.commands.folder.table import write_folder_table
 from claude_batch.commands.results import ResultsOrder, print_run, write_lines
 from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.runs.status import ChunkReport, batch_reports
 from claude_batch.commands.terminal import print_json
 from claude_batch.core.model.shards import ShardState, ShardView
 from claude_batch.core.shards.progress import Pace, fold, timed
@@ -33,7 +35,7 @@ from claude_batch.storage.run.results import utc
 from claude_batch.storage.tables.writing import is_table
 from claude_batch.ui.figures import short
 from claude_batch.ui.folder_words import SILENT_AFTER_S
-from claude_batch.ui.tables.status import StatusRow, status_table
+from claude_batch.ui.tables.status import StatusRow, results_by_endpoint, status_table
 from claude_batch.ui.tables.tables import print_table
 from claude_batch.ui.waiting import activity_text, adjusted_texts
 
@@ -42,7 +44,8 @@ from claude_batch.ui.waiting import activity_text, adjusted_texts
 class ShardReport:
     """A shard as --json prints it. None: not known, or nobody.
 
-    `input_problem`: its file is `missing`, or has `changed`, so that it cannot be continued.
+    `batches` are those of a shard that is not finished. `input_problem`: its file is `missing`, or
+    has `changed`, so that it cannot be continued.
     """
 
     shard: int
@@ -67,9 +70,13 @@ class ShardReport:
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    unreported: int
     results_per_minute: float | None
     errors: Mapping[str, int]
     stop_reasons: Mapping[str, int]
+    degraded: int
+    endpoints: Mapping[str, int]
+    batches: tuple[ChunkReport, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +109,14 @@ class FolderReport:
     output_tokens: int
     cost_usd: float | None
     max_cost_usd: float | None
+    unreported: int
     results_per_minute: float | None
     eta_s: float | None
     errors: Mapping[str, int]
     stop_reasons: Mapping[str, int]
+    degraded: int
+    endpoints: Mapping[str, int]
+    batches: tuple[ChunkReport, ...]
     created_at: str
     last_activity_at: str
     per_shard: tuple[ShardReport, ...]
@@ -126,6 +137,8 @@ def show_folder_status(name: str, *, as_json: bool) -> None:
     begun = [each for each in statuses if each.done is None and (each.run or each.is_held)]
     rows += [_row(path, each, manifest) for each in begun]
     print_table(status_table(rows, time.time()), to_stdout=True)
+    if len(endpoints := _by_endpoint(statuses)) > 1:
+        print_table(results_by_endpoint(endpoints), to_stdout=True)
 
 
 def row_of(path: Path) -> StatusRow:
@@ -148,7 +161,7 @@ def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) 
     sentence = f"{finished:,} of {counted(len(statuses), 'shard')} finished"
     if held:
         sentence += f", {held:,} being worked on"
-    sentence += _problems_text(statuses)
+    sentence += _fallback_text(path, statuses) + _problems_text(statuses)
     return StatusRow(
         results=f"{shown(path)}/",
         state=state,
@@ -162,6 +175,25 @@ def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) 
         sentence=sentence,
         next_command=_next(path, state, statuses),
     )
+
+
+def _by_endpoint(statuses: Sequence[ShardStatus]) -> dict[str, int]:
+    """Return how many results came from where, the most first."""
+    counts: Counter[str] = Counter()
+    for each in statuses:
+        counts.update(each.endpoints)
+    return dict(counts.most_common())
+
+
+def _fallback_text(path: Path, statuses: Sequence[ShardStatus]) -> str:
+    """Return how many results a fallback gave, and how to ask again; "" for none."""
+    degraded = sum(each.degraded for each in statuses)
+    if not degraded:
+        return ""
+    text = f"; a fallback answered {degraded:,}"
+    if any(each.done is None for each in statuses):
+        return text
+    return f"{text} ({resume_folder_command(path)} --retry-degraded asks again)"
 
 
 _MOST_NAMED = 3
@@ -254,6 +286,10 @@ def _report(place: FolderPlace, statuses: Sequence[ShardStatus]) -> FolderReport
     path, manifest = place.path, place.manifest
     row, views = folder_row(path, manifest, statuses), [shard_view(each) for each in statuses]
     bound, problems = bound_of(manifest, place.files), input_problems(statuses)
+    shards = tuple(
+        _shard_report(each, view, problems.get(each.shard.shard))
+        for each, view in zip(statuses, views, strict=True)
+    )
     whole = timed(fold(url_of(path) or str(path), views, max_cost_usd=bound), Pace(), elapsed_s=0.0)
     return FolderReport(
         folder=url_of(path) or str(path),
@@ -282,16 +318,17 @@ def _report(place: FolderPlace, statuses: Sequence[ShardStatus]) -> FolderReport
         output_tokens=whole.output_tokens,
         cost_usd=whole.cost_usd,
         max_cost_usd=bound,
+        unreported=whole.unreported,
         results_per_minute=whole.requests_per_minute,
         eta_s=whole.eta_s,
         errors=whole.errors,
         stop_reasons=whole.stop_reasons,
+        degraded=whole.degraded,
+        endpoints=_by_endpoint(statuses),
+        batches=tuple(batch for each in shards for batch in each.batches),
         created_at=utc(manifest.created_at),
         last_activity_at=utc(row.last_activity_at or manifest.created_at),
-        per_shard=tuple(
-            _shard_report(each, view, problems.get(each.shard.shard))
-            for each, view in zip(statuses, views, strict=True)
-        ),
+        per_shard=shards,
     )
 
 
@@ -320,9 +357,13 @@ def _shard_report(status: ShardStatus, view: ShardView, problem: str | None) -> 
         input_tokens=view.input_tokens,
         output_tokens=view.output_tokens,
         cost_usd=view.cost_usd,
+        unreported=view.unreported,
         results_per_minute=view.requests_per_minute,
         errors=view.errors,
         stop_reasons=view.stop_reasons,
+        degraded=view.degraded,
+        endpoints=status.endpoints,
+        batches=() if status.run is None else batch_reports(status.run, time.time()),
     )
 
 

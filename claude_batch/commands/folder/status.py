@@ -72,6 +72,20 @@ class ShardStatus:
         return None if self.run is None else self.run.tally.cost_usd
 
     @property
+    def degraded(self) -> int:
+        """Results that a fallback endpoint gave, as far as that was counted."""
+        if self.done is not None:
+            return self.done.degraded or 0
+        return 0 if self.run is None else self.run.tally.degraded
+
+    @property
+    def endpoints(self) -> Mapping[str, int]:
+        """Results by the endpoint that gave them."""
+        if self.done is not None:
+            return self.done.endpoints
+        return {} if self.run is None else self.run.endpoints
+
+    @property
     def money(self) -> ShardMoney:
         """What counts for the bound on the cost."""
         if self.done is not None:
@@ -124,7 +138,7 @@ def tries_again(options: Options, done: Done) -> bool:
     """Return whether there may be something in a finished shard that is to be tried again."""
     return bool(
         (options.retry_errored and done.has_failures)
-        or options.retry_degraded
+        or (options.retry_degraded and done.degraded != 0)
         or options.retry_stop
     )
 
@@ -217,4 +231,7 @@ def done_of(status: RunStatus, shard: int, epoch: int) -> Done:
         finished_at=status.last_activity_at,
         errors=dict(tally.errors),
         stop_reasons=dict(tally.stops),
+        degraded=tally.degraded,
+        endpoints=dict(status.endpoints),
+        unreported=tally.expenses.unreported,
     )

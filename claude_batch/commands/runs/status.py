@@ -215,7 +215,8 @@ class ShownRun:
         tally = self.status.tally
         stops = stops_text(tally.stops, tally.output_errors)
         incomplete = f"of those that succeeded: {stops}" if stops else ""
-        return "; ".join(filter(None, (self._progress_text(now), incomplete)))
+        degraded = f"a fallback answered {tally.degraded:,}" if tally.degraded else ""
+        return "; ".join(filter(None, (self._progress_text(now), incomplete, degraded)))
 
     def _progress_text(self, now: float) -> str:
         if self.status.state is RunState.RUNNING:
@@ -312,8 +313,17 @@ def _report(run: ShownRun, now: float) -> StatusReport:
         endpoints=status.endpoints,
         started_at=identity.started_at,
         last_activity_at=utc(status.last_activity_at),
-        batches=tuple(_chunk_report(chunk, now) for chunk in run.batches),
+        batches=_chunk_reports(run, now),
     )
+
+
+def batch_reports(status: RunStatus, now: float) -> tuple[ChunkReport, ...]:
+    """Return the batches of a run as --json prints them."""
+    return _chunk_reports(ShownRun(status), now)
+
+
+def _chunk_reports(run: ShownRun, now: float) -> tuple[ChunkReport, ...]:
+    return tuple(_chunk_report(chunk, now) for chunk in run.batches)
 
 
 def _chunk_report(chunk: ChunkView, now: float) -> ChunkReport:

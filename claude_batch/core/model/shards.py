@@ -25,6 +25,9 @@ class ShardView:
     errors           results that are no answers, by the type of their error
     stop_reasons     answers that stopped before their end, by stop reason
     left_out         lines that cannot be sent
+    degraded         results that a fallback endpoint gave
+    unreported       attempts that may have been charged, with usage unknown: the cost is at least
+                     that
     holder           who works on it; `silent_s`: since when nothing was heard of it
     requests_per_minute, in_flight, attempts, rate_limited
                      as its process has said last; None, 0: it says nothing that can be read here
@@ -41,6 +44,8 @@ class ShardView:
     expired: int = 0
     output_errors: int = 0
     left_out: int = 0
+    degraded: int = 0
+    unreported: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = None
@@ -96,6 +101,8 @@ class FolderView:
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    degraded: int = 0
+    unreported: int = 0
     max_cost_usd: float | None = None
     errors: Mapping[str, int] = field(default_factory=dict)
     stop_reasons: Mapping[str, int] = field(default_factory=dict)

@@ -41,7 +41,10 @@ class Done:
 
     `cost_usd` is None where no price is known; `most_usd` is what the shard can have cost at most.
     `errors` counts errored results by the type of their error, `stop_reasons` answers that stopped
-    before their end. `segments` are the first and the last object of the results in object storage.
+    before their end, `endpoints` results by the endpoint that gave them. `degraded` counts those of
+    a fallback; None: a version wrote this that did not count them. `unreported` attempts may have
+    been charged, with usage unknown. `segments` are the first and the last object of the results in
+    object storage.
     """
 
     shard: int
@@ -61,6 +64,9 @@ class Done:
     finished_at: float
     errors: Mapping[str, int] = field(default_factory=dict)
     stop_reasons: Mapping[str, int] = field(default_factory=dict)
+    degraded: int | None = None
+    endpoints: Mapping[str, int] = field(default_factory=dict)
+    unreported: int = 0
     segments: tuple[int, int] | None = None
 
     @property

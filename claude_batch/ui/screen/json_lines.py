@@ -61,8 +61,9 @@ Every object has `type`; fields are only ever added. Unknown figures are null.
     folder                        the run folder (null: the run is no part of one): path, shards and
                                   of these finished, running, failed, interrupted, waiting; total,
                                   done, succeeded, errored, canceled, expired, output_errors,
-                                  left_out, input_tokens, output_tokens, cost_usd, max_cost_usd,
-                                  requests_per_minute, elapsed_s and eta_s of all of them; errors
+                                  left_out, degraded, unreported, input_tokens, output_tokens,
+                                  cost_usd, max_cost_usd, requests_per_minute, elapsed_s and eta_s
+                                  of all of them; errors
                                   and stop_reasons by type; shard and shard_name: which one the
                                   other figures are about (null: all of them); at_work: other
                                   shards with shard, name, holder, silent_s and figures of each

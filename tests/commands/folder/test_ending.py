@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from claude_batch.commands.folder.ending import FolderEnd
-from claude_batch.commands.folder.status import ShardStatus
+from claude_batch.commands.folder.status import ShardStatus, tries_again
+from claude_batch.config.options import Options
 from claude_batch.errors import Exit
 from tests.storage.folder.test_manifest import SHARDS
+from tests.storage.folder.test_shards import a_done
 
 
 def test_what_another_process_advises_comes_first() -> None:
@@ -17,3 +20,31 @@ def test_what_another_process_advises_comes_first() -> None:
     summary = end.stopped(Exit.USAGE, last=None, why="", too_little=False, hint=hint)
     assert summary.first == "export ANTHROPIC_API_KEY=..."
     assert summary.resume_command == "claude-batch resume /x/out/ --on ray"
+
+
+def ended(**figures: int) -> FolderEnd:
+    done = replace(a_done(), **figures)  # type: ignore[arg-type]
+    statuses = [ShardStatus(shard=each, results=None, done=done) for each in SHARDS]
+    return FolderEnd(path=Path("/x/out"), statuses=statuses, bound_usd=None, also=" --on ray")
+
+
+def test_answers_of_a_fallback_are_named_with_the_command_that_asks_again() -> None:
+    summary = ended(degraded=2).finished()
+    assert f"a fallback answered {2 * len(SHARDS)}" in summary.message
+    assert summary.resume_command == "claude-batch resume /x/out/ --retry-degraded --on ray"
+
+
+def test_failures_are_retried_before_answers_of_a_fallback() -> None:
+    again = ended(degraded=1, succeeded=1, errored=1).finished().resume_command
+    assert again == "claude-batch resume /x/out/ --retry-errored --on ray"
+
+
+def test_without_any_there_is_nothing_to_ask_again() -> None:
+    summary = ended(degraded=0).finished()
+    assert (summary.resume_command, "fallback" in summary.message) == (None, False)
+
+
+def test_only_shards_with_answers_of_a_fallback_are_tried_again() -> None:
+    options = Options(retry_degraded=True)
+    tried = [tries_again(options, replace(a_done(), degraded=each)) for each in (None, 0, 3)]
+    assert tried == [True, False, True]

@@ -14,6 +14,7 @@ from claude_batch.core.shards.progress import (
     Pace,
     as_whole,
     fold,
+    snapshot_of_folder,
     timed,
     with_shard,
 )
@@ -152,3 +153,14 @@ def test_who_counts_sees_all_shards_as_one_run() -> None:
     assert (whole.run_id, whole.total, whole.done) == ("9c", 2_000_000, 640_134)
     assert (whole.cached, whole.cost_usd, whole.phase) == (7, 812.4, Phase.RUNNING)
     assert (whole.lanes, whole.in_flight) == (ended.lanes, ended.in_flight)
+
+
+def test_what_a_fallback_answered_and_what_may_cost_more_is_that_of_all_shards() -> None:
+    shards = [shard(1, ShardState.FINISHED, 9, degraded=4, unreported=1), replace(SHARDS[1])]
+    own = replace(pictures.CALM, degraded=3, unreported=2)
+    view = with_shard(fold("out/", shards, max_cost_usd=None), own, shard=3, name="b.jsonl")
+    facts = RunFacts(run_id="9c", prompts="in", results="out/", sandbox=False, host="", total=0)
+    whole = as_whole(replace(own, folder=view), facts, cached_before=0)
+    last = snapshot_of_folder(view, facts, at=1.0)
+    found = {(each.degraded, each.unreported) for each in (view, whole, last)}
+    assert found == {(7, 3)}

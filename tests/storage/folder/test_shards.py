@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import orjson
 import pytest
 
 from claude_batch.storage.folder.files import LocalFiles
-from claude_batch.storage.folder.shards import Done, ShardFolder
+from claude_batch.storage.folder.shards import Done, ShardFolder, parse_done
+
+NEW = ("degraded", "endpoints", "unreported")
+"""What earlier versions did not write."""
 
 
 def a_done(epoch: int = 2) -> Done:
@@ -113,3 +117,13 @@ def test_a_shard_has_failures_when_an_answer_is_missing(
     changes: dict[str, int], *, failed: bool
 ) -> None:
     assert replace(a_done(), **changes).has_failures is failed  # type: ignore[arg-type]
+
+
+def test_what_an_earlier_version_wrote_of_a_finished_shard_is_read() -> None:
+    new = asdict(replace(a_done(), degraded=1, endpoints={"local": 2}, unreported=3))
+    old = {name: value for name, value in new.items() if name not in NEW}
+    read = [parse_done(orjson.dumps(each), "done.json") for each in (new, old)]
+    assert [(each.degraded, each.endpoints, each.unreported) for each in read] == [
+        (1, {"local": 2}, 3),
+        (None, {}, 0),
+    ]
