@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -323,6 +324,7 @@ def test_the_bound_on_the_cost_is_that_of_all_shards(program: Program) -> None:
     found = status(program)
     assert run.returncode == 6
     assert 0.002 < found["cost_usd"] <= 0.003
+    assert re.search(r"[\d.]+ of [\d.]+ USD spent", run.stderr.decode()) is None  # of a shard
     again = program.run("resume", "out/")
     assert (again.returncode, b"--max-cost" in again.stderr) == (6, True)  # it is met already
     shown = program.run("status", "out/").stdout.decode()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from claude_batch.commands.folder.manifest import existing_folder
+from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
+from claude_batch.commands.folder.status import shard_statuses
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.runs.adjust import (
     LOOK_EVERY_S,
@@ -23,6 +24,7 @@ from claude_batch.commands.runs.adjust import (
     wanted,
 )
 from claude_batch.config.spelling import as_typed
+from claude_batch.core.model.units import dollars
 from claude_batch.core.shards.claims import Claim
 from claude_batch.core.shards.names import shard_name
 from claude_batch.errors import UsageError
@@ -93,8 +95,18 @@ def adjust_folder(
         far = f"{each.claim.holder} cannot be asked from here; its next shard keeps to it"
         sys.stdout.write(f"{_named(path, each.claim)}: {far}\n")
     if is_kept:
-        sys.stdout.write(f"{shown(path)}/: shards that are begun from now on keep to it\n")
+        sys.stdout.write(f"{shown(path)}/: {_from_now_on(place, changes)}\n")
     _refuse([each for each in asked if each.refused and each not in later], len(asked))
+
+
+def _from_now_on(place: FolderPlace, changes: Mapping[str, Any]) -> str:
+    """Return what a change means for all of a run folder."""
+    bound = changes.get("max_cost")
+    statuses = [] if bound is None else shard_statuses(place.path, place.files, place.manifest)
+    spent = sum(each.money.spent_usd for each in statuses)
+    if bound is not None and spent >= bound:
+        return f"{dollars(spent)} spent: no more is sent than is in flight"
+    return "shards that are begun from now on keep to it"
 
 
 def _ask(path: Path, claim: Claim, changes: Mapping[str, Any], *, pause: bool | None) -> None:

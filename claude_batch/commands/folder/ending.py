@@ -55,6 +55,18 @@ class FolderEnd:
             exit_code=Exit.SOME_FAILED if has_failures else Exit.SUCCEEDED,
         )
 
+    def why(self, number: int, last: RunSummary) -> str:
+        """Return why the run has stopped with a shard that ended so.
+
+        A shard speaks of its part of the bound on the cost; that is said of the whole.
+        """
+        status = self.statuses[number - 1]
+        if self.bound_usd is None or not met_bound(status):
+            return f"shard {number}: {last.message}"
+        others = [each for each in self.statuses if each is not status]
+        spent = money_text(self.statuses, others)
+        return f"stopped by --max-cost {self.bound_usd:.10g}: {spent}"
+
     def stopped(
         self, code: int, *, last: RunSummary | None, why: str, too_little: bool, hint: str = ""
     ) -> RunSummary:

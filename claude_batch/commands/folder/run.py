@@ -625,7 +625,7 @@ class FolderWork:
             summary = end.finished()
         else:
             if last is not None:
-                why = f"shard {shown.number}: {last.message}"
+                why = end.why(shown.number, last)
             code = Exit.BOUNDED if stopped is None else stopped
             summary = end.stopped(code, last=last, why=why, too_little=too_little, hint=hint)
         shown.close(summary)

@@ -110,7 +110,9 @@ class FolderScreen:
         view = with_shard(others, snapshot, shard=shard.shard, name=shard_words(shard))
         now = time.monotonic()
         self._pace.add(now, view.done, view.requests_per_minute)
-        return replace(snapshot, folder=timed(view, self._pace, elapsed_s=now - self._began_at))
+        is_paused, elapsed_s = snapshot.paused_at is not None, now - self._began_at
+        view = timed(view, self._pace, elapsed_s=elapsed_s, is_paused=is_paused)
+        return replace(snapshot, folder=view)
 
     def _whole(self) -> Snapshot | None:
         """Return all shards as they are left."""

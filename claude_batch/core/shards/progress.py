@@ -95,14 +95,15 @@ def fold(path: str, shards: Sequence[ShardView], *, max_cost_usd: float | None) 
     )
 
 
-def timed(view: FolderView, pace: Pace, *, elapsed_s: float) -> FolderView:
+def timed(view: FolderView, pace: Pace, *, elapsed_s: float, is_paused: bool = False) -> FolderView:
     """Return a view with its rate, and its time left: as was observed, or as is reported.
 
     A shard that begins has no rate yet, or a low one: that of the whole is a mean. Where no process
-    has had a rate lately, as in batch mode, or is paused, there is nothing to expect.
+    has had a rate lately, as in batch mode, or is paused, there is nothing to expect. `is_paused`
+    is that of the shard that is not among those at work.
     """
     rate, left = view.requests_per_minute, max(0, view.total - view.done)
-    if left and not any(each.is_paused for each in view.at_work):
+    if left and not (is_paused or any(each.is_paused for each in view.at_work)):
         rate = rate or pace.reported(BEGINNING_S if view.running else BETWEEN_S) or rate
         if rate is not None:
             rate = pace.per_minute(SHOWN_WINDOW_S) or rate
@@ -113,6 +114,7 @@ def timed(view: FolderView, pace: Pace, *, elapsed_s: float) -> FolderView:
 
 def with_shard(others: FolderView, own: Snapshot, *, shard: int, name: str) -> FolderView:
     """Return the figures of the `others` and of the shard that a snapshot is about, which runs."""
+    own_rate = None if own.paused_at is not None else own.requests_per_minute
     return replace(
         others,
         shards=others.shards + 1,
@@ -128,7 +130,7 @@ def with_shard(others: FolderView, own: Snapshot, *, shard: int, name: str) -> F
         input_tokens=others.input_tokens + own.input_tokens,
         output_tokens=others.output_tokens + own.output_tokens,
         cost_usd=_sum((others.cost_usd, own.cost_usd)),
-        requests_per_minute=_sum((others.requests_per_minute, own.requests_per_minute)),
+        requests_per_minute=_sum((others.requests_per_minute, own_rate)),
         stop_reasons=_merged((others.stop_reasons, own.stop_reasons)),
         shard=shard,
         shard_name=name,

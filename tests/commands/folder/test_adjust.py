@@ -17,7 +17,7 @@ from claude_batch.storage.folder.claims import take_claim
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.manifest import create_manifest
 from claude_batch.storage.folder.object_files import ObjectFiles
-from tests.commands.folder.test_progress import claimed
+from tests.commands.folder.test_progress import claimed, finish
 from tests.storage.folder.test_manifest import a_manifest
 from tests.support.memory_objects import MemoryObjects
 
@@ -38,6 +38,15 @@ def test_a_process_elsewhere_keeps_to_it_later(
     adjust_folder(str(folder), {"rpm": "60"}, pause=None, shard=None)
     assert "shard 1: process 7 on far cannot be asked from here" in capsys.readouterr().out
     assert options_of(a_manifest(), LocalFiles(folder)).run.adjusted == {"rpm": 60.0}
+
+
+def test_a_bound_that_is_spent_already_is_said_with_the_figures_of_all(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(folder, 2)
+    for bound, said in (("1e-9", " USD spent: no more is sent"), ("5", "keep to it")):
+        adjust_folder(str(folder), {"max_cost": bound}, pause=None, shard=None)
+        assert said in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize("shard", [None, 1])

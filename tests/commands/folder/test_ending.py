@@ -6,10 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from claude_batch.commands.folder.ending import FolderEnd
-from claude_batch.commands.folder.status import ShardStatus, tries_again
+from claude_batch.commands.folder.status import ShardStatus, shard_statuses, tries_again
 from claude_batch.config.options import Options
+from claude_batch.core.model.units import dollars
+from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.errors import Exit
-from tests.storage.folder.test_manifest import SHARDS
+from claude_batch.storage.folder.files import LocalFiles
+from claude_batch.storage.run.journal import Closed, note
+from claude_batch.ui.screen.screen import RunSummary
+from tests.commands.folder.test_progress import begin, finish
+from tests.storage.folder.test_manifest import SHARDS, a_manifest
 from tests.storage.folder.test_shards import a_done
 
 
@@ -48,3 +54,24 @@ def test_only_shards_with_answers_of_a_fallback_are_tried_again() -> None:
     options = Options(retry_degraded=True)
     tried = [tries_again(options, replace(a_done(), degraded=each)) for each in (None, 0, 3)]
     assert tried == [True, False, True]
+
+
+def test_a_bound_on_the_cost_that_stops_a_shard_is_said_with_the_figures_of_all(
+    tmp_path: Path,
+) -> None:
+    finish(tmp_path, 1)
+    results = begin(tmp_path, 2)
+    results.write_bytes(b"".join(results.read_bytes().splitlines(keepends=True)[:100]))
+    last = RunSummary(message="0.2 of 0.1 USD spent", resume_command=None, exit_code=Exit.BOUNDED)
+
+    def why(kind: StopKind) -> str:
+        closed = Closed(at="t", state="stopped", exit_code=6, why="", kind=kind, max_cost_usd=0.1)
+        note(results, closed)
+        statuses = shard_statuses(tmp_path, LocalFiles(tmp_path), a_manifest())
+        spent = sum(each.money.spent_usd for each in statuses)
+        assert spent > statuses[1].money.spent_usd > 0
+        end = FolderEnd(path=tmp_path, statuses=statuses, bound_usd=0.5)
+        return end.why(2, last).replace(f"{dollars(spent)} spent", "all")
+
+    assert why(StopKind.COST) == "stopped by --max-cost 0.5: all"
+    assert why(StopKind.DETACHED) == "shard 2: 0.2 of 0.1 USD spent"

@@ -68,6 +68,16 @@ def test_a_shard_is_shown_with_the_whole(whole: FolderScreen, screen: Recorded) 
     assert (folder.done, folder.total) == (2 + 1_200, 2 + 10_000 + 50_000)
 
 
+def test_while_a_shard_is_paused_no_time_left_is_shown(
+    whole: FolderScreen, screen: Recorded
+) -> None:
+    shard = whole.of(whole.reader.manifest.shards[1])
+    for snapshot in (pictures.CALM, pictures.PAUSED):
+        shard.publish(snapshot)
+    eta_s = [each.folder.eta_s for each in screen.snapshots if each.folder is not None]
+    assert (eta_s[0] is None, eta_s[1]) == (False, None)
+
+
 def test_the_end_of_a_shard_is_not_the_end_of_the_screen(
     whole: FolderScreen, screen: Recorded
 ) -> None:
