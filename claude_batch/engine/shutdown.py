@@ -29,8 +29,13 @@ CUTTING = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 def heeded_signals() -> list[signal.Signals]:
-    """Return the signals to take: those that whoever started us ignores (nohup) stay ignored."""
-    return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    """Return the signals to take: hang-ups that whoever started us ignores (nohup) stay ignored.
+
+    Ctrl-C does not: shells ignore it for what a script starts in the background, which nobody has
+    asked for, and a run that Ctrl-C cannot stop spends money.
+    """
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [each for each in SIGNALS if not (ignored and each == signal.SIGHUP)]
 
 
 @dataclass(slots=True)

@@ -13,25 +13,27 @@ from claude_batch.engine.shutdown import Interruption, handle_signals
 
 
 @pytest.fixture
-def ignored_hangup() -> Iterator[None]:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def ignored() -> Iterator[None]:
+    numbers = (signal.SIGHUP, signal.SIGINT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("ignored_hangup")
-def test_a_signal_that_is_ignored_from_the_start_stays_so() -> None:
+@pytest.mark.usefixtures("ignored")
+def test_a_hangup_that_is_ignored_from_the_start_stays_so_unlike_ctrl_c() -> None:
     async def run() -> Interruption:
         interruption = Interruption()
         with handle_signals(interruption):
             os.kill(os.getpid(), signal.SIGHUP)
             await asyncio.sleep(0.01)
             assert not interruption.asked.is_set()
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
             await interruption.asked.wait()
         return interruption
 
-    assert asyncio.run(run()).signal_number == signal.SIGTERM
+    assert asyncio.run(run()).signal_number == signal.SIGINT
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 

@@ -6,7 +6,7 @@ this has to outlive the process: another one begins with what the folder shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -18,6 +18,9 @@ MOST_AGAIN = 3
 
 PAUSES_S = (0.0, 2.0, 10.0)
 """Before it is placed again for the first, second and third time in a row."""
+
+WAITS_S = (10.0, 20.0, 40.0)
+"""The same where storage, or the server that limits are shared by, did not answer: it may soon."""
 
 LOST_AFTER_S = LOOK_EVERY_S
 """A shard at work that nobody has held for so long, in seconds, is placed again."""
@@ -108,7 +111,7 @@ class Placing:
             shard.unheld_since = now
         elif now - shard.unheld_since >= LOST_AFTER_S and shard.placement is not None:
             self._to_stop.append(shard.placement)
-            self._again(shard, now)
+            self._again(shard, now, PAUSES_S)
 
     def ended(self, placement: Placement, code: int | None, now: float) -> State | None:
         """Take in how a worker has ended (None: it was lost); return what its shard is then.
@@ -136,7 +139,7 @@ class Placing:
         elif code == _CHECKPOINT and is_held:
             shard.placement, shard.state = None, State.WAITING  # another has it: no fault
         else:
-            self._again(shard, now)
+            self._again(shard, now, WAITS_S if code == _CHECKPOINT else PAUSES_S)
         return shard.state
 
     def _met_bound(self, shard: _Shard, now: float) -> None:
@@ -162,7 +165,7 @@ class Placing:
         """Return whether a shard has more results than when it was placed."""
         return shard.results > shard.results_before
 
-    def _again(self, shard: _Shard, now: float) -> None:
+    def _again(self, shard: _Shard, now: float, pauses_s: Sequence[float]) -> None:
         """Let a shard be placed again, unless it gets nowhere."""
         shard.again = 1 if self._got_on(shard) else shard.again + 1
         shard.placement, shard.unheld_since = None, None
@@ -170,7 +173,7 @@ class Placing:
             shard.state = State.FAILED
         else:
             shard.state = State.WAITING
-            shard.due_at = now + PAUSES_S[shard.again - 1]
+            shard.due_at = now + pauses_s[shard.again - 1]
 
     def stop(self, code: int, *, because: int | None = None) -> None:
         """Place nothing any more; those at work are stopped."""

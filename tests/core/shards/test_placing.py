@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from claude_batch.core.model.shards import ShardState, ShardView
-from claude_batch.core.shards.placing import LOST_AFTER_S, PAUSES_S, Placement, Placing, State
+from claude_batch.core.shards.placing import (
+    LOST_AFTER_S,
+    PAUSES_S,
+    WAITS_S,
+    Placement,
+    Placing,
+    State,
+)
 
 
 class Folder:
@@ -78,14 +85,21 @@ def test_it_is_over_when_every_shard_is_done() -> None:
     assert folder.placing.stopped_by is None
 
 
-@pytest.mark.parametrize("code", [None, -9, 1, 5, 130])
-def test_a_shard_that_gets_no_further_is_placed_again_three_times(code: int | None) -> None:
+@pytest.mark.parametrize(
+    ("code", "pauses_s"),
+    [(None, PAUSES_S), (-9, PAUSES_S), (1, PAUSES_S), (5, WAITS_S), (130, PAUSES_S)],
+)
+def test_a_shard_that_gets_no_further_is_placed_again_three_times(
+    code: int | None, pauses_s: tuple[float, ...]
+) -> None:
     folder = Folder(2, workers=1)
     folder.shows(2, ShardState.FINISHED)
-    for pause_s in PAUSES_S:
+    for pause_s in pauses_s:
         (placement,) = folder.place()
         assert folder.ends(placement, code) is State.WAITING
-        folder.wait(pause_s)
+        folder.wait(pause_s - 0.1)
+        assert not (pause_s and folder.place())
+        folder.wait(0.1)
     (placement,) = folder.place()
     assert folder.ends(placement, code) is State.FAILED
     assert folder.is_over()

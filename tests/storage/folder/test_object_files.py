@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from claude_batch.core.shards.claims import SILENT_S, Take, decide
+from claude_batch.errors import FolderGoneError
 from claude_batch.storage.folder.claims import claims_on, read_claims, take_claim
 from claude_batch.storage.folder.object_files import ObjectFiles
 from claude_batch.storage.objects.errors import StoreError
@@ -112,6 +113,19 @@ def test_a_process_of_this_host_that_is_gone_is_known_at_once(
     other = ObjectFiles(objects.store, "run/", tmp_path / "elsewhere")
     other.learn_clock()
     assert claims_on(other, 3)[0].is_held
+
+
+def test_a_holder_stops_when_the_run_folder_is_removed(
+    files: ObjectFiles, objects: MemoryObjects
+) -> None:
+    objects.put("run/manifest.json", b"{}")
+    claim = take_claim(files, 3, 1, None)
+    assert claim is not None
+    objects.delete([key for key in objects.objects if key.startswith("run/")])
+    assert not claim.look(time.monotonic())
+    with pytest.raises(FolderGoneError, match="s3://bucket/run/ was moved or removed"):
+        claim.refuse_lost()
+    claim.close()
 
 
 def test_a_holder_looks_in_three_requests(files: ObjectFiles, objects: MemoryObjects) -> None:
