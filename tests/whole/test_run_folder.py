@@ -347,7 +347,8 @@ def test_a_bound_that_resume_was_given_stays_until_it_is_unset(program: Program)
         assert b"Using --max-cost 0.002 from this run folder" in said.stderr
     found = status(program)
     assert (found["max_cost_usd"], found["cost_usd"] <= 0.002) == (0.002, True)
-    assert program.run("run", "out/", "--shard", "6", "--max-cost", "5").returncode == 0
+    alone = program.run("run", "out/", "--shard", "6", "--max-cost", "5")
+    assert (alone.returncode, b"USD of --max-cost for all" in alone.stderr) == (0, True)
     assert status(program)["max_cost_usd"] == 5.0
     assert program.run("resume", "out/", "--max-cost", "none").returncode == 0
     assert (status(program)["max_cost_usd"], ids(program)) == (None, ALL)

@@ -402,8 +402,10 @@ class FolderWork:
             if done is not None and not tries_again(options, done):  # finished meanwhile
                 return self._code_of(done)
             if not self._is_pictured:
-                of = len(self.folder.manifest.shards)
-                self.screen.notice(f"shard {shard.shard} of {of}: {shown_words(shard)}")
+                of, part = len(self.folder.manifest.shards), ""
+                if claim.max_cost_usd is not None and not self.one_after_another:
+                    part = f"; it may cost {dollars(claim.max_cost_usd)} of --max-cost for all"
+                self.screen.notice(f"shard {shard.shard} of {of}: {shown_words(shard)}{part}")
             results = folder.begin(claim.epoch, done)
             with folder.shipping(results, claim, self.screen.notice) as shipping:
                 return self._work_off(shard, folder, results, claim, shipping)
