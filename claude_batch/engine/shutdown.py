@@ -38,6 +38,21 @@ def heeded_signals() -> list[signal.Signals]:
     return [each for each in SIGNALS if not (ignored and each == signal.SIGHUP)]
 
 
+def raise_signals() -> None:
+    """Raise KeyboardInterrupt, with the signal, on those that ask for a stop: between two runs."""
+    for each in heeded_signals():
+        signal.signal(each, _raise)
+
+
+def _raise(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def exit_code_of(interrupt: KeyboardInterrupt) -> int:
+    """Return the exit code of a command that was interrupted between two runs."""
+    return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
+
+
 @dataclass(slots=True)
 class Interruption:
     """Set when the run is asked to stop, with the signal; `cut` when asked twice."""
@@ -60,6 +75,7 @@ class Interruption:
 def handle_signals(interruption: Interruption) -> Iterator[None]:
     """Ask for a stop on SIGINT, SIGTERM and SIGHUP while the block runs."""
     loop, numbers = asyncio.get_running_loop(), heeded_signals()
+    raising = [each for each in numbers if signal.getsignal(each) is _raise]
     for number in numbers:
         loop.add_signal_handler(number, interruption.ask, number)
     try:
@@ -67,3 +83,5 @@ def handle_signals(interruption: Interruption) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+        for number in raising:
+            signal.signal(number, _raise)

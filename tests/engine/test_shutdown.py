@@ -9,7 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from claude_batch.engine.shutdown import Interruption, handle_signals
+from claude_batch.engine.shutdown import (
+    SIGNALS,
+    Interruption,
+    exit_code_of,
+    handle_signals,
+    raise_signals,
+)
 
 
 @pytest.fixture
@@ -35,6 +41,23 @@ def test_a_hangup_that_is_ignored_from_the_start_stays_so_unlike_ctrl_c() -> Non
 
     assert asyncio.run(run()).signal_number == signal.SIGINT
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_between_two_runs_a_signal_interrupts() -> None:
+    async def run() -> None:
+        with handle_signals(Interruption()):
+            pass
+
+    before = [signal.getsignal(number) for number in SIGNALS]
+    try:
+        raise_signals()
+        asyncio.run(run())
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+    assert exit_code_of(interrupt.value) == 143
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,25 @@ def test_a_zombie_changes_nothing(program: Program) -> None:
     assert ids(program) == ALL
 
 
+@pytest.mark.parametrize(
+    "shards",
+    [1, 4, pytest.param(7, marks=pytest.mark.long), pytest.param(9, marks=pytest.mark.long)],
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_stops_before_another_shard(
+    program: Program, number: int, shards: int
+) -> None:
+    process = program.start("run", "in", "--out", "out/", "--shard-size", "5")
+    wait_for(lambda: len(list(program.folder.glob("out/shards/*/done.json"))) >= shards)
+    process.send_signal(number)
+    said = " ".join(process.communicate()[1].decode().split())
+    assert process.returncode == 128 + number, said
+    assert "interrupted;" in said
+    assert "continue claude-batch resume out/" in said
+    assert program.run("resume", "out/").returncode == 0
+    assert ids(program) == ALL
+
+
 @pytest.mark.parametrize("moves", [False, True])
 def test_a_run_whose_folder_is_moved_or_removed_stops_and_buys_nothing_more(
     program: Program, *, moves: bool

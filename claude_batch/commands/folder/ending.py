@@ -15,6 +15,9 @@ from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.errors import Exit
 from claude_batch.ui.screen.screen import RunSummary
 
+_SIGNALED = 128
+"""Exit codes beyond that are those of signals."""
+
 _MOST_NAMED = 3
 """Processes, and shards of each, that are named at the end."""
 
@@ -79,7 +82,8 @@ class FolderEnd:
         steps = [each for each in hint.splitlines() if not each.startswith("claude-batch resume")]
         if any(each.is_held for each in self.statuses):
             why = why or held_text(self.statuses)
-            again, look = "", f"claude-batch status {quoted(self.path)} --watch"
+            again = again if code > _SIGNALED else ""
+            look = f"claude-batch status {quoted(self.path)} --watch"
         elif self.bound_usd is not None and (too_little or any(map(met_bound, self.statuses))):
             again += f" --max-cost {enough_usd(self.bound_usd, self.statuses):.10g}"
         elif last is not None:  # it may name what has to change

@@ -64,6 +64,7 @@ from claude_batch.core.shards.claims import (
 )
 from claude_batch.core.shards.money import adjusted_slice_usd, most_usd, slice_usd
 from claude_batch.core.shards.names import id_prefix
+from claude_batch.engine.shutdown import exit_code_of, raise_signals
 from claude_batch.errors import (
     BoundMetError,
     BoundTooLowError,
@@ -275,6 +276,8 @@ class FolderWork:
         self._shown = shown = self.open()
         try:
             return self._all(shown)
+        except KeyboardInterrupt as error:  # between two shards
+            return self.end(shown, exit_code_of(error), why="interrupted")
         finally:
             shown.close(None)
 
@@ -442,6 +445,8 @@ class FolderWork:
             raise self._too_little(shard, bound, error.enough_usd) from error
         finally:  # its files may be gone: that says more than the error does
             claim.refuse_lost()
+        if self.one_after_another:
+            raise_signals()
         self._learned, self._interrupted = stage.learned, stage.interrupted
         if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
             return code

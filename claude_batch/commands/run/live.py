@@ -192,11 +192,11 @@ class LiveStage:
         """
         done = self._latest.done if self._latest else self.opened.checkpoint.tally.done
         if done >= self.opened.identity.total:
-            if stop is None or stop.kind is not StopKind.INTERRUPTED:
-                return stop
-            if self.shard is not None:
-                self.shard.interrupted = self._exit_code(stop)
-            return None
+            asked = self._interruption.signal_number
+            if self.shard is not None and asked is not None:
+                self.shard.interrupted = 128 + asked
+            is_interrupted = stop is not None and stop.kind is StopKind.INTERRUPTED
+            return None if is_interrupted else stop
         if stop is not None or self.opened.limited is None:
             return stop
         return Stop(kind=StopKind.LIMIT, message=self._trial_text(done))
