@@ -13,6 +13,7 @@ from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.errors import Exit
+from claude_batch.storage.folder.shards import Done
 from claude_batch.ui.screen.screen import RunSummary
 
 _SIGNALED = 128
@@ -118,6 +119,16 @@ class FolderEnd:
         if costs:
             parts.append(dollars(sum(costs)))
         return f"{shown(self.path)}/: {', '.join(parts)}"
+
+
+def finished_text(done: Done) -> str:
+    """Return what a finished shard came to, in words."""
+    cost = "" if done.cost_usd is None else f", {dollars(done.cost_usd)}"
+    by = f", a fallback answered {done.degraded:,}" if done.degraded else ""
+    return (
+        f"shard {done.shard} is finished: {done.succeeded:,} of {counted(done.total, 'request')} "
+        f"succeeded{by}{cost}"
+    )
 
 
 def held_text(statuses: Sequence[ShardStatus]) -> str:

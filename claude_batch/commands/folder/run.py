@@ -23,6 +23,7 @@ from claude_batch.commands.folder.ending import (
     MARGIN,
     FolderEnd,
     enough_usd,
+    finished_text,
     met_bound,
     money_text,
     quoted,
@@ -392,7 +393,7 @@ class FolderWork:
         if done is not None and not tries_again(options, done):
             self._print_again(folder, done)
             if not self.one_after_another:
-                self.screen.notice(_finished_text(done))
+                self.screen.notice(finished_text(done))
             return self._code_of(done)
         if not self.folder.files.exists(MANIFEST):
             raise folder_gone(self.folder.files.place)
@@ -603,7 +604,7 @@ class FolderWork:
         self._finished[folder.shard] = done
         folder.tidy(done)
         if self.one_after_another:
-            self.screen.notice(_finished_text(done))
+            self.screen.notice(finished_text(done))
         return self._code_of(done)
 
     def _code_of(self, done: Done) -> int:
@@ -684,16 +685,6 @@ def _open_screen(options: Options) -> Screen:
     # results and a moving picture on one terminal would write over each other
     shared = bool(options.stdout) and sys.stdout.isatty() and options.progress == "auto"
     return open_screen("plain" if shared else options.progress, quiet=options.quiet)
-
-
-def _finished_text(done: Done) -> str:
-    """Return what a finished shard came to, in words."""
-    cost = "" if done.cost_usd is None else f", {dollars(done.cost_usd)}"
-    by = f", a fallback answered {done.degraded:,}" if done.degraded else ""
-    return (
-        f"shard {done.shard} is finished: {done.succeeded:,} of {counted(done.total, 'request')} "
-        f"succeeded{by}{cost}"
-    )
 
 
 def shown_words(shard: Shard) -> str:
