@@ -70,10 +70,11 @@ def last_unfinished() -> Path:
 
 def _has_unfinished_shards(folder: Path) -> bool:
     from claude_batch.commands.folder.manifest import existing_folder  # noqa: PLC0415  # rarely needed
-    from claude_batch.commands.folder.status import finished_shards  # noqa: PLC0415  # as above
+    from claude_batch.commands.folder.status import settled_shards  # noqa: PLC0415  # as above
 
     try:
         found = existing_folder(str(folder))
-        return len(finished_shards(found.files, found.manifest)) < len(found.manifest.shards)
+        settled = settled_shards(found.path, found.files, found.manifest)
+        return len(settled) < len(found.manifest.shards)
     except (OSError, ClaudeBatchError):  # naming that folder shows the error
         return False

@@ -268,6 +268,29 @@ def test_what_failed_is_retried_on_another_host(world: World) -> None:
     assert not any(name.startswith("1") for name in names)
 
 
+def test_what_a_lost_host_has_shipped_of_a_retry_is_read_and_continued(world: World) -> None:
+    made = world.start(world.host("here"), "--max-tokens", "2")
+    made.communicate()
+    again = ("--retry-stop", "max_tokens", "--max-tokens", "500", *SLOW, *QUIET)
+    process = world.host("here").start("resume", world.url, *again)
+    shard = "shards/0001"
+    wait_for(lambda: f"{world.name}/{shard}/2-2.jsonl" in world.keys(shard))
+    process.kill()
+    process.communicate()
+    shutil.rmtree(world.folder / "here")
+    world.forget_holder("0001-2")
+    there = world.host("there")
+    new = there.run("results", world.url).stdout.count(b'"stop_reason":"end_turn"')
+    assert 0 < new < 400
+    assert world.results(there) == EVERY_ID
+    found = json.loads(there.run("status", world.url, "--json").stdout)
+    assert (found["state"], found["done"]) == ("interrupted", 400)
+    assert there.run("resume", world.url, *QUIET, "--concurrency", "none").returncode == 0
+    printed = world.host("third").run("results", world.url).stdout
+    assert printed.count(b'"stop_reason":"end_turn"') == 400
+    assert world.results(there) == EVERY_ID
+
+
 def test_an_interrupted_run_ships_what_is_left(world: World) -> None:
     process = world.start(world.host("here"), *SLOW)
     wait_for(lambda: world.arrived() > 40)

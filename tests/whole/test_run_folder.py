@@ -422,6 +422,22 @@ def test_equal_prompts_are_sent_once_per_shard_and_with_a_cache_once_in_all(
         assert (len(metas), sum(not meta.get("cached") for meta in metas)) == (40, sent)
 
 
+def test_rows_are_counted_without_headers_from_the_start(program: Program) -> None:
+    (program.folder / "rows").mkdir()
+    for name in "xy":
+        rows = "".join(f"row {name}{n}\n" for n in range(25))
+        (program.folder / f"rows/{name}.csv").write_text(f"text\n{rows}")
+    run = ("run", "rows", "--out", "out/", "--prompt", "{{text}}", "--shard-size", "10")
+    assert program.run(*run, "--max-cost", "0.000001").returncode in {2, 6}  # too little
+    for _ in range(2):
+        found = status(program)
+        assert (found["shards"], found["total"]) == (6, 50)
+        assert program.run(*run, "--max-cost", "none").returncode == 0
+    assert ids(program) == [f"{name}.csv:{line}" for name in "xy" for line in range(2, 27)]
+    assert [each["lines"] for each in found["per_shard"]] == [10, 10, 5] * 2
+    assert [each["total"] for each in found["per_shard"]] == [10, 10, 5] * 2
+
+
 def test_what_failed_is_retried_in_all_shards(program: Program) -> None:
     lines = [json.dumps({"prompt": "again?", "model": "claude-none"})] * 3
     (program.folder / "in/b.jsonl").write_text("\n".join(['"good"', *lines]) + "\n")
@@ -432,6 +448,89 @@ def test_what_failed_is_retried_in_all_shards(program: Program) -> None:
     again = ("resume", "out/", "--retry-errored", "--model", "claude-haiku-5-5")
     assert program.run(*again).returncode == 0
     assert (status(program)["failed"], len(ids(program))) == (0, 64)
+
+
+def cut_off(program: Program) -> None:
+    """Finish a folder of two shards, all of whose answers are cut off."""
+    assert program.run("run", "in", "--out", "out/", "--max-tokens", "2").returncode == 0
+
+
+RETRY = ("--retry-stop", "max_tokens", "--max-tokens", "500")
+
+
+def whole_answers(program: Program) -> int:
+    return program.run("results", "out/").stdout.count(b'"stop_reason":"end_turn"')
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_retry_that_is_interrupted_is_shown_and_continued(
+    program: Program, how: signal.Signals
+) -> None:
+    cut_off(program)
+    before = status(program)
+    process = program.start("resume", "out/", *RETRY, "--rpm", "600")
+    second = program.folder / "out/shards/0001/2.results.jsonl"
+    wait_for(lambda: second.exists() and 10 <= second.read_bytes().count(b"end_turn") < 30)
+    process.send_signal(how)
+    process.communicate()
+    found = status(program)
+    assert (found["state"], found["shards_finished"]) == ("interrupted", 1)
+    assert found["next_command"] == "claude-batch resume out/"
+    assert found["done"] == 120
+    assert found["cost_usd"] > before["cost_usd"]
+    new = whole_answers(program)
+    assert new >= 10
+    assert Counter(ids(program)) == Counter(ALL)
+    assert b" are still to be retried" in program.run("status", "out/").stdout
+    assert program.run("report", "out/").returncode == 0
+    resumed = program.run("resume", "out/", "--rpm", "none")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (status(program)["state"], whole_answers(program)) == ("finished", 60)
+    assert Counter(ids(program)) == Counter(ALL)
+    (journal,) = program.folder.glob("out/shards/0001/3.*.journal")
+    last = journal.read_text().rpartition('"type":"opened"')[2]
+    attempts = [json.loads(each)["attempts"] for each in last.splitlines() if '"minute"' in each]
+    assert sum(attempts) == 60 - new  # none that was answered is paid for again
+
+
+def test_a_retry_that_is_refused_changes_nothing(program: Program) -> None:
+    cut_off(program)
+    before = status(program)
+    refused = program.run("resume", "out/", *RETRY, "--model", "claude-none")
+    assert refused.returncode == 2
+    changes = {"per_shard": 0, "last_activity_at": 0}
+    assert {**status(program), **changes} == {**before, **changes}
+    assert program.run("resume", "out/").returncode == 0
+
+
+def test_another_retry_keeps_what_an_interrupted_one_has_brought(program: Program) -> None:
+    cut_off(program)
+    process = program.start("resume", "out/", *RETRY, "--rpm", "600")
+    second = program.folder / "out/shards/0001/2.results.jsonl"
+    wait_for(lambda: second.exists() and second.read_bytes().count(b"end_turn") >= 10)
+    process.kill()
+    process.communicate()
+    new = whole_answers(program)
+    assert program.run("resume", "out/", "--retry-errored").returncode == 0
+    found = status(program)
+    assert (found["state"], whole_answers(program)) == ("finished", new)
+    assert Counter(ids(program)) == Counter(ALL)
+
+
+def test_batches_of_a_retry_are_left_running_and_collected(program: Program) -> None:
+    line = json.dumps({"prompt": "again?", "model": "claude-none"})
+    (program.folder / "in/b.jsonl").write_text(f'"good"\n{line}\n')
+    unknown = ("--allow-unknown-model", "--yes")
+    assert program.run("run", "in", "--out", "out/", *unknown).returncode == 3
+    again = ("--retry-errored", "--model", "claude-haiku-5-5", "--mode", "batch", "--detach")
+    submitted = program.run("resume", "out/", *again, "--no-canary")
+    assert submitted.returncode == 6, submitted.stderr
+    assert b"claude-batch resume out/" in submitted.stderr
+    assert status(program)["state"] == "interrupted"
+    assert Counter(ids(program)) == Counter(["b.jsonl:1", "b.jsonl:2", *ALL[:60]])
+    assert program.run("resume", "out/").returncode == 0
+    found = status(program)
+    assert (found["state"], found["failed"]) == ("finished", 0)
 
 
 def test_ids_that_two_files_have_are_refused_before_anything_is_sent(program: Program) -> None:

@@ -24,7 +24,7 @@ from claude_batch.commands.folder.progress import (
     FolderReader,
     FolderWatch,
 )
-from claude_batch.commands.folder.status import finished_shards, tries_again
+from claude_batch.commands.folder.status import settled_shards, tries_again
 from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.run.retrying import retries
 from claude_batch.config.declaration import File, Owner, StoreUrl, journaled
@@ -226,7 +226,7 @@ class ClusterWork:
         folder, options = self.folder, self.folder.settings.options
         if not retries(folder.given):
             return {}
-        found = finished_shards(folder.files, folder.manifest)
+        found = settled_shards(folder.path, folder.files, folder.manifest)
         return {number: done.epoch for number, done in found.items() if tries_again(options, done)}
 
     def _as_to_do(self, view: ShardView) -> ShardView:

@@ -32,7 +32,7 @@ from claude_batch.storage.folder.shards import Done
 from claude_batch.storage.run.control import FRESH_S, read_live
 from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.paths import SHARDS
-from claude_batch.storage.run.status import RunState, run_status
+from claude_batch.storage.run.status import RunState, shard_status
 from claude_batch.ui.folder_words import SILENT_AFTER_S
 
 EVERY_S = 1.0
@@ -123,12 +123,17 @@ class FolderReader:
             done = folder.done(self.files)
         else:
             done, names = self._done.get(number), self._below.get(shard_name(number), ())
-        if done is not None and not (is_held and epoch > done.epoch):
+        is_again = done is not None and epoch > done.epoch  # a retry, perhaps
+        results = folder.current(done, names) if is_again or done is None else None
+        if (
+            done is not None
+            and (results is None or results.name == done.results)
+            and not (is_held and is_again)
+        ):
             view = view_of_done(shard, done)
             if not is_held:  # else it has not let go yet, or is about to try something again
                 self._finished[number] = _Seen(view, epoch)
             return view
-        results = folder.current(done, names)
         view = self._unfinished(shard, results, failures, is_held=is_held)
         if claim is None or not is_held:
             self._idle[number] = _Seen(view, epoch, time.monotonic() + _IDLE_S)
@@ -157,18 +162,18 @@ class FolderReader:
             return self._waiting_view(shard)
         live = _live(results) if is_held else None
         if live is None:
-            return self._by_files(shard, results)
+            return self._by_files(shard, results, is_held=is_held)
         self.host = live.host or self.host
         failures.extend(live.failures)
         return view_of_snapshot(shard, live)
 
-    def _by_files(self, shard: Shard, results: Path) -> ShardView:
-        key, now = _sizes(results), time.monotonic()
+    def _by_files(self, shard: Shard, results: Path, *, is_held: bool) -> ShardView:
+        key, now = (is_held, *_sizes(results)), time.monotonic()
         seen = self._begun.get(shard.shard)
         if seen is not None and (seen.key == key or now < seen.again_at):
             return seen.view
         try:
-            run = run_status(results)
+            run = shard_status(results, is_held=is_held)
         except CheckpointError:  # who works on it says what is wrong; others are shown all the same
             run = None
         status = ShardStatus(shard=shard, results=results, run=run)

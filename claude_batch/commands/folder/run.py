@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from claude_batch.commands.folder.stage import ShardStage
 from claude_batch.commands.folder.status import (
     ShardStatus,
     done_of,
-    finished_shards,
+    settled_shards,
     shard_statuses,
     tries_again,
 )
@@ -71,6 +72,7 @@ from claude_batch.errors import (
     BoundTooLowError,
     CheckpointError,
     CheckpointLockedError,
+    ClaudeBatchError,
     Exit,
     InvalidPromptsError,
     UsageError,
@@ -294,7 +296,8 @@ class FolderWork:
     def _all(self, shown: FolderScreen) -> int:
         passed: list[Passed] = []
         detached: list[int] = []
-        self._finished = finished_shards(self.folder.files, self.folder.manifest)
+        folder = self.folder
+        self._finished = settled_shards(folder.path, folder.files, folder.manifest)
         for shard in self._in_turn(passed):
             try:
                 code = self._work_on(shard)
@@ -328,12 +331,12 @@ class FolderWork:
 
     def _is_any_left(self, passed: Sequence[Passed]) -> bool:
         """Return whether nobody has finished shards that were passed over, or not come to."""
-        manifest = self.folder.manifest
+        folder = self.folder
         shards = [each.shard for each in passed]
         if self._interrupted is not None:
-            shards = [*manifest.shards]
+            shards = [*folder.manifest.shards]
         if shards:
-            self._finished |= finished_shards(self.folder.files, manifest, self._finished)
+            self._finished |= settled_shards(folder.path, folder.files, folder.manifest)
         return any(map(self._is_left, shards))
 
     def _in_turn(self, passed: list[Passed]) -> Iterator[Shard]:
@@ -388,7 +391,7 @@ class FolderWork:
     def _work_on(self, shard: Shard) -> int:
         """Work on a shard until it is finished, or has to stop; return the exit code."""
         folder = open_shard(self.folder.path, self.folder.files, shard.shard)
-        done = self._finished.get(shard.shard) or folder.done(self.folder.files)
+        done = self._finished.get(shard.shard) or self._done(folder)
         options = self.folder.settings.options
         if done is not None and not tries_again(options, done):
             self._print_again(folder, done)
@@ -402,7 +405,7 @@ class FolderWork:
         self.tell_resumed()
         claim = self._claim(shard)
         try:
-            done = folder.done(self.folder.files)
+            done = self._done(folder)
             if done is not None and not tries_again(options, done):  # finished meanwhile
                 return self._code_of(done)
             if not self._is_pictured:
@@ -410,11 +413,16 @@ class FolderWork:
                 if claim.max_cost_usd is not None and not self.one_after_another:
                     part = f"; it may cost {dollars(claim.max_cost_usd)} of --max-cost for all"
                 self.screen.notice(f"shard {shard.shard} of {of}: {shown_words(shard)}{part}")
-            results = folder.begin(claim.epoch, done)
+            results = folder.begin(claim.epoch, done or folder.done(self.folder.files))
             with folder.shipping(results, claim, self.screen.notice) as shipping:
                 return self._work_off(shard, folder, results, claim, shipping)
         finally:
             claim.close()
+
+    def _done(self, folder: ShardFolder) -> Done | None:
+        """Return what a shard came to; None while it, or a retry of it, is unfinished."""
+        done = folder.done(self.folder.files)
+        return None if folder.is_unfinished(done) else done
 
     def _work_off(
         self,
@@ -437,7 +445,25 @@ class FolderWork:
         )
         request = self._request(shard, results, claim.max_cost_usd)
         try:
-            code = carry_out(self._screen_of(shard), request, stage)
+            code = self._carry_out(shard, request, stage)
+        except ClaudeBatchError:
+            with suppress(ClaudeBatchError):  # the first one says more
+                self._note_done(folder, results, claim, shipping)  # of a retry that is over
+            raise
+        if self.one_after_another:
+            raise_signals()
+        self._learned, self._interrupted = stage.learned, stage.interrupted
+        if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
+            self._note_done(folder, results, claim, shipping)  # as above
+            return code
+        self._may_spend = True
+        return self._finish(folder, results, claim, shipping)
+
+    def _carry_out(self, shard: Shard, request: RunRequest, stage: ShardStage) -> int:
+        """Work off the run of a shard; return the exit code."""
+        results, claim = request.results, stage.claim
+        try:
+            return carry_out(self._screen_of(shard), request, stage)
         except InvalidPromptsError as error:
             raise self._bad_lines(shard, error) from error
         except BoundTooLowError as error:  # which speaks of a part of the bound
@@ -446,13 +472,6 @@ class FolderWork:
             raise self._too_little(shard, bound, error.enough_usd) from error
         finally:  # its files may be gone: that says more than the error does
             claim.refuse_lost()
-        if self.one_after_another:
-            raise_signals()
-        self._learned, self._interrupted = stage.learned, stage.interrupted
-        if code not in {Exit.SUCCEEDED, Exit.SOME_FAILED}:
-            return code
-        self._may_spend = True
-        return self._finish(folder, results, claim, shipping)
 
     def _bad_lines(self, shard: Shard, error: InvalidPromptsError) -> InvalidPromptsError:
         """Return the error that a shard has bad lines, and the ways out."""
@@ -594,18 +613,27 @@ class FolderWork:
         self, folder: ShardFolder, results: Path, claim: HeldClaim, shipping: Shipping
     ) -> int:
         """Note that the shard is finished, if it is; return the exit code."""
-        status = run_status(results)
-        if status is None or status.tally.done < status.identity.total:
+        done = self._note_done(folder, results, claim, shipping)
+        if done is None:
             return Exit.BOUNDED
+        if self.one_after_another:
+            self.screen.notice(finished_text(done))
+        return self._code_of(done)
+
+    def _note_done(
+        self, folder: ShardFolder, results: Path, claim: HeldClaim, shipping: Shipping
+    ) -> Done | None:
+        """Note what the shard came to, and return that; None if it is unfinished."""
+        status = run_status(results)
+        if status is None or status.state is not RunState.FINISHED:
+            return None
         done = replace(done_of(status, folder.shard, claim.epoch), segments=shipping.finish())
         claim.refuse_lost()
         if not folder.finish(self.folder.files, done):
             done = folder.done(self.folder.files) or done
         self._finished[folder.shard] = done
         folder.tidy(done)
-        if self.one_after_another:
-            self.screen.notice(finished_text(done))
-        return self._code_of(done)
+        return done
 
     def _code_of(self, done: Done) -> int:
         return Exit.SOME_FAILED if done.has_failures else Exit.SUCCEEDED

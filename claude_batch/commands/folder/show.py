@@ -238,7 +238,7 @@ def _sentence(path: Path, status: ShardStatus) -> str:
     """Return who works on a shard, and how it gets on; or why it has stopped."""
     claim, run = status.claim, status.run
     if not status.is_held or claim is None:
-        return "" if run is None else run.why
+        return "" if run is None else "; ".join(filter(None, (run.why, _retry_text(status))))
     parts = [claim.holder]
     if claim.silent_s >= SILENT_AFTER_S:
         parts.append(f"silent for {claim.silent_s:.0f} s")
@@ -248,6 +248,14 @@ def _sentence(path: Path, status: ShardStatus) -> str:
         live = replace(run.live, results=f"{shown(path)}/")  # where it is paused and continued
         parts += [activity_text(live), *adjusted_texts(live)]
     return ", ".join(parts)
+
+
+def _retry_text(status: ShardStatus) -> str:
+    """Return how much of a retry is left; "" without one."""
+    left = status.to_retry
+    return f"{counted(left, 'result')} {'is' if left == 1 else 'are'} still to be retried" * bool(
+        left
+    )
 
 
 def _folder_state(statuses: Sequence[ShardStatus]) -> str:

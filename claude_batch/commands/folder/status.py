@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from claude_batch.config.options import Options
 from claude_batch.core.model.requests import ResultType
@@ -18,9 +19,10 @@ from claude_batch.storage.folder.claims import read_claims
 from claude_batch.storage.folder.files import FolderFiles
 from claude_batch.storage.folder.manifest import Manifest, Shard
 from claude_batch.storage.folder.places import open_shard
-from claude_batch.storage.folder.shards import Done, done_name, parse_done
+from claude_batch.storage.folder.shards import Done, done_name, is_older, parse_done
 from claude_batch.storage.run.paths import SHARDS, copied_prompts
-from claude_batch.storage.run.status import RunStatus, run_status
+from claude_batch.storage.run.recovery import left_to_retry
+from claude_batch.storage.run.status import RunStatus, shard_status
 
 _BYTES_PER_ROW = 500
 """What is assumed of files whose rows nobody has counted."""
@@ -28,13 +30,17 @@ _BYTES_PER_ROW = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardStatus:
-    """One shard: finished (`done`), begun (`run`), or neither. `claim` is the latest on it."""
+    """One shard: finished (`done`), begun (`run`), or neither. `claim` is the latest on it.
+
+    One that was finished is begun again as long as a retry is: `to_retry` results have no new one.
+    """
 
     shard: Shard
     results: Path | None
     done: Done | None = None
     run: RunStatus | None = None
     claim: Claim | None = None
+    to_retry: int = 0
 
     @property
     def is_held(self) -> bool:
@@ -98,7 +104,7 @@ class ShardStatus:
         return ShardMoney(
             shard=self.shard.shard,
             spent_usd=spent,
-            rows_left=max(0, self.total - self.results_there),
+            rows_left=max(self.to_retry, self.total - self.results_there),
             held_usd=held,
         )
 
@@ -148,7 +154,8 @@ def shard_statuses(
 ) -> list[ShardStatus]:
     """Return the state of every shard. Takes no lock and changes nothing.
 
-    `finished` are shards that need not be looked at again; those that are new are added.
+    `finished` are shards that need not be looked at again; those that are new are added, and those
+    that are retried are taken out.
     """
     claims, known = read_claims(files), {} if finished is None else finished
     below = files.names_below(SHARDS)
@@ -158,30 +165,48 @@ def shard_statuses(
         number, done = shard.shard, known.get(shard.shard)
         names = below.get(shard_name(number), ())
         results = open_shard(path, files, number).current(done, names)
-        run = run_status(results) if done is None and results is not None else None
-        claim = claims.get(number)
-        statuses.append(ShardStatus(shard=shard, results=results, done=done, run=run, claim=claim))
+        if done is not None and (results is None or results.name != done.results):
+            del known[number]
+        status = status_of(shard, results, done, claims.get(number))
+        statuses.append(status)
     files.forget_copies({number: each.epoch for number, each in known.items()}, len(statuses))
     return statuses
+
+
+def status_of(
+    shard: Shard, results: Path | None, done: Done | None, claim: Claim | None
+) -> ShardStatus:
+    """Return the state of a shard whose `results` count, which was finished as `done` says."""
+    if results is None or (done is not None and results.name == done.results):
+        return ShardStatus(shard=shard, results=results, done=done, claim=claim)
+    is_held = claim is not None and claim.is_held
+    return ShardStatus(
+        shard=shard,
+        results=results,
+        run=shard_status(results, is_held=is_held),
+        claim=claim,
+        to_retry=0 if is_held else left_to_retry(results),
+    )
 
 
 def finished_shards(
     files: FolderFiles,
     manifest: Manifest,
-    known: Container[int] = (),
+    known: Mapping[int, Done] = MappingProxyType({}),
     below: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[int, Done]:
-    """Return what shards came to that are finished, but for those that are `known`.
+    """Return what shards came to that were finished, but for those of which that is `known`.
 
-    `below` are the files of the shards by the names of their folders, where that is known: else
-    they are found by one listing. Raises CheckpointError.
+    They may be retried since (`settled_shards`). `below` are the files of the shards by the names
+    of their folders, where that is known: else they are found by one listing. Raises
+    CheckpointError.
     """
     names: dict[int, str] = {}
     below = files.names_below(SHARDS) if below is None else below
     for shard in manifest.shards:
         folder = shard_name(shard.shard)
-        name = done_name(below.get(folder, ())) if shard.shard not in known else None
-        if name is not None:
+        name, before = done_name(below.get(folder, ())), known.get(shard.shard)
+        if name is not None and (before is None or is_older(before, name)):
             names[shard.shard] = f"{SHARDS}/{folder}/{name}"
     contents = files.read_all([*names.values()])
     return {
@@ -189,6 +214,21 @@ def finished_shards(
         for number, name in names.items()
         if name in contents
     }
+
+
+def settled_shards(path: Path, files: FolderFiles, manifest: Manifest) -> dict[int, Done]:
+    """Return what shards came to that are finished, and of which no retry is unfinished.
+
+    Raises CheckpointError.
+    """
+    below = files.names_below(SHARDS)
+    found = finished_shards(files, manifest, below=below)
+
+    def is_unfinished(shard: int) -> bool:
+        names = below.get(shard_name(shard), ())
+        return open_shard(path, files, shard).is_unfinished(found[shard], names)
+
+    return {shard: done for shard, done in found.items() if not is_unfinished(shard)}
 
 
 @contextmanager

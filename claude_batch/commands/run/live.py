@@ -216,6 +216,8 @@ class LiveStage:
     def _end_retry(self, journal: JournalFile, closed: Closed) -> Closed:
         """Note how this process leaves the run, then put back what a retry has not replaced.
 
+        That of a shard goes on until it is finished: others of its folder may wait for theirs.
+
         Where the results are still being written, on a disk that hangs, the next process does it.
         """
         journal.closed(closed)
@@ -223,8 +225,8 @@ class LiveStage:
             return closed
         if self.shard is not None:  # the results are about to be written again
             self.shard.shipping.ship()
-        retried = end_retry(self.wanted.results)
-        if is_retrying(self.wanted.results):  # its batches are at the API
+        retried = end_retry(self.wanted.results, goes_on=closed.retry_goes_on)
+        if is_retrying(self.wanted.results):  # the next process continues it
             return closed
         self.screen.notice(retried_text(retried, self.wanted.results))
         if closed.state == "finished":
@@ -238,7 +240,7 @@ class LiveStage:
                 stop,
                 self.opened,
                 self.catalog,
-                is_over=not is_retrying(self.wanted.results),
+                is_over=self.shard is not None or not is_retrying(self.wanted.results),
                 canary=self.options.canary,
             )
         else:
@@ -298,6 +300,7 @@ class LiveStage:
             exit_code=int(code),
             why=why,
             cut_off=self._progress.cut_off,
+            retry_goes_on=self.shard is not None and state != "finished",
         )
 
     def _enough_usd(self, bound_usd: float) -> float | None:

@@ -305,14 +305,18 @@ class _Around:
 
 
 def _work_off(request: RunRequest, opened: OpenRun, around: _Around) -> int:
-    """Work off an opened run; return the exit code. Where that is refused a retry is over."""
+    """Work off an opened run; return the exit code. Where that is refused a retry is over.
+
+    One of a shard that an earlier process began is not.
+    """
+    goes_on = around.shard is not None and opened.continued
     try:
         stage = _prepare(request, opened, around)
     except BaseException:
-        end_retry(request.results)
+        end_retry(request.results, goes_on=goes_on)
         raise
     if stage is None:
-        end_retry(request.results)
+        end_retry(request.results, goes_on=goes_on)
         return Exit.BOUNDED
     return stage.work()
 

@@ -24,16 +24,17 @@ class Piece:
 class Cutter:
     """Cuts what it is fed into pieces of `lines` lines, or of `most_bytes` and the rest of a line.
 
-    A last line without a newline counts as one.
+    A last line without a newline counts as one; the first `header` lines do not: they are no rows.
     """
 
-    def __init__(self, *, lines: int, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, *, lines: int, most_bytes: int = MOST_BYTES, header: int = 0) -> None:
         self._most_lines = lines
         self._most_bytes = most_bytes
         self._at = 0
         self._line = 1
         self._open_line = False
         self._begin()
+        self._first_line, self._lines = 1 + header, -header
 
     def _begin(self) -> None:
         self._start, self._first_line, self._lines = self._at, self._line, 0

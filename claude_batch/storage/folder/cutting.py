@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from claude_batch.core.shards.cutting import Cutter, Piece
@@ -52,11 +51,7 @@ def cut_input(
             sha256 = fingerprint(Path(source.source))[1] if source.pinned is None else ""
             yield Piece(start=0, end=source.size, first_line=1, lines=0, sha256=sha256), True
         return
-    has_header = kind.format in {CSV, TSV} and options.headers
-    if has_header and sum(piece.lines for piece in pieces) <= 1:
-        return
-    if has_header and len(pieces) == 1:
-        yield replace(pieces[0], lines=pieces[0].lines - 1), True
+    if sum(piece.lines for piece in pieces) < 1:  # a header is no row
         return
     for piece in pieces:
         yield piece, len(pieces) == 1
@@ -77,7 +72,8 @@ def _cut(
     progress: Callable[[int], None],
 ) -> list[Piece] | None:
     """Return the pieces of a file of lines; None where an end of line may be within a row."""
-    cutter = Cutter(lines=lines)
+    has_header = kind.format in {CSV, TSV} and options.headers
+    cutter = Cutter(lines=lines, header=1 if has_header else 0)
     look = None if kind.format == JSONL else _TableLines(kind, options)
     pieces: list[Piece] = []
     done = 0

@@ -36,7 +36,7 @@ from claude_batch.storage.files import (
 from claude_batch.storage.folder.claims import CLAIMS, HeldClaim
 from claude_batch.storage.folder.object_files import ObjectFiles
 from claude_batch.storage.folder.object_shipping import OTHER_FILES, Shipper
-from claude_batch.storage.folder.shards import Done, ShardFolder, Shipping
+from claude_batch.storage.folder.shards import Done, ShardFolder, Shipping, retries
 from claude_batch.storage.objects.errors import StoreError, StoreProblem
 from claude_batch.storage.run.journal import journal_path
 from claude_batch.storage.run.paths import SHARDS
@@ -50,15 +50,28 @@ class ObjectShardFolder(ShardFolder):
         super().__init__(files.path, shard)
         self._files = files
 
+    def epochs_in(self, names: Iterable[str]) -> list[int]:
+        """Return the epochs in which a run has begun, the latest last, by the names of objects."""
+        return sorted(epoch for epoch in map(epoch_of, names) if epoch is not None)
+
+    def epochs(self) -> list[int]:
+        """Return the epochs of which there are files on this host, the latest last."""
+        return ShardFolder(self._files.path, self.shard).epochs()
+
     def current(self, done: Done | None, names: Iterable[str] | None = None) -> Path | None:
         """Return the results that count now; those of an unfinished shard are brought here."""
-        if done is not None:
-            return self.path / done.results
-        if names is not None and all(epoch_of(name) is None for name in names):
-            return None
+        least = 0 if done is None else done.epoch
+        of_done = None if done is None else self.path / done.results
+        if names is not None and all(epoch <= least for epoch in self.epochs_in(names)):
+            return of_done
+        latest = self._bring_latest(least)
+        return latest if latest is not None and (done is None or retries(latest)) else of_done
+
+    def _bring_latest(self, least: int) -> Path | None:
+        """Return the results of the latest epoch after `least`, which are brought here."""
         for _ in range(2):
             latest = self._latest()
-            if latest is None:
+            if latest is None or latest.epoch <= least:
                 return None
             results = self.results(latest.epoch)
             if self._is_own(latest.epoch):
@@ -77,7 +90,8 @@ class ObjectShardFolder(ShardFolder):
     def reading(self, done: Done | None) -> Iterator[Path | None]:
         """Give the results that count now; those of a finished shard are brought for that time."""
         if done is None:
-            yield self.current(None)
+            with super().reading(None) as current:
+                yield current
             return
         make_private_folder(self._files.path)
         with temporary_folder(self._files.path) as folder:
@@ -89,7 +103,7 @@ class ObjectShardFolder(ShardFolder):
     def begin(self, epoch: int, done: Done | None = None) -> Path:
         """Return the results of an epoch; see ShardFolder. Raises StoreError, too."""
         latest, is_final = self._latest(epoch), False
-        if done is not None and (latest is None or latest.epoch == done.epoch):
+        if done is not None and self.current(done) == self.path / done.results:
             latest, is_final = self._of(done), True
         make_private_folder(self.path)
         with self._locked():

@@ -26,8 +26,9 @@ from claude_batch.storage.files import (
 )
 from claude_batch.storage.folder.claims import HeldClaim
 from claude_batch.storage.folder.files import FolderFiles, make_folder_in
-from claude_batch.storage.run.journal import journal_path
+from claude_batch.storage.run.journal import journal_path, read_journal
 from claude_batch.storage.run.paths import SHARDS, copied_prompts, files_of
+from claude_batch.storage.run.recovery import as_put_back
 
 _JOURNAL = re.compile(r"(\d+)\.results\.jsonl\.journal")
 
@@ -102,6 +103,12 @@ def done_name(names: Iterable[str]) -> str | None:
     return max(found, key=lambda each: int(each[1] or 0))[0] if found else None
 
 
+def is_older(done: Done, name: str) -> bool:
+    """Return whether the file `name` says what the shard came to after `done`."""
+    found = _DONE.fullmatch(name)
+    return found is not None and int(found[1] or 0) > done.epoch
+
+
 def parse_done(content: bytes, name: str) -> Done:
     """Return what is in a file `name` that says what a shard came to. Raises CheckpointError."""
     try:
@@ -135,17 +142,29 @@ class ShardFolder:
             names = os.listdir(self.path)  # noqa: PTH208  # names, not paths
         except FileNotFoundError:
             return []
+        return self.epochs_in(names)
+
+    def epochs_in(self, names: Iterable[str]) -> list[int]:
+        """Return the epochs in which a run has begun, the latest last, by the names of files."""
         return sorted(int(found[1]) for found in map(_JOURNAL.fullmatch, names) if found)
 
-    def current(self, done: Done | None, names: Iterable[str] | None = None) -> Path | None:  # noqa: ARG002  # for others
+    def current(self, done: Done | None, names: Iterable[str] | None = None) -> Path | None:
         """Return the results that count now; None before a run has begun.
 
+        Those of a finished shard count until a later epoch has begun to retry some of them.
         `names` are those of the shard's files, where they are known.
         """
-        if done is not None:
-            return self.path / done.results
-        epochs = self.epochs()
-        return self.results(epochs[-1]) if epochs else None
+        epochs = self.epochs() if names is None else self.epochs_in(names)
+        latest = self.results(epochs[-1]) if epochs else None
+        if done is None:
+            return latest
+        if latest is not None and epochs[-1] > done.epoch and retries(latest):
+            return latest
+        return self.path / done.results
+
+    def is_unfinished(self, done: Done | None, names: Iterable[str] | None = None) -> bool:
+        """Return whether there is something to continue, be it a retry after `done`."""
+        return done is None or self.current(done, names) != self.path / done.results
 
     def done(self, files: FolderFiles) -> Done | None:
         """Return what the shard came to; None while it is unfinished. Raises CheckpointError.
@@ -158,8 +177,16 @@ class ShardFolder:
 
     @contextmanager
     def reading(self, done: Done | None) -> Iterator[Path | None]:
-        """Give the results that count now, as `current` does, for as long as they are read."""
-        yield self.current(done)
+        """Give the results of a shard that is finished, or begun, for as long as they are read.
+
+        While a retry of them is unfinished these are the better of the old and the new ones.
+        """
+        current = self.current(None) if done is None else self.path / done.results
+        if current is None:
+            yield None
+            return
+        with as_put_back(current) as results:
+            yield results
 
     @contextmanager
     def shipping(
@@ -182,16 +209,20 @@ class ShardFolder:
     def begin(self, epoch: int, done: Done | None = None) -> Path:
         """Return the results of an epoch, which begins with what the latest one before it has.
 
-        Of earlier ones only that stays, and the one that the shard was finished in, if it was.
-        Raises CheckpointWriteError, FolderGoneError.
+        After `done` that is the one which retries, if there is one. Of earlier ones only that
+        stays, and the one that the shard was finished in. Raises CheckpointWriteError,
+        FolderGoneError.
         """
         make_folder_in(self._root, self.path)
         results = self.results(epoch)
         earlier = [each for each in self.epochs() if each < epoch]
         if earlier and not journal_path(results).exists():
+            last = earlier[-1]
+            if done is not None and done.epoch in earlier and not retries(self.results(last)):
+                last = done.epoch
             try:
-                _carry_over(self.results(earlier[-1]), results)
-                for each in set(earlier[:-1]) - {done and done.epoch}:
+                _carry_over(self.results(last), results)
+                for each in {*earlier} - {last, done and done.epoch}:
                     _remove(self.results(each))
             except OSError as error:
                 raise CheckpointWriteError(
@@ -206,6 +237,14 @@ class ShardFolder:
             for epoch in self.epochs():
                 if epoch < done.epoch:
                     _remove(self.results(epoch))
+
+
+def retries(results: Path) -> bool:
+    """Return whether the run of `results` has retried some, or was about to."""
+    with suppress(CheckpointError):  # a journal that is damaged: what was finished counts
+        journal = read_journal(results)
+        return journal is not None and journal.retry is not None
+    return False
 
 
 def _carry_over(old: Path, new: Path) -> None:

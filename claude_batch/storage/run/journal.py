@@ -139,6 +139,7 @@ class Closed:
     `cut_off` requests were in flight, and may have been answered.
     `kind` is the StopKind of a run that stopped early, `max_cost_usd` the bound that stopped it,
     `enough_usd` a bound that will do for the rest; `again` are the options that continue a retry.
+    `retry_goes_on`: the next process continues it without them.
     """
 
     at: str
@@ -150,6 +151,7 @@ class Closed:
     enough_usd: float | None = None
     again: str = ""
     cut_off: int = 0
+    retry_goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +161,8 @@ class Journal:
     `settings` are the options in force for the run when it was worked on last. `expenses` are what
     attempts cost that no result shows. `lost_marks` are the last lines that each process launched
     which ended with requests in flight, `retry_marks` those of them since the last `retry` began;
-    `retry_left_open`: its last process did not note how it left; `retry_has_begun`: results were
-    taken out, and requests may have been sent.
+    `retry_left_open`: its last process did not note how it left, or that the next one continues it;
+    `retry_has_begun`: results were taken out, and requests may have been sent.
     `known_models` were found or allowed before anything was sent to them; None in older journals.
     `seen` is a number of results that there have been for certain; `batches` are its records about
     batches, for storage.batch_journal.
@@ -260,8 +262,8 @@ _LATEST: Mapping[str, Any] = {"settings": RunSettings, "retry": Retry, "closed":
 class _Money:
     """What records say about attempts without a result: known expenses, and requests in flight.
 
-    `before_retry` are the marks from before the last retry; `retry_is_open`: nothing says how its
-    last process left; `retry_has_begun`: one has worked on it.
+    `before_retry` are the marks from before the last retry; `retry_is_open`: nothing says that it
+    is over; `retry_has_begun`: a process has worked on it.
     """
 
     known: Expense = NO_EXPENSE
@@ -285,7 +287,7 @@ class _Money:
                 self._mark = max(self._mark, _number(record, "line"))
                 self.lost_marks = (*before, self._mark)
             case "closed":
-                self.retry_is_open = False
+                self.retry_is_open = self.retry_is_open and bool(record.get("retry_goes_on"))
                 if self._mark and not record.get("cut_off"):
                     self.lost_marks, self._mark = self.lost_marks[:-1], 0
             case "opened":

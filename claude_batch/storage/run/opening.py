@@ -271,7 +271,7 @@ def _open_whole(wanted: RunRequest, check_file: CheckFile, before_start: BeforeS
         id_prefix=identity.id_prefix,
     )
     checkpoint.tally.add_expense(journal.expenses)
-    checkpoint.tally.add_expense(retry_expense(wanted.results, are_out=True))
+    checkpoint.tally.add_expense(retry_expense(wanted.results))
     return OpenRun(
         identity=identity,
         settings=journal.settings,
@@ -435,15 +435,16 @@ def _refuse_other(results: Path, old: Retry, new: Retry | None) -> None:
         )
 
 
-def end_retry(results: Path) -> Retried:
+def end_retry(results: Path, *, goes_on: bool = False) -> Retried:
     """Put back what a retry has taken out and not replaced by something better.
 
-    While batches are at the API the retry continues with the next process. Raises CheckpointError.
+    The retry continues with the next process if it `goes_on`, and while batches are at the API.
+    Raises CheckpointError.
     """
     journal = read_journal(results) if is_retrying(results) else None
     if journal is None:
         return Retried()
-    return put_back(results, keep=bool(history_of(journal.batches).open_chunks))
+    return put_back(results, keep=goes_on or bool(history_of(journal.batches).open_chunks))
 
 
 def came_to_nothing(prompts: str, results: Path, journal: Journal) -> bool:

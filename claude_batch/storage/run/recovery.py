@@ -8,8 +8,10 @@ is done; ids decide, and both are compared with the prompts before anything is s
 from __future__ import annotations
 
 import os
+import shutil
 from array import array
 from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ from claude_batch.storage.files import (
     sync_directory,
     sync_file,
     sync_open,
+    temporary_folder,
 )
 from claude_batch.storage.prompts.columns import CUSTOM_ID, ID_PREFIX, own_id
 from claude_batch.storage.prompts.lines import PromptLines
@@ -128,8 +131,7 @@ def put_back(results: Path, *, keep: bool = False) -> Retried:
 
     Raises CheckpointWriteError; no line is lost then.
     """
-    before = _best(beside(results, RETRYING))
-    now = _best(results, among=before)
+    before, now = _old_and_new(results)
     back = {
         digest: line
         for digest, line in before.items()
@@ -149,20 +151,59 @@ def put_back(results: Path, *, keep: bool = False) -> Retried:
     return Retried(len(back), replaced)
 
 
+def left_to_retry(results: Path) -> int:
+    """Return how many results that were taken out have no new one yet."""
+    if not is_retrying(results):
+        return 0
+    before, now = _old_and_new(results)
+    return sum(
+        digest not in now or now[digest].hash == line.hash for digest, line in before.items()
+    )
+
+
+@contextmanager
+def as_put_back(results: Path) -> Iterator[Path]:
+    """Give `results`, or, while a retry is unfinished, a copy with the better of old and new ones.
+
+    The other files of the run are beside it. Nothing is changed, and no process is waited for.
+    """
+    if not is_retrying(results):
+        yield results
+        return
+    with temporary_folder() as folder:
+        copy = folder / results.name
+        try:  # in this order: whatever is moved meanwhile is in one of them
+            for suffix in ("", RETRYING, RETRIED):
+                if suffix != RETRIED or beside(results, RETRIED).exists():
+                    shutil.copyfile(beside(results, suffix), beside(copy, suffix))
+        except FileNotFoundError:  # the retry has just ended
+            yield results
+            return
+        for path in results.parent.glob(f"{results.name}?*"):
+            other = folder / path.name
+            if not other.exists():
+                other.symlink_to(path.absolute())
+        recover(copy)
+        put_back(copy)
+        yield copy
+
+
 def waiting(results: Path) -> array[int]:
     """Return, sorted, the digests of the ids whose results were taken out: they are retried."""
     lines = read_lines(beside(results, RETRYING))
     return array("q", sorted({id_digest(entry.custom_id) for _, entry in lines if entry}))
 
 
-def retry_expense(results: Path, *, are_out: bool) -> Expense:
+def retry_expense(results: Path) -> Expense:
     """Return what results have cost that a retry has replaced; that was paid, too.
 
-    With `are_out` those count as well that wait in RESULTS.retrying: they are not in `results`.
+    Those that wait in RESULTS.retrying count as well, but for lines that are in `results`, too.
     """
     expense = NO_EXPENSE
     seen: set[int] = set()  # a crash may have written a line twice
-    for suffix in (RETRIED, RETRYING) if are_out else (RETRIED,):
+    if is_retrying(results):
+        seen.update(hash(_ended(raw)) for raw, _ in read_lines(results))
+    for suffix in (RETRIED, RETRYING):
         for raw, entry in read_lines(beside(results, suffix)):
             if entry is not None and entry.cost_usd and hash(_ended(raw)) not in seen:
                 seen.add(hash(_ended(raw)))
@@ -185,6 +226,12 @@ def abandon_retry(results: Path) -> None:
             _end_retrying(results, set())
         except OSError as error:
             raise _cannot(beside(results, RETRYING), "moved", error) from error
+
+
+def _old_and_new(results: Path) -> tuple[dict[int, _Line], dict[int, _Line]]:
+    """Return the results that were taken out, and what there is of the same ids by now."""
+    before = _best(beside(results, RETRYING))
+    return before, _best(results, among=before)
 
 
 class _Line(NamedTuple):

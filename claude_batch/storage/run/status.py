@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -33,7 +33,7 @@ from claude_batch.storage.run.journal import (
     read_records,
 )
 from claude_batch.storage.run.paths import MANIFEST, SHARDS, has_manifest
-from claude_batch.storage.run.recovery import retry_expense
+from claude_batch.storage.run.recovery import as_put_back, is_retrying, retry_expense
 
 _LOCKS = Path("/proc/locks")
 _LIMITED = (FailureKind.RATE_LIMITED.value, FailureKind.RAMP_LIMITED.value)
@@ -97,6 +97,23 @@ def run_status(results: Path) -> RunStatus | None:
     return status_from(results, journal, checkpoint.tally, checkpoint.endpoints)
 
 
+def shard_status(results: Path, *, is_held: bool) -> RunStatus | None:
+    """Return the state of the run of a shard; None where it has no journal.
+
+    Of one that was finished, and whose retry nobody works on now, the better of old and new results
+    are counted.
+    """
+    status = run_status(results)
+    if is_held or status is None or status.state is RunState.RUNNING or not is_retrying(results):
+        return status
+    with as_put_back(results) as better:
+        checkpoint, journal = read_checkpoint(better), read_journal(results)
+        if journal is not None:
+            checkpoint.tally.add_expense(journal.expenses)
+        checkpoint.tally.add_expense(retry_expense(better))
+    return replace(status, tally=checkpoint.tally, endpoints=checkpoint.endpoints)
+
+
 def status_from(
     results: Path, journal: Journal, tally: Tally, endpoints: Mapping[str, int]
 ) -> RunStatus:
@@ -107,7 +124,7 @@ def status_from(
     state = _state(results, journal, tally)
     running = state is RunState.RUNNING
     tally.add_expense(journal.expenses)
-    tally.add_expense(retry_expense(results, are_out=running))
+    tally.add_expense(retry_expense(results))
     live = _live(results) if running else None
     early = state in {RunState.INTERRUPTED, RunState.STOPPED}
     return RunStatus(
@@ -190,7 +207,7 @@ def is_unfinished(results: Path) -> bool:
         return False
     if journal is None or (journal.closed and journal.closed.state == "finished"):
         return False
-    return _lines(results) < journal.identity.total
+    return _lines(results) < journal.identity.total or is_retrying(results)
 
 
 def is_being_written(results: Path) -> bool:
@@ -212,7 +229,7 @@ def _state(results: Path, journal: Journal, tally: Tally) -> RunState:
     opened = journal.opened
     if journal.closed is None and opened is not None and _is_writing(opened.process, results):
         return RunState.RUNNING
-    if tally.done >= journal.identity.total:
+    if tally.done >= journal.identity.total and not is_retrying(results):
         return RunState.FINISHED
     if journal.closed is not None and journal.closed.state == RunState.STOPPED:
         return RunState.STOPPED

@@ -170,7 +170,7 @@ def open_part(
         first_line = len(whole.readline()) if is_table and part.start else 0
         file = io.BufferedReader(_Ranges(whole, (0, first_line), (part.start, part.end)))
         with _read(file, name, kind, options) as found:
-            before = part.first_line - (2 if first_line else 1)
+            before = part.first_line - (2 if first_line else 1) if part.start else 0
             records = ((line + before, value) for line, value in found.records)
             if first_line and not options.headers:
                 next(records, None)

@@ -38,12 +38,14 @@ def test_a_short_file_is_whole(tmp_path: Path) -> None:
 
 
 def test_a_table_is_cut(tmp_path: Path) -> None:
-    content = b'id,prompt\n1,"one, and ""two"""\n2,three\n'
-    assert cut(tmp_path / "a.csv", content) == [(1, 2, False), (3, 1, False)]
+    content = b'id,prompt\n1,"one, and ""two"""\n2,three\n3,four\n'
+    assert cut(tmp_path / "a.csv", content) == [(2, 2, False), (4, 1, False)]
 
 
-def test_the_header_of_a_whole_table_is_no_row(tmp_path: Path) -> None:
-    assert cut(tmp_path / "a.csv", b"prompt\none\ntwo\n", lines=9) == [(1, 2, True)]
+@pytest.mark.parametrize("lines", [2, 9])
+def test_a_header_is_no_row(tmp_path: Path, lines: int) -> None:
+    assert cut(tmp_path / "a.csv", b"prompt\none\ntwo\n", lines=lines) == [(2, 2, True)]
+    assert cut(tmp_path / "a.csv", b"prompt\n", lines=lines) == []
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,15 @@ from pathlib import Path
 import orjson
 import pytest
 
+from claude_batch.config.settings import RunSettings
+from claude_batch.storage.files import beside
 from claude_batch.storage.folder.files import LocalFiles
 from claude_batch.storage.folder.shards import Done, ShardFolder, parse_done
+from claude_batch.storage.run.journal import Retry, create_journal, journal_path, note
+from claude_batch.storage.run.recovery import RETRYING
+from claude_batch.storage.run.results import encode_result
+from tests.storage.run.test_journal import IDENTITY
+from tests.storage.run.test_results import a_result
 
 NEW = ("degraded", "endpoints", "unreported")
 """What earlier versions did not write."""
@@ -43,6 +50,12 @@ def begun(folder: Path, epoch: int) -> ShardFolder:
     results.with_name(results.name + ".journal").write_bytes(b"journal\n")
     results.with_name(results.name + ".prompts").write_bytes(b"prompts\n")
     return shard
+
+
+def retry(results: Path) -> None:
+    """Note in the journal of an epoch that results are retried."""
+    create_journal(results, IDENTITY, RunSettings())
+    note(results, Retry(errored=True))
 
 
 def test_a_new_epoch_has_what_the_last_one_had(tmp_path: Path) -> None:
@@ -97,9 +110,40 @@ def test_after_a_retry_its_end_counts(tmp_path: Path) -> None:
 
 def test_while_a_finished_shard_is_retried_its_results_stay(tmp_path: Path) -> None:
     shard = begun(tmp_path, 1)
-    for epoch in (2, 3, 4):
-        shard.begin(epoch, a_done(1))
+    for epoch in (2, 3):
+        retry(shard.begin(epoch, a_done(1)))
+    shard.begin(4, a_done(1))
     assert shard.epochs() == [1, 3, 4]
+
+
+def test_a_later_epoch_counts_once_it_retries_something(tmp_path: Path) -> None:
+    shard = begun(tmp_path, 1)
+    later = shard.begin(2, a_done(1))
+    assert not shard.is_unfinished(a_done(1))
+    retry(later)
+    assert shard.current(a_done(1)) == later
+    assert shard.is_unfinished(a_done(1), ["2.results.jsonl.journal"])
+    assert not shard.is_unfinished(a_done(2))
+    journal_path(later).write_bytes(b"damaged\n")
+    assert not shard.is_unfinished(a_done(1))
+
+
+def test_an_epoch_that_has_retried_nothing_is_no_beginning(tmp_path: Path) -> None:
+    shard = begun(tmp_path, 1)
+    shard.begin(2, a_done(1)).write_bytes(b"less\n")
+    assert shard.begin(3, a_done(1)).read_bytes() == b"result\n"
+
+
+def test_readers_of_an_unfinished_retry_get_the_better_of_old_and_new(tmp_path: Path) -> None:
+    shard = begun(tmp_path, 1)
+    old, new = (encode_result(a_result(line)) for line in (1, 2))
+    shard.results(1).write_bytes(new)
+    beside(shard.results(1), RETRYING).write_bytes(old)
+    with shard.reading(None) as results:
+        assert results is not None
+        assert sorted(results.read_bytes().splitlines(keepends=True)) == sorted((old, new))
+        assert journal_path(results).read_bytes() == journal_path(shard.results(1)).read_bytes()
+    assert shard.results(1).read_bytes() == new
 
 
 def test_a_finished_shard_keeps_only_what_counts(tmp_path: Path) -> None:

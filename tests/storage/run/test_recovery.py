@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -19,11 +20,14 @@ from claude_batch.storage.prompts.parse import parse_line
 from claude_batch.storage.prompts.shapes import Defaults
 from claude_batch.storage.run.checkpoint import Entry, parse_entry, read_checkpoint, read_lines
 from claude_batch.storage.run.recovery import (
+    as_put_back,
     id_of,
     is_retrying,
+    left_to_retry,
     prove,
     put_back,
     recover,
+    retry_expense,
     take_out,
     take_out_again,
 )
@@ -261,6 +265,36 @@ def test_a_retry_whose_batches_continue_is_put_back_for_readers_and_taken_out_ag
     assert results.read_bytes() == WHOLE
     assert put_back(results).put_back == 1
     assert results.read_bytes() == WHOLE + ERRORED
+
+
+def test_a_retry_that_was_killed_is_read_as_if_it_was_put_back(results: Path) -> None:
+    results.write_bytes(LINES[0] + ERRORED + LINES[1])
+    take_out(results, lambda entry: entry.custom_id != "a1")
+    with results.open("ab") as file:
+        file.write(ANSWERED + b'{"custom_id":"torn')
+    before = results.read_bytes()
+    with as_put_back(results) as copy:
+        assert sorted(copy.read_bytes().splitlines(keepends=True)) == sorted(
+            [LINES[0], LINES[1], ANSWERED]
+        )
+        assert retry_expense(copy).cost_usd is None  # what failed has cost nothing
+    assert results.read_bytes() == before
+    assert left_to_retry(results) == 1
+    put_back(results, keep=True)
+    assert left_to_retry(results) == 1
+    put_back(results)
+    assert left_to_retry(results) == 0
+
+
+def test_what_waits_for_a_retry_is_paid_for_once(results: Path) -> None:
+    results.write_bytes(
+        b"".join(encode_result(replace(a_result(line), cost_usd=1.0)) for line in range(1, 5))
+    )
+    take_out(results, lambda entry: entry.custom_id == "a2")
+    for _ in range(2):  # then it is in both files
+        spent = (read_checkpoint(results).tally.cost_usd, retry_expense(results).cost_usd)
+        assert sum(each or 0.0 for each in spent) == pytest.approx(4.0)
+        put_back(results, keep=True)
 
 
 @pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
