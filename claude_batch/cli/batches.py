@@ -22,7 +22,9 @@ def batches(
     run: Annotated[
         Path | None,
         typer.Option(
-            "--run", metavar="RESULTS", help="Cancel all batches of this run: its results or table."
+            "--run",
+            metavar="RESULTS",
+            help="Cancel all batches of this run: its results or table, or its run folder.",
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="List at most N.")] = 20,
@@ -38,7 +40,8 @@ def batches(
     "requests" (null where a server does not say), "counts" ({"processing",
     "succeeded", "errored", "canceled", "expired"}; null until the batch has
     ended: the API reports none before), "created_at", "expires_at", "ended_at",
-    "has_results", "run" (its results file, null when unknown)}; list and cancel
+    "has_results", "run" (its results file, or folder and shard; null when
+    unknown)}; list and cancel
     print an array of these.
     """
     opt.refuse_sandbox("batches")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from claude_batch.storage.run.batch_journal import read_batches
+from claude_batch.storage.run.journal import journal_path
 from tests.cli.conftest import Serve, claude_batch
 
 SLOW = "[batches]\nduration_s = 600\ncancel_s = 0\n"
@@ -164,6 +165,40 @@ def test_an_endpoint_of_another_kind_is_not_asked(home: Path) -> None:
     refused = claude_batch("batches", "list")
     assert refused.exit_code == 2
     assert "local" in refused.err
+
+
+def test_batches_of_a_run_folder_name_their_shard_and_are_canceled_together(
+    serve: Serve, home: Path
+) -> None:
+    for name in "ab":
+        (home / f"{name}.jsonl").write_text('"Say one."\n"Say two."\n')
+    how = ("--mode", "batch", "--batch-size", "1", "--no-canary", "--detach", "--progress", "none")
+    with serve(SLOW):
+        assert claude_batch("run", "a.jsonl", "b.jsonl", "--out", "o/", *how).exit_code == 6
+        listed = claude_batch("batches", "list", "--json").json()
+        assert {each["run"] for each in listed} == {"o/ shard 1", "o/ shard 2"}
+        asked = claude_batch("batches", "cancel", "--run", "o/")
+        assert asked.exit_code == 2
+        assert "4 batches (4 requests)" in asked.err
+        canceled = claude_batch("batches", "cancel", "--run", "o/", "--yes", "--json")
+        assert [each["run"] for each in canceled.json()] == ["o/ shard 1"] * 2 + ["o/ shard 2"] * 2
+        assert "no run" not in canceled.err
+    for number in (1, 2):
+        results = home / f"o/shards/000{number}/1.results.jsonl"
+        assert len(read_batches(results).canceled_by) == 2
+
+
+def test_a_batch_whose_submission_got_no_answer_is_not_said_to_be_none(
+    detached: Path,
+) -> None:
+    journal = journal_path(detached)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(each for each in lines if b'"batch_created"' not in each))
+    refused = claude_batch("batches", "cancel", "--run", detached.name, "--yes")
+    assert refused.exit_code == 2
+    assert "not known yet; nothing was canceled" in " ".join(refused.err.split())
+    assert "claude-batch resume p.results.jsonl" in refused.err
+    assert "no batch" not in refused.err
 
 
 def test_a_results_file_without_a_journal_is_no_run(serve: Serve) -> None:

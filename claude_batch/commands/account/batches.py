@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from claude_batch.commands.account.probing import batches_of, remedy
 from claude_batch.commands.api import Api
 from claude_batch.commands.find_run import journal_of
-from claude_batch.commands.run.messages import shown
+from claude_batch.commands.run.messages import counted, shown
 from claude_batch.commands.table import checkpoint_of
 from claude_batch.commands.terminal import print_json, require_yes
 from claude_batch.config.settings import Settings
@@ -22,9 +22,11 @@ from claude_batch.core.batch.history import BY_USER, BatchCancelRequested
 from claude_batch.core.model.batches import BatchCounts, BatchStatus, BatchView
 from claude_batch.core.model.requests import Failure, FailureKind
 from claude_batch.errors import RunStoppedError, UsageError
+from claude_batch.storage.folder.shards import ShardFolder
 from claude_batch.storage.run.batch_journal import read_batches, request_cancel
+from claude_batch.storage.run.paths import SHARDS, has_manifest, run_folder_of
 from claude_batch.storage.run.results import utc
-from claude_batch.storage.run.status import runs_below
+from claude_batch.storage.run.status import run_folders_below, runs_below
 from claude_batch.ui.messages import notice_text
 from claude_batch.ui.tables.batches import BatchRow, batch_sheet, batches_table
 from claude_batch.ui.tables.tables import print_table
@@ -41,7 +43,7 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchesRequest:
-    """What the user asks of `batches`; `run` is a results file."""
+    """What the user asks of `batches`; `run` is a results file, or a run folder."""
 
     action: Action
     batch_id: str | None
@@ -184,13 +186,13 @@ async def _find(apis: BatchApis, batch_id: str) -> tuple[str, BatchView]:
 
 def _cancel(request: BatchesRequest) -> None:
     """Cancel batches that are under way, after a yes, and noted in the journals of their runs."""
-    run = Path() if request.run is None else checkpoint_of(request.run)
-    ids = (request.batch_id,) if request.batch_id else _under_way(run)
+    runs = [] if request.run is None else _results_of(checkpoint_of(request.run))
+    ids = (request.batch_id,) if request.batch_id else _under_way(request.run or Path(), runs)
 
     async def find_all(apis: BatchApis) -> list[tuple[str, BatchView]]:
         return [await _find(apis, batch_id) for batch_id in ids]
 
-    rows = _rows(_ask(request.settings, find_all))
+    rows = _rows(_ask(request.settings, find_all), runs) if ids else []
     open_rows = [row for row in rows if row.batch.status is not BatchStatus.ENDED]
     for row in rows:
         if row.batch.status is BatchStatus.ENDED:
@@ -206,7 +208,7 @@ def _cancel(request: BatchesRequest) -> None:
             for row in open_rows
         ]
 
-    canceled = _rows(_ask(request.settings, cancel_all)) if open_rows else []
+    canceled = _rows(_ask(request.settings, cancel_all), runs) if open_rows else []
     if request.as_json:
         print_json([_report(row) for row in canceled])
     elif canceled:
@@ -218,18 +220,39 @@ def _cancel(request: BatchesRequest) -> None:
         )
 
 
-def _under_way(results: Path) -> tuple[str, ...]:
-    """Return the batches of a run that are not collected yet. Raises CheckpointError."""
-    journal_of(results)
-    chunks = read_batches(results.absolute()).open_chunks
+def _results_of(run: Path) -> list[Path]:
+    """Return the results file of a run, or those of all shards that a run folder has begun.
+
+    Raises UsageError where there is no run, CheckpointError.
+    """
+    if has_manifest(run):
+        return _shards_of(run.absolute())
+    journal_of(run)
+    return [run.absolute()]
+
+
+def _shards_of(folder: Path) -> list[Path]:
+    """Return the latest results of each shard of a run folder on this host."""
+    shards = (ShardFolder(folder, int(path.name)) for path in sorted(folder.glob(f"{SHARDS}/*")))
+    return [shard.results(epochs[-1]) for shard in shards if (epochs := shard.epochs())]
+
+
+def _under_way(named: Path, runs: Iterable[Path]) -> tuple[str, ...]:
+    """Return the batches of runs that are not collected yet. Raises UsageError, CheckpointError."""
+    chunks = [chunk for results in runs for chunk in read_batches(results).open_chunks]
     ids = tuple(chunk.batch_id for chunk in chunks if chunk.batch_id is not None)
-    if len(ids) < len(chunks):
-        _note(
-            "this run submitted a batch and got no answer: whether it exists is not known yet",
-            "claude-batch resume finds out; then cancel again",
+    name = f"{shown(named)}{'/' if has_manifest(named) else ''}"
+    if unknown := len(chunks) - len(ids):
+        message = (
+            f"{name}: no answer came when {counted(unknown, 'batch')} "
+            f"{'was' if unknown == 1 else 'were'} submitted: what exists of that is not known yet"
         )
-    if not ids:
-        _note(f"{shown(results)}: no batch of this run is under way")
+        hint = f"claude-batch resume {shlex.quote(name)} finds out; then cancel again"
+        if not ids:
+            raise UsageError(f"{message}; nothing was canceled", hint=hint)
+        _note(message, hint)
+    elif not ids:
+        _note(f"{name}: no batch is under way")
     return ids
 
 
@@ -242,7 +265,7 @@ def _confirm(rows: list[BatchRow]) -> None:
 
 def _note_in_journal(row: BatchRow) -> None:
     """Note in a run's journal that the user cancels its batch: it is not resubmitted."""
-    if row.run is None:
+    if row.results is None:
         _note(
             f"no run in or below this folder has the batch {row.batch.id}: whichever run has it "
             "records its canceled requests as canceled",
@@ -250,20 +273,36 @@ def _note_in_journal(row: BatchRow) -> None:
         )
         return
     record = BatchCancelRequested(id=row.batch.id, by=BY_USER, at=time.time())
-    request_cancel(Path(row.run), record)
+    request_cancel(row.results, record)
 
 
 # shared
 
 
-def _rows(found: Iterable[tuple[str, BatchView]]) -> list[BatchRow]:
-    """Return batches with the runs they belong to, where these are in or below this folder."""
+def _rows(found: Iterable[tuple[str, BatchView]], besides: Iterable[Path] = ()) -> list[BatchRow]:
+    """Return batches with the runs they belong to: in or below this folder, or one of others."""
+    here = Path.cwd()
+    shards = (each for folder in run_folders_below(here) for each in _shards_of(folder))
     runs = {
-        chunk.batch_id: shown(path)
-        for path in reversed(runs_below(Path.cwd()))
+        chunk.batch_id: path
+        for path in (*reversed(runs_below(here)), *shards, *besides)
         for chunk in read_batches(path).chunks.values()
     }
-    return [BatchRow(endpoint=name, batch=each, run=runs.get(each.id)) for name, each in found]
+    return [
+        BatchRow(endpoint=name, batch=each, run=_run_text(results), results=results)
+        for name, each in found
+        for results in (runs.get(each.id),)
+    ]
+
+
+def _run_text(results: Path | None) -> str | None:
+    """Return which run results are of, or which shard of a run folder."""
+    if results is None:
+        return None
+    folder = run_folder_of(results)
+    if folder is None:
+        return shown(results)
+    return f"{shown(folder)}/ shard {int(results.parent.name)}"
 
 
 def _ask(settings: Settings, ask: Callable[[BatchApis], Awaitable[T]]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -29,11 +30,12 @@ _INDENT = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRow:
-    """A batch, its endpoint, and the results file of the run it belongs to, if that is known."""
+    """A batch, its endpoint, and the `run` it belongs to, if that is known: its `results` file."""
 
     endpoint: str
     batch: BatchView
     run: str | None = None
+    results: Path | None = None
 
 
 def batches_table(rows: Sequence[BatchRow], now: float) -> RenderableType:
