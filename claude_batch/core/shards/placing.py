@@ -19,7 +19,7 @@ MOST_AGAIN = 3
 PAUSES_S = (0.0, 2.0, 10.0)
 """Before it is placed again for the first, second and third time in a row."""
 
-WAITS_S = (10.0, 20.0, 40.0)
+WAITS_S = (5.0, 10.0, 30.0)
 """The same where storage, or the server that limits are shared by, did not answer: it may soon."""
 
 LOST_AFTER_S = LOOK_EVERY_S
