@@ -115,7 +115,7 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
     """Start or resume the run of a folder, or one shard of it; return the exit code."""
     options = typed_options(given, os.environ)
     if options.on is not None:
-        from claude_batch.commands.folder.cluster import refuse_cluster  # noqa: PLC0415  # rarely used
+        from claude_batch.commands.cluster.cluster import refuse_cluster  # noqa: PLC0415  # rarely used
 
         refuse_cluster(given)
     screen = _open_screen(options)
@@ -151,7 +151,7 @@ def _run(folder: RunFolder, options: Options, screen: Screen) -> int:
 
 def _run_on_cluster(folder: RunFolder, options: Options, screen: Screen) -> int:
     """Work on a folder on a cluster; return the exit code."""
-    from claude_batch.commands.folder.cluster import place_shards  # noqa: PLC0415  # rarely used
+    from claude_batch.commands.cluster.cluster import place_shards  # noqa: PLC0415  # rarely used
 
     workers = "" if options.workers is None else f" --workers {options.workers}"
     also = f" --on ray{workers}"

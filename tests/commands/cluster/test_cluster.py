@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from claude_batch.cluster.calls import calls_of
-from claude_batch.commands.folder.cluster import _noted, advice_in, passed_on
+from claude_batch.commands.cluster.cluster import _noted, advice_in, passed_on
 from claude_batch.commands.folder.run import run_folder
 from claude_batch.errors import UsageError
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from claude_batch.cluster.calls import CallEnd, Calls, calls_of, refuse_no_cluster
-from claude_batch.commands.folder.asking import may_place
+from claude_batch.commands.cluster.asking import may_place
+from claude_batch.commands.cluster.node import ShardEnd, ShardOrder, work_on_shard
 from claude_batch.commands.folder.manifest import OF_THE_FOLDER, RunFolder
-from claude_batch.commands.folder.node import ShardEnd, ShardOrder, work_on_shard
 from claude_batch.commands.folder.progress import (
     EVERY_S,
     READING_SHARE,

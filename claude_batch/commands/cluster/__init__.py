@@ -1,0 +1,1 @@
+"""`--on ray`: shards of a run folder placed on a cluster, and what a worker does there."""
