@@ -438,6 +438,21 @@ def test_rows_are_counted_without_headers_from_the_start(program: Program) -> No
     assert [each["total"] for each in found["per_shard"]] == [10, 10, 5] * 2
 
 
+def test_status_says_why_a_shard_was_refused_before_it_sent_anything(program: Program) -> None:
+    with (program.folder / "in/b.jsonl").open("a") as file:
+        file.write('{"prompt": 5}\n')
+    assert program.run("run", "in", "--out", "out/").returncode == 2
+    bad = status(program)
+    shard = bad["per_shard"][1]
+    assert (bad["state"], shard["state"]) == ("interrupted", "failed")
+    assert "1 bad line" in shard["why"]
+    shown = " ".join(program.run("status", "out/").stdout.decode().split())
+    assert "shard 2" in shown
+    assert "1 bad line" in shown
+    assert program.run("resume", "out/", "--skip-invalid").returncode == 3
+    assert status(program)["per_shard"][1]["why"] == ""
+
+
 def test_what_failed_is_retried_in_all_shards(program: Program) -> None:
     lines = [json.dumps({"prompt": "again?", "model": "claude-none"})] * 3
     (program.folder / "in/b.jsonl").write_text("\n".join(['"good"', *lines]) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,12 @@ from claude_batch.commands.run.messages import counted, shown
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.decisions import StopKind
-from claude_batch.errors import Exit
+from claude_batch.errors import BoundTooLowError, Exit, InvalidPromptsError
+from claude_batch.storage.folder.manifest import Shard
 from claude_batch.storage.folder.shards import Done
+from claude_batch.storage.run.journal import Closed, note
+from claude_batch.storage.run.results import utc
+from claude_batch.storage.run.status import RunState, run_status
 from claude_batch.ui.screen.screen import RunSummary
 
 _SIGNALED = 128
@@ -206,3 +211,41 @@ def rounded_usd(usd: float) -> float:
 def _counts(statuses: Sequence[ShardStatus]) -> tuple[int, int]:
     """Return how many results there are, of how many."""
     return sum(each.results_there for each in statuses), sum(each.total for each in statuses)
+
+
+def note_refused(results: Path, error: BoundTooLowError, bound: float | None) -> None:
+    """Note, for `status`, that a shard did not begin as its part of the bound is too low."""
+    status = run_status(results)
+    if status is None or status.tally.done:
+        return
+    closed = Closed(
+        at=utc(time.time()),
+        state=RunState.STOPPED,
+        exit_code=error.exit_code,
+        why=error.message,
+        kind=StopKind.COST,
+        max_cost_usd=bound,
+        enough_usd=error.enough_usd,
+    )
+    note(results, closed)
+
+
+def bad_lines(
+    error: InvalidPromptsError, path: Path, shard: Shard, *, skips: bool, alone: bool
+) -> InvalidPromptsError:
+    """Return the error that a shard has bad lines, and the ways out.
+
+    `skips`: they are left out, and none is left; `alone`: the command is for that shard.
+    """
+    which = f"shard {shard.shard}"
+    if skips:
+        way = f"the other shards: claude-batch run {quoted(path)} --shard N"
+    elif not alone:
+        way = f"leave them out: {resume_folder_command(path)} --skip-invalid"
+    else:
+        way = "leave them out: the same command with --skip-invalid"
+    return InvalidPromptsError(
+        error.message.replace("nothing was sent", f"nothing of {which} was sent"),
+        hint=f"{way}\nor fix them, and name another folder with --out: this one keeps to its "
+        "files as they were when it was made",
+    )

@@ -213,6 +213,8 @@ def state_of(status: ShardStatus) -> ShardState:
         return ShardState.FINISHED
     if status.is_held:
         return ShardState.RUNNING
+    if status.refused:
+        return ShardState.FAILED
     if status.run is None:
         return ShardState.WAITING
     closed = status.run.closed

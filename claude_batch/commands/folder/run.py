@@ -23,11 +23,12 @@ from claude_batch.commands.check import defaults_of
 from claude_batch.commands.folder.ending import (
     MARGIN,
     FolderEnd,
+    bad_lines,
     enough_usd,
     finished_text,
     met_bound,
     money_text,
-    quoted,
+    note_refused,
     resume_folder_command,
     rounded_usd,
 )
@@ -53,7 +54,6 @@ from claude_batch.config.reading import typed_options
 from claude_batch.config.settings import RunSettings
 from claude_batch.core.catalog.routing import routes_of_text
 from claude_batch.core.model.units import dollars
-from claude_batch.core.scheduling.decisions import StopKind
 from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.core.shards.claims import (
     LOOK_EVERY_S,
@@ -92,7 +92,7 @@ from claude_batch.storage.folder.shards import Done, ShardFolder, Shipping
 from claude_batch.storage.objects.errors import StoreError
 from claude_batch.storage.objects.locations import Fetch
 from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
-from claude_batch.storage.run.journal import Closed, note, read_journal
+from claude_batch.storage.run.journal import read_journal
 from claude_batch.storage.run.opening import RunRequest
 from claude_batch.storage.run.output import print_results
 from claude_batch.storage.run.paths import MANIFEST, has_manifest
@@ -416,6 +416,12 @@ class FolderWork:
             results = folder.begin(claim.epoch, done or folder.done(self.folder.files))
             with folder.shipping(results, claim, self.screen.notice) as shipping:
                 return self._work_off(shard, folder, results, claim, shipping)
+        except CheckpointLockedError:
+            raise
+        except ClaudeBatchError as error:
+            with suppress(ClaudeBatchError, OSError):
+                folder.note_refused(self.folder.files, claim.epoch, error.message)
+            raise
         finally:
             claim.close()
 
@@ -465,28 +471,14 @@ class FolderWork:
         try:
             return carry_out(self._screen_of(shard), request, stage)
         except InvalidPromptsError as error:
-            raise self._bad_lines(shard, error) from error
+            skips, alone = self.folder.settings.options.skip_invalid, not self.one_after_another
+            raise bad_lines(error, self.folder.path, shard, skips=skips, alone=alone) from error
         except BoundTooLowError as error:  # which speaks of a part of the bound
             bound = self._bound or 0.0
-            _note_refused(results, error, claim.max_cost_usd)
+            note_refused(results, error, claim.max_cost_usd)
             raise self._too_little(shard, bound, error.enough_usd) from error
         finally:  # its files may be gone: that says more than the error does
             claim.refuse_lost()
-
-    def _bad_lines(self, shard: Shard, error: InvalidPromptsError) -> InvalidPromptsError:
-        """Return the error that a shard has bad lines, and the ways out."""
-        path, which = self.folder.path, f"shard {shard.shard}"
-        if self.folder.settings.options.skip_invalid:  # and none is left
-            way = f"the other shards: claude-batch run {quoted(path)} --shard N"
-        elif self.one_after_another:
-            way = f"leave them out: {resume_folder_command(path)} --skip-invalid"
-        else:
-            way = "leave them out: the same command with --skip-invalid"
-        return InvalidPromptsError(
-            error.message.replace("nothing was sent", f"nothing of {which} was sent"),
-            hint=f"{way}\nor fix them, and name another folder with --out: this one keeps to its "
-            "files as they were when it was made",
-        )
 
     def _print_again(self, folder: ShardFolder, done: Done) -> None:
         """Print the results of a shard that was finished before, where results are printed."""
@@ -681,23 +673,6 @@ class FolderWork:
     def _statuses(self) -> list[ShardStatus]:
         folder = self.folder
         return shard_statuses(folder.path, folder.files, folder.manifest, self._finished)
-
-
-def _note_refused(results: Path, error: BoundTooLowError, bound: float | None) -> None:
-    """Note, for `status`, that a shard did not begin as its part of the bound is too low."""
-    status = run_status(results)
-    if status is None or status.tally.done:
-        return
-    closed = Closed(
-        at=utc(time.time()),
-        state=RunState.STOPPED,
-        exit_code=error.exit_code,
-        why=error.message,
-        kind=StopKind.COST,
-        max_cost_usd=bound,
-        enough_usd=error.enough_usd,
-    )
-    note(results, closed)
 
 
 def _refuse_log_inside(folder: RunFolder, options: Options) -> None:

@@ -134,7 +134,11 @@ def show_folder_status(name: str, *, as_json: bool) -> None:
         print_json(_report(place, statuses))
         return
     rows = [folder_row(path, manifest, statuses)]
-    begun = [each for each in statuses if each.done is None and (each.run or each.is_held)]
+    begun = [
+        each
+        for each in statuses
+        if each.done is None and (each.run or each.is_held or each.refused)
+    ]
     rows += [_row(path, each, manifest) for each in begun]
     print_table(status_table(rows, time.time()), to_stdout=True)
     if len(endpoints := _by_endpoint(statuses)) > 1:
@@ -238,7 +242,7 @@ def _sentence(path: Path, status: ShardStatus) -> str:
     """Return who works on a shard, and how it gets on; or why it has stopped."""
     claim, run = status.claim, status.run
     if not status.is_held or claim is None:
-        return "" if run is None else "; ".join(filter(None, (run.why, _retry_text(status))))
+        return "; ".join(filter(None, (_why(status), _retry_text(status))))
     parts = [claim.holder]
     if claim.silent_s >= SILENT_AFTER_S:
         parts.append(f"silent for {claim.silent_s:.0f} s")
@@ -248,6 +252,11 @@ def _sentence(path: Path, status: ShardStatus) -> str:
         live = replace(run.live, results=f"{shown(path)}/")  # where it is paused and continued
         parts += [activity_text(live), *adjusted_texts(live)]
     return ", ".join(parts)
+
+
+def _why(status: ShardStatus) -> str:
+    """Return why the last process has stopped to work on a shard; "" where it has not said so."""
+    return status.refused or ("" if status.run is None else status.run.why)
 
 
 def _retry_text(status: ShardStatus) -> str:
@@ -348,7 +357,7 @@ def _shard_report(status: ShardStatus, view: ShardView, problem: str | None) -> 
         first_line=shard.first_line,
         lines=shard.lines,
         state=view.state,
-        why="" if status.run is None else status.run.why,
+        why=_why(status),
         input_problem=problem,
         holder=view.holder or None,
         silent_s=view.silent_s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +32,7 @@ _BYTES_PER_ROW = 500
 class ShardStatus:
     """One shard: finished (`done`), begun (`run`), or neither. `claim` is the latest on it.
 
+    `refused` is why the last process that claimed it has stopped, if that was before it sent.
     One that was finished is begun again as long as a retry is: `to_retry` results have no new one.
     """
 
@@ -41,6 +42,7 @@ class ShardStatus:
     run: RunStatus | None = None
     claim: Claim | None = None
     to_retry: int = 0
+    refused: str = ""
 
     @property
     def is_held(self) -> bool:
@@ -168,6 +170,10 @@ def shard_statuses(
         if done is not None and (results is None or results.name != done.results):
             del known[number]
         status = status_of(shard, results, done, claims.get(number))
+        if status.done is None and status.claim is not None and not status.is_held:
+            folder = open_shard(path, files, number)
+            why = folder.refused(files, status.claim.epoch, names)
+            status = replace(status, refused=why)
         statuses.append(status)
     files.forget_copies({number: each.epoch for number, each in known.items()}, len(statuses))
     return statuses

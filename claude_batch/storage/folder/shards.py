@@ -103,6 +103,10 @@ def done_name(names: Iterable[str]) -> str | None:
     return max(found, key=lambda each: int(each[1] or 0))[0] if found else None
 
 
+def _refused_name(epoch: int) -> str:
+    return f"refused-{epoch}.json"
+
+
 def is_older(done: Done, name: str) -> bool:
     """Return whether the file `name` says what the shard came to after `done`."""
     found = _DONE.fullmatch(name)
@@ -205,6 +209,21 @@ class ShardFolder:
         """Note that the shard is finished, or was retried; return False if another was quicker."""
         name = DONE if self.done(files) is None else f"done-{done.epoch}.json"
         return files.create(f"{self._name}/{name}", orjson.dumps(asdict(done)) + b"\n")
+
+    def note_refused(self, files: FolderFiles, epoch: int, why: str) -> None:
+        """Note for readers why the process that has claimed an epoch has stopped."""
+        files.create(f"{self._name}/{_refused_name(epoch)}", orjson.dumps({"why": why}) + b"\n")
+
+    def refused(self, files: FolderFiles, epoch: int, names: Iterable[str]) -> str:
+        """Return why the process that has claimed an epoch has stopped, if it said so; else "".
+
+        `names` are those of the shard's files.
+        """
+        name = _refused_name(epoch)
+        with suppress(ValueError, TypeError, KeyError):
+            if name in names:
+                return str(orjson.loads(files.read(f"{self._name}/{name}") or b"")["why"])
+        return ""
 
     def begin(self, epoch: int, done: Done | None = None) -> Path:
         """Return the results of an epoch, which begins with what the latest one before it has.
