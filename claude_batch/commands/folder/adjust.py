@@ -63,12 +63,9 @@ def adjust_folder(
     Raises UsageError where none is there, or one has not obeyed.
     """
     changes, place = wanted(given, pause=pause), existing_folder(name)
-    path, manifest, files = place.path, place.manifest, place.files
-    if shard is not None and not 1 <= shard <= len(manifest.shards):
-        raise UsageError(
-            f"there is no shard {shard}: {shown(path)}/ has shards 1 to {len(manifest.shards)}",
-            hint=f"claude-batch status {shlex.quote(shown(path))}/",
-        )
+    path, files = place.path, place.files
+    if shard is not None:
+        _refuse_shard(place, shard, changes)
     at_work = [each for each in _at_work(path, files) if shard in {None, each.shard}]
     if not at_work:
         raise _nobody(path, changes, shard)
@@ -97,6 +94,22 @@ def adjust_folder(
     if is_kept:
         sys.stdout.write(f"{shown(path)}/: {_from_now_on(place, changes)}\n")
     _refuse([each for each in asked if each.refused and each not in later], len(asked))
+
+
+def _refuse_shard(place: FolderPlace, shard: int, changes: Mapping[str, Any]) -> None:
+    """Refuse a shard that is not there, and what is not changed for one. Raises UsageError."""
+    name, shards = f"{shown(place.path)}/", len(place.manifest.shards)
+    if not 1 <= shard <= shards:
+        raise UsageError(
+            f"there is no shard {shard}: {name} has shards 1 to {shards}",
+            hint=f"claude-batch status {shlex.quote(name)}",
+        )
+    if "max_cost" in changes:
+        bound = as_typed("max_cost", changes["max_cost"])
+        raise UsageError(
+            "--max-cost is the bound of all shards together; nothing was changed",
+            hint=f"claude-batch adjust {shlex.quote(name)} {bound}   changes it for all",
+        )
 
 
 def _from_now_on(place: FolderPlace, changes: Mapping[str, Any]) -> str:

@@ -49,6 +49,14 @@ def test_a_bound_that_is_spent_already_is_said_with_the_figures_of_all(
         assert said in capsys.readouterr().out.splitlines()[-1]
 
 
+@pytest.mark.parametrize("bound", ["0.02", "none"])
+def test_the_bound_on_the_cost_is_not_that_of_one_shard(folder: Path, bound: str) -> None:
+    with pytest.raises(UsageError, match="the bound of all shards") as refused:
+        adjust_folder(str(folder), {"max_cost": bound}, pause=None, shard=1)
+    assert f"claude-batch adjust {folder}/ --max-cost {bound} " in refused.value.hint
+    assert read_changes_of(LocalFiles(folder)) == []
+
+
 @pytest.mark.parametrize("shard", [None, 1])
 def test_a_process_elsewhere_is_not_paused_from_here(folder: Path, shard: int | None) -> None:
     with pytest.raises(UsageError, match="cannot be asked from here"):
