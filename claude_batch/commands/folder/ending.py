@@ -13,6 +13,7 @@ from claude_batch.commands.run.messages import counted, shown
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.units import dollars
 from claude_batch.core.scheduling.decisions import StopKind
+from claude_batch.core.shards.money import most_usd
 from claude_batch.errors import BoundTooLowError, Exit, InvalidPromptsError
 from claude_batch.storage.folder.manifest import Shard
 from claude_batch.storage.folder.shards import Done
@@ -26,6 +27,9 @@ _SIGNALED = 128
 
 _MOST_NAMED = 3
 """Processes, and shards of each, that are named at the end."""
+
+ROUNDING = 1e-6
+"""Bounds that differ by less are the same."""
 
 MARGIN = 1.25
 """How much more than so far the rest may cost before a bound that is suggested is met again."""
@@ -90,8 +94,10 @@ class FolderEnd:
             why = why or held_text(self.statuses)
             again = again if code > _SIGNALED else ""
             look = f"claude-batch status {quoted(self.path)} --watch"
-        elif self.bound_usd is not None and (too_little or any(map(met_bound, self.statuses))):
+        elif self.bound_usd is not None and too_little:
             again += f" --max-cost {enough_usd(self.bound_usd, self.statuses):.10g}"
+        elif (usd := needed_usd(self.bound_usd, self.statuses)) is not None:
+            again += f" --max-cost {usd:.10g}"
         elif last is not None:  # it may name what has to change
             again = last.resume_command or ""
         elif self.is_finished:  # a retry has stopped, which says how it continues
@@ -181,12 +187,36 @@ def money_text(statuses: Sequence[ShardStatus], others: Sequence[ShardStatus]) -
     return f"{text}, the rest is for {counted(len(held), 'shard')} at work" if held else text
 
 
+def needed_usd(bound: float | None, statuses: Sequence[ShardStatus]) -> float | None:
+    """Return a --max-cost without which the rest cannot be continued; None: it can as it is.
+
+    A shard that has met its part of the bound can where others have left enough.
+    """
+    left = [each for each in statuses if not each.is_held and each.money.rows_left]
+    if bound is None or not left:
+        return None
+    free = max(0.0, bound - most_usd(each.money for each in statuses))
+    is_short = any(
+        each.money.spent_usd + free <= max(each.money.spent_usd, met_bound(each) * (1 + ROUNDING))
+        for each in left
+    )
+    has_met = any(map(met_bound, left))
+    if is_short or (has_met and _likely_usd(statuses) > bound):
+        return enough_usd(bound, statuses)
+    return None
+
+
 def enough_usd(bound: float, statuses: Sequence[ShardStatus]) -> float:
     """Return a --max-cost that will probably do for the rest."""
+    return rounded_usd(max(_likely_usd(statuses), 1.1 * bound))
+
+
+def _likely_usd(statuses: Sequence[ShardStatus]) -> float:
+    """Return what all will probably have cost at the end, or a little more."""
     spent = sum(each.money.spent_usd for each in statuses)
     there, total = _counts(statuses)
     usd = spent * (1 + MARGIN * (total / there - 1)) if there else 0.0
-    return rounded_usd(max(usd, 1.1 * bound, _refused_usd(statuses)))
+    return max(usd, _refused_usd(statuses))
 
 
 def _refused_usd(statuses: Sequence[ShardStatus]) -> float:

@@ -56,7 +56,7 @@ def _data(place: FolderPlace, statuses: Sequence[ShardStatus], begun: Sequence[P
             f"{shown(path)}: no shard was begun yet",
             hint=f"claude-batch resume {shlex.quote(shown(path))}/",
         )
-    read, row = read_results(*begun), folder_row(path, manifest, statuses)
+    read, row = read_results(*begun), folder_row(place, statuses)
     history = joined(read_history(each) for each in begun)
     catalog = catalog_for(options_to_look(manifest, place.files))
     expenses = NO_EXPENSE

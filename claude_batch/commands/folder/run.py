@@ -22,6 +22,7 @@ from typing import Any
 from claude_batch.commands.check import defaults_of
 from claude_batch.commands.folder.ending import (
     MARGIN,
+    ROUNDING,
     FolderEnd,
     bad_lines,
     enough_usd,
@@ -100,9 +101,6 @@ from claude_batch.storage.run.results import utc
 from claude_batch.storage.run.status import RunState, remember_run, run_status
 from claude_batch.ui.screen.opening import chosen_form, open_screen
 from claude_batch.ui.screen.screen import RunSummary, Screen
-
-_ROUNDING = 1e-6
-"""Bounds that differ by less are the same."""
 
 _NEARLY_FREE_S = SILENT_S - 2 * LOOK_EVERY_S
 """A holder whose shard is free in less time has missed its turn to show that it lives."""
@@ -526,7 +524,7 @@ class FolderWork:
         bound = self._bound
         if bound is None:
             return True
-        return most_usd(each.money for each in self._statuses()) <= bound * (1 + _ROUNDING)
+        return most_usd(each.money for each in self._statuses()) <= bound * (1 + ROUNDING)
 
     def _slice(self, shard: Shard) -> float | None:
         """Return up to what the shard may cost; None without a bound. Raises UsageError."""
@@ -537,7 +535,7 @@ class FolderWork:
         money = [each.money for each in statuses]
         usd = slice_usd(bound, shard.shard, money, whole=self.one_after_another)
         own = statuses[shard.shard - 1]
-        if usd <= max(own.money.spent_usd, met_bound(own) * (1 + _ROUNDING)):
+        if usd <= max(own.money.spent_usd, met_bound(own) * (1 + ROUNDING)):
             raise self._too_little(shard, bound, own.money.spent_usd)
         return usd
 

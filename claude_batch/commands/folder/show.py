@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from claude_batch.commands.folder.ending import enough_usd, met_bound, resume_folder_command
+from claude_batch.commands.folder.ending import needed_usd, resume_folder_command
 from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
 from claude_batch.commands.folder.progress import bound_of, shard_view, state_of
 from claude_batch.commands.folder.status import (
@@ -133,7 +133,7 @@ def show_folder_status(name: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_report(place, statuses))
         return
-    rows = [folder_row(path, manifest, statuses)]
+    rows = [folder_row(place, statuses)]
     begun = [
         each
         for each in statuses
@@ -148,7 +148,7 @@ def show_folder_status(name: str, *, as_json: bool) -> None:
 def row_of(path: Path) -> StatusRow:
     """Return the run folder at `path` as a row of the table. Raises CheckpointError."""
     place = existing_folder(str(path))
-    return folder_row(path, place.manifest, shard_statuses(path, place.files, place.manifest))
+    return folder_row(place, shard_statuses(path, place.files, place.manifest))
 
 
 def report_of(path: Path) -> FolderReport:
@@ -157,9 +157,10 @@ def report_of(path: Path) -> FolderReport:
     return _report(place, shard_statuses(path, place.files, place.manifest))
 
 
-def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) -> StatusRow:
+def folder_row(place: FolderPlace, statuses: Sequence[ShardStatus]) -> StatusRow:
     """Return a run folder as a row of the table."""
-    state = _folder_state(statuses)
+    path, manifest = place.path, place.manifest
+    bound, state = bound_of(manifest, place.files), _folder_state(statuses)
     finished = sum(each.done is not None for each in statuses)
     held = sum(each.is_held for each in statuses)
     sentence = f"{finished:,} of {counted(len(statuses), 'shard')} finished"
@@ -176,8 +177,9 @@ def folder_row(path: Path, manifest: Manifest, statuses: Sequence[ShardStatus]) 
         mode=manifest.mode,
         sandbox=manifest.options.sandbox,
         cost_usd=_sum(each.cost_usd for each in statuses),
+        max_cost_usd=bound,
         sentence=sentence,
-        next_command=_next(path, state, statuses),
+        next_command=_next(path, state, statuses, bound),
     )
 
 
@@ -276,13 +278,12 @@ def _folder_state(statuses: Sequence[ShardStatus]) -> str:
     return ShardState.WAITING if states == {ShardState.WAITING} else ShardState.INTERRUPTED
 
 
-def _next(path: Path, state: str, statuses: Sequence[ShardStatus]) -> str:
+def _next(path: Path, state: str, statuses: Sequence[ShardStatus], bound: float | None) -> str:
     if state in {ShardState.FINISHED, ShardState.RUNNING}:
         return ""
     again = f"claude-batch resume {shlex.quote(shown(path))}/"
-    if any(map(met_bound, statuses)):
-        spent = sum(each.money.spent_usd for each in statuses)
-        again += f" --max-cost {enough_usd(spent, statuses):.10g}"
+    if (usd := needed_usd(bound, statuses)) is not None:
+        again += f" --max-cost {usd:.10g}"
     return again
 
 
@@ -301,13 +302,15 @@ def _sum(costs: Iterable[float | None]) -> float | None:
 
 def _report(place: FolderPlace, statuses: Sequence[ShardStatus]) -> FolderReport:
     path, manifest = place.path, place.manifest
-    row, views = folder_row(path, manifest, statuses), [shard_view(each) for each in statuses]
-    bound, problems = bound_of(manifest, place.files), input_problems(statuses)
+    row, views = folder_row(place, statuses), [shard_view(each) for each in statuses]
+    problems = input_problems(statuses)
     shards = tuple(
         _shard_report(each, view, problems.get(each.shard.shard))
         for each, view in zip(statuses, views, strict=True)
     )
-    whole = timed(fold(url_of(path) or str(path), views, max_cost_usd=bound), Pace(), elapsed_s=0.0)
+    whole = timed(
+        fold(url_of(path) or str(path), views, max_cost_usd=row.max_cost_usd), Pace(), elapsed_s=0.0
+    )
     return FolderReport(
         folder=url_of(path) or str(path),
         run_id=manifest.run_id,
@@ -334,7 +337,7 @@ def _report(place: FolderPlace, statuses: Sequence[ShardStatus]) -> FolderReport
         input_tokens=whole.input_tokens,
         output_tokens=whole.output_tokens,
         cost_usd=whole.cost_usd,
-        max_cost_usd=bound,
+        max_cost_usd=row.max_cost_usd,
         unreported=whole.unreported,
         results_per_minute=whole.requests_per_minute,
         eta_s=whole.eta_s,

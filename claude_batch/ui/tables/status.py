@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from claude_batch.core.model.units import dollars
-from claude_batch.ui.figures import ago, count, percent
+from claude_batch.ui.figures import ago, bound_text, count, percent
 from claude_batch.ui.messages import printable
 from claude_batch.ui.tables.tables import cell, plain_table, stacked
 
@@ -39,6 +38,7 @@ class StatusRow:
     mode: str = "live"
     sandbox: bool = False
     cost_usd: float | None = None
+    max_cost_usd: float | None = None
     sentence: str = ""
     next_command: str = ""
 
@@ -57,7 +57,7 @@ def status_table(rows: Sequence[StatusRow], now: float) -> RenderableType:
             Text(count(row.failed), style="red" if row.failed else ""),
         ]
         if costs:
-            cells.append("" if row.cost_usd is None else dollars(row.cost_usd))
+            cells.append("" if row.cost_usd is None else bound_text(row.cost_usd, row.max_cost_usd))
         active_at = row.last_activity_at
         table.add_row(*cells, "" if active_at is None else ago(now - active_at))
     lines = [line for row in rows for line in _advice(row, named=len(rows) > 1)]
