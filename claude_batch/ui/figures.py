@@ -37,15 +37,22 @@ def short(number: float | None) -> str:
 
 
 def cost_text(snapshot: Snapshot) -> str:
-    """Return what a run has cost: at least so much, where attempts did not report their usage."""
+    """Return what a run has cost: at least so much, where attempts did not report their usage.
+
+    Of all of a run folder also how much that may be.
+    """
+    folder = snapshot.folder
+    bound = None if folder is None or folder.shard is not None else folder.max_cost_usd
     at_least = "at least " if snapshot.unreported else ""
-    return at_least + dollars(snapshot.cost_usd)
+    return at_least + bound_text(snapshot.cost_usd, bound)
 
 
-def bound_text(cost_usd: float, max_cost_usd: float | None) -> str:
+def bound_text(cost_usd: float | None, max_cost_usd: float | None) -> str:
     """Return what something has cost, and of how much it may cost, where that is bounded."""
-    of = "" if max_cost_usd is None else f" of {dollars(max_cost_usd)}"
-    return dollars(cost_usd) + of
+    if max_cost_usd is None:
+        return dollars(cost_usd)
+    bound = dollars(max_cost_usd) if max_cost_usd >= 1 else f"{max_cost_usd:.10g} USD"  # as typed
+    return f"{dollars(cost_usd)} of {bound}"
 
 
 _STOPS = {

@@ -58,6 +58,6 @@ def whole_text(folder: FolderView, at: float | None, *, sandbox: bool) -> str:
         parts.append(f"{count(folder.running)} at work")
     if folder.eta_s is not None:
         parts.append(time_left(folder.eta_s, at))
-    if folder.cost_usd is not None and not sandbox:
-        parts.append(bound_text(folder.cost_usd, folder.max_cost_usd))
+    if folder.cost_usd is not None and (folder.max_cost_usd is not None or not sandbox):
+        parts.append("would cost " * sandbox + bound_text(folder.cost_usd, folder.max_cost_usd))
     return "  ".join(parts)

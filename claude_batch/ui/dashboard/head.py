@@ -148,18 +148,10 @@ def _speeds(snapshot: Snapshot) -> list[Field]:
     ]
     if snapshot.cost_usd is not None:
         name = "would cost" if snapshot.sandbox else "cost"
-        fields.append(Field(name, cost_text(snapshot) + _of_bound(snapshot), 10))
+        fields.append(Field(name, cost_text(snapshot), 10))
     if snapshot.projected_cost_usd is not None:
         fields.append(Field("estimated total", dollars(snapshot.projected_cost_usd), 10))
     return fields
-
-
-def _of_bound(snapshot: Snapshot) -> str:
-    """Return of how much a run folder may cost, where that is bounded."""
-    folder = snapshot.folder
-    if folder is None or folder.shard is not None or folder.max_cost_usd is None:
-        return ""
-    return f" of {dollars(folder.max_cost_usd)}"
 
 
 def _with_rate(number: float, per_minute: float | None) -> str:

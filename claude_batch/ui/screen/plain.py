@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from claude_batch.core.model.snapshot import EndpointView, Phase, Snapshot
-from claude_batch.core.model.units import dollars
 from claude_batch.ui.batch_words import expected_text
-from claude_batch.ui.figures import count, flaws, percent, short, size, time_left
+from claude_batch.ui.figures import cost_text, count, flaws, percent, short, size, time_left
 from claude_batch.ui.folder_words import whole_text
 from claude_batch.ui.messages import printable
 from claude_batch.ui.output_stream import OutputStream
@@ -169,8 +168,10 @@ def figures_text(snapshot: Snapshot) -> str:
             parts.append(time_left(snapshot.eta_s, snapshot.at))
     else:
         parts.append(snapshot.phase.value)
-    if snapshot.cost_usd is not None and not snapshot.sandbox:
-        parts.append(dollars(snapshot.cost_usd))
+    folder = snapshot.folder
+    is_bounded = folder is not None and folder.shard is None and folder.max_cost_usd is not None
+    if snapshot.cost_usd is not None and (is_bounded or not snapshot.sandbox):
+        parts.append("would cost " * snapshot.sandbox + cost_text(snapshot))
     if activity := activity_text(snapshot):
         parts.append(activity)
     parts += adjusted_texts(snapshot)
