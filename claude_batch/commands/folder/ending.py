@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from claude_batch.commands.folder.status import ShardStatus
@@ -79,6 +79,26 @@ class FolderEnd:
         others = [each for each in self.statuses if each is not status]
         spent = money_text(self.statuses, others)
         return f"stopped by --max-cost {self.bound_usd:.10g}: {spent}"
+
+    def alone(self, number: int, last: RunSummary) -> RunSummary:
+        """Return how a process for one shard ended whose run ended so.
+
+        The shard speaks of its part of the bound on the cost; that is said of the whole.
+        """
+        own = replace(self.statuses[number - 1], claim=None)  # this process lets go of it
+        if self.bound_usd is None or _closed_by_bound(own) is None:
+            return last
+        statuses = [own if each.shard == own.shard else each for each in self.statuses]
+        others = sum(each.done is None for each in statuses) - 1
+        rest = f", the rest is for {counted(others, 'other shard')}" if others else ""
+        usd = needed_usd(self.bound_usd, statuses)
+        more = "" if usd is None else f" --max-cost {usd:.10g}"
+        return replace(
+            last,
+            message=f"stopped by --max-cost {self.bound_usd:.10g}: {money_text(statuses, [])}{rest}"
+            f"; {own.total - own.results_there:,} of {own.total:,} left",
+            resume_command=resume_folder_command(self.path) + self.also + more,
+        )
 
     def stopped(
         self, code: int, *, last: RunSummary | None, why: str, too_little: bool, hint: str = ""
@@ -173,10 +193,14 @@ def resume_folder_command(path: Path) -> str:
 
 def met_bound(status: ShardStatus) -> float:
     """Return the bound on the cost that has stopped a shard; 0 where none has."""
+    closed = _closed_by_bound(status)
+    return 0.0 if closed is None else closed.max_cost_usd or 0.0
+
+
+def _closed_by_bound(status: ShardStatus) -> Closed | None:
+    """Return the end of a shard that the bound on the cost has stopped; None of any other."""
     closed = None if status.run is None else status.run.closed
-    if closed is None or closed.kind != StopKind.COST:
-        return 0.0
-    return closed.max_cost_usd or 0.0
+    return closed if closed is not None and closed.kind == StopKind.COST else None
 
 
 def money_text(statuses: Sequence[ShardStatus], others: Sequence[ShardStatus]) -> str:

@@ -446,6 +446,7 @@ class FolderWork:
             steering=self._steering,
             on_begin=self.keep_options,
             watching=None if self._shown is None else self._shown.watching,
+            ending=None if self._shown else lambda last: self._left().alone(shard.shard, last),
         )
         request = self._request(shard, results, claim.max_cost_usd)
         try:
@@ -643,10 +644,7 @@ class FolderWork:
         `last` is how the shard ended that has stopped it; else `why` says the reason. `too_little`
         of the bound on the cost is left for the next one. `hint` says what to do, in lines.
         """
-        folder = self.folder
-        end = FolderEnd(
-            path=folder.path, statuses=self._statuses(), bound_usd=self._bound, also=self.also
-        )
+        end = self._left()
         if end.is_finished and stopped is None:
             summary = end.finished()
         else:
@@ -656,6 +654,11 @@ class FolderWork:
             summary = end.stopped(code, last=last, why=why, too_little=too_little, hint=hint)
         shown.close(summary)
         return summary.exit_code
+
+    def _left(self) -> FolderEnd:
+        """Return the folder as this process leaves it."""
+        path, bound = self.folder.path, self._bound
+        return FolderEnd(path=path, statuses=self._statuses(), bound_usd=bound, also=self.also)
 
     @property
     def _is_pictured(self) -> bool:

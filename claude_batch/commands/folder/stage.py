@@ -13,7 +13,7 @@ from claude_batch.core.scheduling.scheduler import Learned
 from claude_batch.storage.folder.claims import HeldClaim
 from claude_batch.storage.folder.shards import Shipping
 from claude_batch.storage.run.opening import RunRequest
-from claude_batch.ui.screen.screen import Screen
+from claude_batch.ui.screen.screen import RunSummary, Screen
 
 Watching = Callable[[RunRequest, Api, Screen], AbstractContextManager[Watchers]]
 """Opens whom a run reports to."""
@@ -27,7 +27,8 @@ class ShardStage:
     `share` is how large a part it is of all that the process will do, by bytes: whether that may
     cost so much is asked once. `on_begin` is called before anything is sent, when
     nothing can refuse the run any more. `watching` opens what watches the shard for others, where
-    that is kept from one to the next. `interrupted` is the exit code of a process that was asked to
+    that is kept from one to the next. `ending` returns how the run ended as one of a shard that has
+    its screen to itself. `interrupted` is the exit code of a process that was asked to
     stop as the last answers arrived: the shard is finished, and no other one is to begin.
     """
 
@@ -39,4 +40,5 @@ class ShardStage:
     steering: Steering
     on_begin: Callable[[], object]
     watching: Watching | None = None
+    ending: Callable[[RunSummary], RunSummary] | None = None
     interrupted: int | None = None

@@ -169,6 +169,8 @@ class LiveStage:
             self.screen.close(None, OUTPUT_CLOSED)
             return code
         summary = summary_of(code, stop, self.opened, self._latest, self.wanted.results, closed)
+        if self.shard is not None and self.shard.ending is not None:
+            summary = self.shard.ending(summary)
         if self._output_errors:
             summary = with_output_errors(
                 summary,
