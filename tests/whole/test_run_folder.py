@@ -343,11 +343,12 @@ def test_the_bound_on_the_cost_is_that_of_all_shards(program: Program) -> None:
     found = status(program)
     assert run.returncode == 6
     assert 0.002 < found["cost_usd"] <= 0.003
-    assert re.search(r"[\d.]+ of [\d.]+ USD spent", run.stderr.decode()) is None  # of a shard
     again = program.run("resume", "out/")
     assert (again.returncode, b"--max-cost" in again.stderr) == (6, True)  # it is met already
     shown = program.run("status", "out/").stdout.decode()
+    assert " USD of 0.003 USD" in shown
     for printed in (shown, run.stderr.decode()):
+        assert re.search(r"[\d.]+ of [\d.]+ USD spent", printed) is None  # of a shard
         assert "--max-cost" in printed.rpartition("claude-batch resume out/")[2]
     command = run.stderr.decode().rpartition("claude-batch ")[2].split()
     assert program.run(*command).returncode == 0

@@ -292,8 +292,11 @@ class LiveStage:
         record = self._closed(_state(stop), code, stop_detail(stop) if stop else "")
         if stop is None:
             return record
-        bound = self.options.max_cost if stop.kind is StopKind.COST else None
-        return replace(record, kind=stop.kind.value, max_cost_usd=bound)
+        if stop.kind is not StopKind.COST:
+            return replace(record, kind=stop.kind.value)
+        if self.shard is not None:  # figures of a part mean nothing to who has bounded all
+            record = replace(record, why="its part of --max-cost is used up")
+        return replace(record, kind=stop.kind.value, max_cost_usd=self.options.max_cost)
 
     def _closed(self, state: str, code: int, why: str) -> Closed:
         return Closed(
