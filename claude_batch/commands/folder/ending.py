@@ -77,6 +77,9 @@ class FolderEnd:
         if self.bound_usd is None or not met_bound(status):
             return f"shard {number}: {last.message}"
         others = [each for each in self.statuses if each is not status]
+        return self._stopped_by_bound(others)
+
+    def _stopped_by_bound(self, others: Sequence[ShardStatus]) -> str:
         spent = money_text(self.statuses, others)
         return f"stopped by --max-cost {self.bound_usd:.10g}: {spent}"
 
@@ -95,8 +98,8 @@ class FolderEnd:
         more = "" if usd is None else f" --max-cost {usd:.10g}"
         return replace(
             last,
-            message=f"stopped by --max-cost {self.bound_usd:.10g}: {money_text(statuses, [])}{rest}"
-            f"; {own.total - own.results_there:,} of {own.total:,} left",
+            message=f"{self._stopped_by_bound([])}{rest}; "
+            f"{own.total - own.results_there:,} of {own.total:,} left",
             resume_command=resume_folder_command(self.path) + self.also + more,
         )
 
@@ -118,6 +121,8 @@ class FolderEnd:
             again += f" --max-cost {enough_usd(self.bound_usd, self.statuses):.10g}"
         elif (usd := needed_usd(self.bound_usd, self.statuses)) is not None:
             again += f" --max-cost {usd:.10g}"
+            if code == Exit.BOUNDED:
+                why = why or self._stopped_by_bound([])
         elif last is not None:  # it may name what has to change
             again = last.resume_command or ""
         elif self.is_finished:  # a retry has stopped, which says how it continues

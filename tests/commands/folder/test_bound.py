@@ -56,3 +56,12 @@ def test_a_process_for_one_shard_speaks_of_the_bound_of_all(statuses: list[Shard
     assert met.resume_command.startswith("claude-batch resume /x/out/ --max-cost ")
     assert ended(1_000.0).resume_command == "claude-batch resume /x/out/"
     assert ended(None) == part
+
+
+def test_processes_of_a_cluster_that_it_stops_are_said_to_be(statuses: list[ShardStatus]) -> None:
+    spent = sum(each.money.spent_usd for each in statuses)
+    end = FolderEnd(path=Path("/x/out"), statuses=statuses, bound_usd=spent, also=" --on ray")
+    summary = end.stopped(Exit.BOUNDED, last=None, why="", too_little=False)
+    assert summary.message.startswith(f"stopped by --max-cost {spent:.10g}: ")
+    assert summary.resume_command is not None
+    assert summary.resume_command.startswith("claude-batch resume /x/out/ --on ray --max-cost ")
