@@ -52,7 +52,7 @@ def bound_text(cost_usd: float | None, max_cost_usd: float | None) -> str:
     if max_cost_usd is None:
         return dollars(cost_usd)
     bound = dollars(max_cost_usd) if max_cost_usd >= 1 else f"{max_cost_usd:.10g} USD"  # as typed
-    return f"{dollars(cost_usd)} of {bound}"
+    return f"{dollars(cost_usd).removesuffix(' USD')} of {bound}"
 
 
 _STOPS = {

@@ -98,6 +98,8 @@ def test_a_bound_below_one_request_is_refused_before_anything_is_sent(tmp_path: 
         sent = sandbox.stats()["sent"]
         [enough] = re.findall(rb"next: --max-cost (\S+)", refused.stderr)
         again = program.run("run", "p.jsonl", "--max-cost", enough.decode(), "--no-stdout")
+        status = json.loads(program.run("status", "p.results.jsonl", "--json").stdout)
+    assert status["max_cost_usd"] == float(enough)
     assert (refused.returncode, sent) == (_STOPPED_BEFORE, 0), refused.stderr.decode()
     assert b"line 1 alone can cost 0.00052 USD" in refused.stderr
     assert again.returncode == 0, again.stderr.decode()

@@ -346,7 +346,7 @@ def test_the_bound_on_the_cost_is_that_of_all_shards(program: Program) -> None:
     again = program.run("resume", "out/")
     assert (again.returncode, b"--max-cost" in again.stderr) == (6, True)  # it is met already
     shown = program.run("status", "out/").stdout.decode()
-    assert " USD of 0.003 USD" in shown
+    assert " of 0.003 USD" in shown
     for printed in (shown, run.stderr.decode()):
         assert re.search(r"[\d.]+ of [\d.]+ USD spent", printed) is None  # of a shard
         assert "--max-cost" in printed.rpartition("claude-batch resume out/")[2]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from claude_batch.commands.folder.status import ShardStatus, finished_shards
 from claude_batch.commands.run.messages import shown
-from claude_batch.config.options import Options
-from claude_batch.config.reading import read_settings
-from claude_batch.config.settings import RunSettings
+from claude_batch.commands.runs.in_force import options_to_look
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.model.shards import FolderView, ShardState, ShardView
 from claude_batch.core.model.snapshot import FailureView, Snapshot
@@ -43,9 +39,6 @@ READING_SHARE = 0.1
 
 _IDLE_S = 60.0
 """A shard that was begun, and that nobody works on, is looked at again after this, in seconds."""
-
-_TO_LOOK = ("max_cost", "prices")
-"""Options of a run that matter to who looks at it."""
 
 _BY_CHOICE = {StopKind.COST, StopKind.DETACHED, StopKind.LIMIT}
 """Stops of a run that are no failure: the user's own bounds."""
@@ -346,34 +339,7 @@ def facts_of(manifest: Manifest, view: FolderView, *, host: str, resumed: int = 
 
 def bound_of(manifest: Manifest, files: FolderFiles) -> float | None:
     """Return what a run folder may cost, as it is in force now; None: no bound."""
-    return options_to_look(manifest, files).max_cost
-
-
-def options_to_look(manifest: Manifest, files: FolderFiles) -> Options:
-    """Return the options in force that matter to who looks at a run folder.
-
-    What only its run needs may be gone: a settings file, the password of a URL.
-    """
-    run = options_of(manifest, files).run
-
-    def kept(layer: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in layer.items()
-            if name in _TO_LOOK or (name == "config" and _is_there(value))
-        }
-
-    run = RunSettings(
-        flags=kept(run.flags),
-        variables=kept(run.variables),
-        adjusted=kept(run.adjusted),
-        config=run.config if _is_there(run.config) else None,
-    )
-    return read_settings({}, os.environ, run=run).options
-
-
-def _is_there(path: str | None) -> bool:
-    return path is None or Path(path).is_file()
+    return options_to_look(options_of(manifest, files).run).max_cost
 
 
 def inputs_text(manifest: Manifest) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from claude_batch import __version__
 from claude_batch.commands.folder.manifest import FolderPlace, existing_folder
-from claude_batch.commands.folder.progress import options_to_look
 from claude_batch.commands.folder.show import folder_row
 from claude_batch.commands.folder.status import ShardStatus, reading, shard_statuses
 from claude_batch.commands.money import catalog_for
 from claude_batch.commands.run.messages import counted, shown
+from claude_batch.commands.runs.in_force import options_to_look
 from claude_batch.commands.runs.report import (
     PAGE,
     batch_saving_usd,
@@ -27,6 +27,7 @@ from claude_batch.core.history.tiers import tier_gains
 from claude_batch.core.model.events import NO_EXPENSE
 from claude_batch.errors import UsageError
 from claude_batch.report.data import ReportData
+from claude_batch.storage.folder.adjusted import options_of
 from claude_batch.storage.run.history import read_history
 from claude_batch.storage.run.journal import read_journal
 from claude_batch.storage.run.paths import url_of
@@ -58,7 +59,7 @@ def _data(place: FolderPlace, statuses: Sequence[ShardStatus], begun: Sequence[P
         )
     read, row = read_results(*begun), folder_row(place, statuses)
     history = joined(read_history(each) for each in begun)
-    catalog = catalog_for(options_to_look(manifest, place.files))
+    catalog = catalog_for(options_to_look(options_of(manifest, place.files).run))
     expenses = NO_EXPENSE
     for each in begun:
         journal = read_journal(each)

@@ -100,8 +100,8 @@ class ShardStatus:
             return ShardMoney(shard=self.shard.shard, spent_usd=self.done.most_usd, rows_left=0)
         spent = 0.0 if self.run is None else self.run.tally.most_spent_usd
         held = self.claim.max_cost_usd if self.is_held and self.claim is not None else None
-        if held is not None and self.run is not None and "max_cost" in self.run.adjusted:
-            bound = self.run.adjusted["max_cost"]
+        if held is not None and self.run is not None and "max_cost" in self.run.settings.adjusted:
+            bound = self.run.settings.adjusted["max_cost"]
             held = math.inf if bound is None else max(held, bound)
         return ShardMoney(
             shard=self.shard.shard,

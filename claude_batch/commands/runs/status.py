@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from claude_batch.commands.find_run import no_run_at
 from claude_batch.commands.run.messages import counted, resume_command, shown, stop_text
+from claude_batch.commands.runs.in_force import options_to_look
 from claude_batch.commands.terminal import print_json
 from claude_batch.core.model.batches import ChunkState, ChunkView
 from claude_batch.core.model.requests import ResultType
 from claude_batch.core.scheduling.decisions import Stop, StopKind
-from claude_batch.errors import ClaudeBatchError
+from claude_batch.errors import ClaudeBatchError, SettingsError
 from claude_batch.storage.run.batch_journal import read_batches
 from claude_batch.storage.run.results import utc
 from claude_batch.storage.run.status import (
@@ -83,6 +84,7 @@ class StatusReport:
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    max_cost_usd: float | None
     unreported: int
     stop_reasons: Mapping[str, int]
     output_errors: int
@@ -178,6 +180,14 @@ class ShownRun:
         return chosen.asked if chosen else self.status.identity.mode
 
     @property
+    def max_cost_usd(self) -> float | None:
+        """What the run may cost, as it was worked on last; None: no bound, or not known."""
+        try:
+            return options_to_look(self.status.settings, {}).max_cost
+        except SettingsError:  # of a settings file that can be read no more
+            return None
+
+    @property
     def left(self) -> int:
         """Requests without a result."""
         return max(0, self.status.identity.total - self.status.tally.done)
@@ -271,6 +281,7 @@ def _row(run: ShownRun, now: float) -> StatusRow:
         mode=run.mode,
         sandbox=status.identity.options.sandbox,
         cost_usd=tally.cost_usd,
+        max_cost_usd=run.max_cost_usd,
         sentence=run.sentence(now),
         next_command=run.next_command,
     )
@@ -306,6 +317,7 @@ def _report(run: ShownRun, now: float) -> StatusReport:
         input_tokens=tally.input_tokens,
         output_tokens=tally.output_tokens,
         cost_usd=tally.cost_usd,
+        max_cost_usd=run.max_cost_usd,
         unreported=tally.expenses.unreported,
         stop_reasons=dict(tally.stops),
         output_errors=tally.output_errors,

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from platformdirs import user_state_path
 
+from claude_batch.config.settings import RunSettings
 from claude_batch.core.model.requests import FailureKind
 from claude_batch.core.model.snapshot import Snapshot
 from claude_batch.core.scheduling.progress import Tally
@@ -57,7 +58,7 @@ class RunStatus:
 
     `pace` is how a running process gets on, `live` what it has said of itself a moment ago.
 
-    `adjusted` are the options that were changed while it went, as they are since.
+    `settings` are the options in force for it.
 
     `endpoints` counts results by where they came from. `last_activity_at` is wall time: when its
     files were last written to.
@@ -70,10 +71,10 @@ class RunStatus:
     endpoints: Mapping[str, int]
     last_activity_at: float
     why: str
+    settings: RunSettings
     closed: Closed | None = None
     pace: RunPace | None = None
     live: Snapshot | None = None
-    adjusted: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,7 @@ def status_from(
         closed=journal.closed if early else None,
         pace=_pace(results, journal, tally, live) if running else None,
         live=live,
-        adjusted=journal.settings.adjusted,
+        settings=journal.settings,
     )
 
 

@@ -76,7 +76,7 @@ def test_a_line_about_a_shard_is_about_the_whole_too() -> None:
     (line,) = shown(seconds=3, snapshot=pictures.SHARD)
     assert "shard 4: 1,200/10,000 done (12 %)" in line
     assert "| all shards: 640,134/2,000,000 done (32 %)  12/40 finished" in line
-    assert "812.40 USD of 3,000.00 USD" in line
+    assert "812.40 of 3,000.00 USD" in line
 
 
 def test_shards_that_begin_and_end_make_no_lines_of_their_own() -> None:
@@ -90,14 +90,14 @@ def test_shards_that_begin_and_end_make_no_lines_of_their_own() -> None:
 def test_a_line_about_a_run_folder_counts_its_shards() -> None:
     line = figures_text(pictures.WHOLE)
     assert "12 of 40 shards finished, 3 at work, 1 failed, 24 waiting" in line
-    assert "  812.40 USD of 3,000.00 USD" in line
+    assert "  812.40 of 3,000.00 USD" in line
 
 
 def test_a_bound_on_the_cost_is_shown_as_it_was_typed_in_the_sandbox_too() -> None:
     assert pictures.WHOLE.folder is not None
     folder = replace(pictures.WHOLE.folder, max_cost_usd=0.0115)
     line = figures_text(replace(pictures.WHOLE, folder=folder, cost_usd=0.0079, sandbox=True))
-    assert "  would cost 0.0079 USD of 0.0115 USD" in line
+    assert "  would cost 0.0079 of 0.0115 USD" in line
 
 
 def test_an_unknown_total_is_left_out() -> None:
