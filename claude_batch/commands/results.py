@@ -52,6 +52,10 @@ _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 """What the system says of a file that may be read only."""
 
 
+_LINES = {".jsonl", ".ndjson"}
+"""Extensions of files whose lines are JSON."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultsOrder:
     """`results`, as it was typed; `out` None: to stdout."""
@@ -114,7 +118,8 @@ def write_lines(out: Path, write: Callable[[int], None]) -> None:
         raise CheckpointWriteError(
             f"{out}: cannot be written: {error.strerror}", hint="make room, or name another file"
         ) from error
-    _say(f"the results are in {shown(out.absolute())}")
+    kind = "" if out.suffix.lower() in _LINES else ", as lines of JSON"
+    _say(f"the results are in {shown(out.absolute())}{kind}")
 
 
 def _write_table(order: ResultsOrder, results: Path, out: Path) -> None:

@@ -42,6 +42,12 @@ def refuse_other_kind_of_table(out: Path) -> None:
             f"{out.name}: there is no {out.suffix} table", hint=f"did you mean -o {meant}?"
         )
     suffix = out.suffix.lower()
+    if suffix == ".json":
+        raise UsageError(
+            f"{out.name}: .json files are not written: results are lines, each of them JSON",
+            hint=f"-o {shlex.quote(str(Path(out.name).with_suffix('.jsonl')))}; or a table: "
+            f"{', '.join(EXTENSIONS)}",
+        )
     if suffix in _OTHER_KINDS or (suffix.startswith(".xl") and not is_table(out)):
         raise UsageError(
             f"{out.name}: {out.suffix} files are not written",

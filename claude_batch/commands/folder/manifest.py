@@ -274,12 +274,13 @@ def _refuse_file_name(out: str) -> None:
     name = Path(out)
     if out.endswith("/") or name.is_dir():
         return
-    refuse_other_kind_of_table(name)
+    file = str(name.with_suffix(".jsonl")) if name.suffix.lower() == ".json" else out
+    refuse_other_kind_of_table(Path(file))
     if name.suffix.lower() not in _FILES:
         return
     folder = shlex.quote(f"{name.with_suffix('')}/")
     hint = f"the same command with --out {folder} instead of -o {shlex.quote(out)}"
-    hint += f"\nthen all results in one file: claude-batch results {folder} -o {shlex.quote(out)}"
+    hint += f"\nthen all results in one file: claude-batch results {folder} -o {shlex.quote(file)}"
     raise UsageError(f"-o {out} is a file, and this run has a folder for its results", hint=hint)
 
 

@@ -74,7 +74,7 @@ from claude_batch.storage.prompts.input import (
 )
 from claude_batch.storage.prompts.parse import InvalidLine
 from claude_batch.storage.prompts.shapes import NO_OVERRIDES, Overrides
-from claude_batch.storage.run.journal import KnownModels, note, read_journal
+from claude_batch.storage.run.journal import KnownModels, journal_path, note, read_journal
 from claude_batch.storage.run.opening import SKIPPING, OpenRun, RunRequest, end_retry, open_run
 from claude_batch.storage.run.output import print_results
 from claude_batch.storage.run.paths import (
@@ -133,7 +133,8 @@ def run_request(prompts: str, given: Mapping[str, Any]) -> RunRequest:
     if out is None:
         results = _whole(default_results(Path(prompts), sandbox=sandbox))
     else:
-        refuse_other_kind_of_table(out)
+        if not journal_path(out).exists():  # else it is continued, whatever its name is
+            refuse_other_kind_of_table(out)
         results = out if table is None else beside(out, TABLE_RESULTS)
     journal = None if typed.fresh else read_journal(results)
     if journal is None or not is_regular(prompts) or Path(prompts).exists():
