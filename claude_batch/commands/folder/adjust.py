@@ -107,8 +107,8 @@ def _refuse_shard(place: FolderPlace, shard: int, changes: Mapping[str, Any]) ->
     if "max_cost" in changes:
         bound = as_typed("max_cost", changes["max_cost"])
         raise UsageError(
-            "--max-cost is the bound of all shards together; nothing was changed",
-            hint=f"claude-batch adjust {shlex.quote(name)} {bound}   changes it for all",
+            "--max-cost is the bound of all shards together, so it cannot be changed for one",
+            hint=f"claude-batch adjust {shlex.quote(name)} {bound}",
         )
 
 

@@ -93,7 +93,8 @@ class FolderEnd:
             return last
         statuses = [own if each.shard == own.shard else each for each in self.statuses]
         others = sum(each.done is None for each in statuses) - 1
-        rest = f", the rest is for {counted(others, 'other shard')}" if others else ""
+        has_rest = others and sum(each.money.spent_usd for each in statuses) < self.bound_usd
+        rest = f", the rest is for {counted(others, 'other shard')}" if has_rest else ""
         usd = needed_usd(self.bound_usd, statuses)
         more = "" if usd is None else f" --max-cost {usd:.10g}"
         return replace(

@@ -295,7 +295,7 @@ class LiveStage:
         if stop.kind is not StopKind.COST:
             return replace(record, kind=stop.kind.value)
         if self.shard is not None:  # figures of a part mean nothing to who has bounded all
-            record = replace(record, why="its part of --max-cost is used up")
+            record = replace(record, why="too little is left of its part of --max-cost")
         return replace(record, kind=stop.kind.value, max_cost_usd=self.options.max_cost)
 
     def _closed(self, state: str, code: int, why: str) -> Closed:

@@ -53,7 +53,7 @@ def test_a_bound_that_is_spent_already_is_said_with_the_figures_of_all(
 def test_the_bound_on_the_cost_is_not_that_of_one_shard(folder: Path, bound: str) -> None:
     with pytest.raises(UsageError, match="the bound of all shards") as refused:
         adjust_folder(str(folder), {"max_cost": bound}, pause=None, shard=1)
-    assert f"claude-batch adjust {folder}/ --max-cost {bound} " in refused.value.hint
+    assert refused.value.hint == f"claude-batch adjust {folder}/ --max-cost {bound}"
     assert read_changes_of(LocalFiles(folder)) == []
 
 
