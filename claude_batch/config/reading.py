@@ -47,16 +47,18 @@ def read_settings(
     *,
     run: RunSettings | None = None,
     fixed: Layer | None = None,
+    repeats: bool = False,
 ) -> Settings:
     """Return what is in force for a command with these flags (only those that were given).
 
     `run` is what the journal of a run that is continued has kept; `fixed` are options that this run
-    cannot change. Raises SettingsError.
+    cannot change. A command that `repeats` the one that began the run leaves in force what was
+    adjusted since, unless it says something else than before. Raises SettingsError.
     """
     _refuse_mistyped(environment)
     before = RunSettings() if run is None else _parsed(run)
     said, variables = _typed(flags), _variables(environment)
-    typed = _news(said, before)
+    typed = _news(said, before) if repeats else said
     adjusted = {name: value for name, value in before.adjusted.items() if name not in typed}
     path = _settings_file(typed, variables, before)
     content = _read_file(path)

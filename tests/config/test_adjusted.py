@@ -14,28 +14,31 @@ BEGAN = RunSettings(flags={"rpm": 500.0}, adjusted={"rpm": 200.0, "share": 0.3})
 
 
 @pytest.mark.parametrize(
-    ("flags", "rpm"),
+    ("flags", "repeats", "rpm"),
     [
-        ({}, 200.0),  # resume
-        ({"rpm": "500"}, 200.0),  # the same command again
-        ({"rpm": "300"}, 300.0),
-        ({"rpm": "none"}, None),
+        ({}, False, 200.0),
+        ({"rpm": "500"}, True, 200.0),  # the command that began the run
+        ({"rpm": "500"}, False, 500.0),  # resume
+        ({"rpm": "300"}, True, 300.0),
+        ({"rpm": "none"}, True, None),
     ],
 )
 def test_an_adjusted_option_stays_unless_the_command_says_something_new(
-    flags: dict[str, Any], rpm: float | None
+    flags: dict[str, Any],
+    repeats: bool,  # noqa: FBT001  # a case
+    rpm: float | None,
 ) -> None:
-    settings = read_settings(flags, {}, run=BEGAN)
+    settings = read_settings(flags, {}, run=BEGAN, repeats=repeats)
     assert (settings.options.rpm, settings.options.share) == (rpm, 0.3)
 
 
 def test_a_flag_that_does_not_count_since_it_was_adjusted_is_said() -> None:
-    settings = read_settings({"rpm": "500", "share": "0.4"}, {}, run=BEGAN)
+    settings = read_settings({"rpm": "500", "share": "0.4"}, {}, run=BEGAN, repeats=True)
     assert settings.overruled == {"rpm": 500.0}
     said = resumed(settings, "r.jsonl") or ""
     assert "Using --rpm 200 from this run's journal" in said
     assert "Not --rpm 500: the run began with that, and was adjusted since" in said
-    assert said.endswith("claude-batch adjust r.jsonl --rpm 500")
+    assert said.endswith("claude-batch resume r.jsonl --rpm 500")
     assert "Not" not in (resumed(read_settings({}, {}, run=BEGAN), "r.jsonl") or "Not")
 
 

@@ -77,7 +77,7 @@ def test_several_files_are_estimated_together(program: Program) -> None:
     (program.folder / "bad.jsonl").write_text('{"promt": "x"}\n')
     refused = program.run("estimate", ".")
     assert refused.returncode == 2
-    assert b"bad.jsonl: 1 invalid line: nothing was estimated" in refused.stderr
+    assert b"bad.jsonl: line 1: unknown key 'promt'" in refused.stderr
 
 
 def test_an_estimate_learns_from_the_run_it_foretold(program: Program) -> None:

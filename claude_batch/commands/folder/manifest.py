@@ -163,8 +163,13 @@ def run_folder_at(inputs: Sequence[str], given: Mapping[str, Any]) -> str | None
     return None if given.get("out") is None else whole_name(str(given["out"]))
 
 
-def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen) -> RunFolder:
+def open_folder(
+    inputs: Sequence[str], given: Mapping[str, Any], screen: Screen, *, resumes: bool = False
+) -> RunFolder:
     """Return the run folder that a command means; it is made where there is none.
+
+    What `resume` is given is in force whatever was adjusted before; `run` may be the command that
+    began the folder, or a worker's, and keeps what was adjusted unless it says something else.
 
     Raises UsageError, and CheckpointMismatchError where it is another run's.
     """
@@ -189,7 +194,7 @@ def open_folder(inputs: Sequence[str], given: Mapping[str, Any], screen: Screen)
     path = local_folder(files, name, manifest.run_id)
     files.learn_clock()
     before = options_of(manifest, files)
-    settings = _settings(manifest, given, before)
+    settings = _settings(manifest, given, before, repeats=not resumes)
     if not (is_input or is_its_maker):
         known = {shard.source for shard in manifest.shards}
         if note := added_note(inputs, name, known, settings, screen):
@@ -300,7 +305,9 @@ def _refuse_others_folder(name: str, files: FolderFiles, out: str) -> None:
     )
 
 
-def _settings(manifest: Manifest, given: Mapping[str, Any], before: FolderOptions) -> Settings:
+def _settings(
+    manifest: Manifest, given: Mapping[str, Any], before: FolderOptions, *, repeats: bool = False
+) -> Settings:
     """Return what is in force for a run folder, where that was in force `before`."""
     of_command = {
         name: value
@@ -320,6 +327,7 @@ def _settings(manifest: Manifest, given: Mapping[str, Any], before: FolderOption
             **{name: getattr(manifest.options, name) for name in owned_by(Owner.RESULTS)},
             "skip_invalid": before.skip_invalid or "skip_invalid" in given,
         },
+        repeats=repeats,
     )
 
 

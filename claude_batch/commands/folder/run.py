@@ -21,19 +21,13 @@ from typing import Any
 
 from claude_batch.commands.check import defaults_of
 from claude_batch.commands.folder.ending import (
-    MARGIN,
-    ROUNDING,
     FolderEnd,
     bad_lines,
-    enough_usd,
     finished_text,
-    met_bound,
-    money_text,
     note_refused,
-    resume_folder_command,
-    rounded_usd,
 )
 from claude_batch.commands.folder.manifest import RunFolder, existing_folder, open_folder
+from claude_batch.commands.folder.money import FolderMoney
 from claude_batch.commands.folder.progress import FolderReader
 from claude_batch.commands.folder.screen import OTHERS_EVERY_S, FolderScreen
 from claude_batch.commands.folder.stage import ShardStage
@@ -65,11 +59,9 @@ from claude_batch.core.shards.claims import (
     has_moved,
     latest,
 )
-from claude_batch.core.shards.money import adjusted_slice_usd, most_usd, slice_usd
 from claude_batch.core.shards.names import id_prefix
 from claude_batch.engine.shutdown import exit_code_of, raise_signals
 from claude_batch.errors import (
-    BoundMetError,
     BoundTooLowError,
     CheckpointError,
     CheckpointLockedError,
@@ -109,7 +101,7 @@ _LOOK_AGAIN_S = 1.0
 """How often it is looked whether a shard that was passed over is free, in seconds."""
 
 
-def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
+def run_folder(inputs: Sequence[str], given: Mapping[str, Any], *, resumes: bool = False) -> int:
     """Start or resume the run of a folder, or one shard of it; return the exit code."""
     options = typed_options(given, os.environ)
     if options.on is not None:
@@ -118,7 +110,7 @@ def run_folder(inputs: Sequence[str], given: Mapping[str, Any]) -> int:
         refuse_cluster(given)
     screen = _open_screen(options)
     try:
-        folder = open_folder(inputs, given, screen)
+        folder = open_folder(inputs, given, screen, resumes=resumes)
         if options.shard is not None and options.shard > len(folder.manifest.shards):
             raise UsageError(
                 f"there is no shard {options.shard}: {shown(folder.path)}/ has shards 1 to "
@@ -172,7 +164,7 @@ def _run_on_cluster(folder: RunFolder, options: Options, screen: Screen) -> int:
 def resume_folder(name: str, given: Mapping[str, Any]) -> int:
     """Resume the run of a folder; return the exit code. Raises UsageError where there is none."""
     existing_folder(name)
-    return run_folder([name], given)
+    return run_folder([name], given, resumes=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +194,7 @@ class FolderWork:
     also: str = ""
     _shown: FolderScreen | None = None
     _steering: Steering = field(init=False)
+    _money: FolderMoney = field(init=False)
     _at_work: Shard | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -215,6 +208,9 @@ class FolderWork:
     _looked_at: float = -math.inf
 
     def __post_init__(self) -> None:
+        self._money = FolderMoney(
+            folder=self.folder, whole=self.one_after_another, statuses=self._statuses
+        )
         self._steering = Steering(part_of=self._part_of, on_change=self._adjust)
 
     @property
@@ -233,13 +229,15 @@ class FolderWork:
         """Note what this command was given: from now on that is in force for all of the folder.
 
         Of a command for one shard that is the bound on the cost; its other options are those of its
-        process. A cluster's workers note that bound: they find out whether it is too low.
+        process. A cluster's workers note that bound: they find out whether it is too low. One that
+        replaces an adjusted bound is noted before: workers would keep to the adjusted one.
         """
         folder = self.folder
         if self._kept is not None or folder.is_its_maker:
             return
         only = {"max_cost"} if "shard" in folder.given else None
-        besides = {"max_cost"} if "on" in folder.given else set[str]()
+        is_workers = "on" in folder.given and "max_cost" not in folder.before.run.adjusted
+        besides = {"max_cost"} if is_workers else set[str]()
         given, now = folder.news(only, besides), options_of(folder.manifest, folder.files)
         if RunSettings() not in (given, replace(folder, before=now).news(only, besides)):
             self._kept = note_change(folder.files, FolderChange(at=time.time(), given=given))
@@ -267,10 +265,7 @@ class FolderWork:
     def _part_of(self, bound: float) -> float:
         """Return what the shard at work may cost when the bound becomes another one."""
         assert self._at_work is not None  # noqa: S101  # it asks
-        number = self._at_work.shard
-        money = [each.money for each in self._statuses()]
-        money = [replace(each, held_usd=None) if each.shard == number else each for each in money]
-        return adjusted_slice_usd(bound, number, money, whole=self.one_after_another)
+        return self._money.adjusted(bound, self._at_work)
 
     def all(self) -> int:
         """Work on all shards that nobody else works on; return the exit code."""
@@ -475,7 +470,7 @@ class FolderWork:
         except BoundTooLowError as error:  # which speaks of a part of the bound
             bound = self._bound or 0.0
             note_refused(results, error, claim.max_cost_usd)
-            raise self._too_little(shard, bound, error.enough_usd) from error
+            raise self._money.too_little(bound, shard, error.enough_usd) from error
         finally:  # its files may be gone: that says more than the error does
             claim.refuse_lost()
 
@@ -490,12 +485,7 @@ class FolderWork:
 
     def _share(self, shard: Shard) -> float:
         """Return how large a part of what this process is about to do a shard is."""
-        return self._part(shard) if self.one_after_another else 1.0
-
-    def _part(self, shard: Shard) -> float:
-        """Return how large a part of itself and the shards after it a shard is."""
-        rest = [each for each in self.folder.manifest.shards if each.shard >= shard.shard]
-        return shard.size / sum(each.size for each in rest)
+        return self._money.part(shard) if self.one_after_another else 1.0
 
     def _claim(self, shard: Shard) -> HeldClaim:
         """Claim a shard. Raises CheckpointLockedError where another works on it."""
@@ -510,51 +500,14 @@ class FolderWork:
                     time.sleep(free_in_s)
                     continue
                 case free:
-                    claim = take_claim(files, shard.shard, free.epoch, self._slice(shard))
-            if claim is not None and self._is_within_bound():
+                    claim = take_claim(
+                        files, shard.shard, free.epoch, self._money.slice(self._bound, shard)
+                    )
+            if claim is not None and self._money.is_within(self._bound, claim):
                 return claim
             if claim is not None:  # another has claimed a shard meanwhile, too: one of us waits
                 claim.close()
                 time.sleep(random.random())  # noqa: S311  # no secret
-
-    def _is_within_bound(self) -> bool:
-        """Return whether all that is spent, and all that holders may spend, is within the bound.
-
-        Each holder looks after it has claimed: of two that did not see each other before, one does.
-        """
-        bound = self._bound
-        if bound is None:
-            return True
-        return most_usd(each.money for each in self._statuses()) <= bound * (1 + ROUNDING)
-
-    def _slice(self, shard: Shard) -> float | None:
-        """Return up to what the shard may cost; None without a bound. Raises UsageError."""
-        bound = self._bound
-        if bound is None:
-            return None
-        statuses = self._statuses()
-        money = [each.money for each in statuses]
-        usd = slice_usd(bound, shard.shard, money, whole=self.one_after_another)
-        own = statuses[shard.shard - 1]
-        if usd <= max(own.money.spent_usd, met_bound(own) * (1 + ROUNDING)):
-            raise self._too_little(shard, bound, own.money.spent_usd)
-        return usd
-
-    def _too_little(self, shard: Shard, bound: float, least_usd: float) -> BoundTooLowError:
-        """Return the error that a shard, for which `least_usd` would be enough, cannot go on."""
-        statuses = self._statuses()
-        others = [each for each in statuses if each.shard != shard]
-        enough = max(
-            enough_usd(bound, statuses), rounded_usd(MARGIN * least_usd / self._part(shard))
-        )
-        is_used = any(each.money.spent_usd for each in statuses) or any(
-            each.money.held_usd is not None for each in others
-        )
-        return (BoundMetError if is_used else BoundTooLowError)(
-            f"too little of --max-cost {bound:.10g} is left for shard {shard.shard}: "
-            f"{money_text(statuses, others)}",
-            hint=f"{resume_folder_command(self.folder.path)} --max-cost {enough:.10g}",
-        )
 
     def _request(self, shard: Shard, results: Path, max_cost: float | None) -> RunRequest:
         """Return the run of a shard."""

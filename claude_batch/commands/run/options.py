@@ -46,7 +46,7 @@ def resumed(settings: Settings, name: str, kept: str = "this run's journal") -> 
         again = " ".join(as_typed(name, value) for name, value in settings.overruled.items())
         text += (
             f". Not {began}: the run began with that, and was adjusted since; to go back: "
-            f"claude-batch adjust {shlex.quote(name)} {again}"
+            f"claude-batch resume {shlex.quote(name)} {again}"
         )
     return text
 

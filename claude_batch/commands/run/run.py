@@ -148,6 +148,7 @@ def run_request(prompts: str, given: Mapping[str, Any]) -> RunRequest:
         os.environ,
         run=journal.settings if journal else None,
         fixed=fixed,
+        repeats=True,
     )
     return _request(prompts, results, settings, table, overrides)
 

@@ -104,8 +104,9 @@ def test_what_cannot_be_is_refused_before_a_folder_is_made(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    if missing:
-        monkeypatch.setitem(sys.modules, missing, None)
+    for name in (missing, *(each for each in sys.modules if each.startswith(f"{missing}."))):
+        if missing:
+            monkeypatch.setitem(sys.modules, name, None)
     Path("a.jsonl").write_text('"a?"\n')
     with pytest.raises(UsageError, match=said):
         run_folder(["a.jsonl"], {"out": "out/", "quiet": True, **given})

@@ -140,6 +140,14 @@ def test_the_same_command_does_not_undo_what_was_adjusted_since(place: Path) -> 
     assert opened(place).settings.options.rpm == 61.0
 
 
+def test_what_resume_is_given_counts_whatever_was_adjusted(place: Path) -> None:
+    for given in ({"max_cost": "1"}, {"max_cost": "1", "on": "ray"}):
+        note_change(LocalFiles(place), FolderChange(at=1.0, changes={"max_cost": 5.0}))
+        keep(open_folder([str(place)], given, SCREEN, resumes=True))
+        assert opened(place, shard="1", max_cost="1").settings.options.max_cost == 1.0
+        assert opened(place).settings.options.max_cost == 1.0
+
+
 def test_what_earlier_commands_were_given_is_said_once(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
