@@ -292,12 +292,12 @@ def follow(program: Program, command: str, before: str, ends: tuple[int, ...]) -
     errors = [error_of(before)]
     for _ in range(MOST_STEPS):
         ended = done(program, command)
-        told = ended.stderr.decode()
+        said = ended.stderr.decode()
         if ended.returncode in ends:
             return
-        assert error_of(told) not in errors, told
-        errors.append(error_of(told))
-        command = next_step(told, COMMAND)
+        assert error_of(said) not in errors, said
+        errors.append(error_of(said))
+        command = next_step(said, COMMAND)
     raise AssertionError(f"no end to it: {errors}")
 
 
@@ -366,9 +366,9 @@ def test_an_interrupted_run_is_continued_by_the_command_it_prints(
     process = program.start("run", "p.jsonl", "--no-stdout", "--concurrency", "5")
     wait_for(lambda: len(lines_of(tmp_path / "p.results.jsonl")) > 3)
     process.send_signal(signal.SIGINT)
-    told = process.communicate()[1].decode()
-    assert process.returncode == 130, told
-    follow(program, next_step(told, COMMAND), told, (0,))
+    said = process.communicate()[1].decode()
+    assert process.returncode == 130, said
+    follow(program, next_step(said, COMMAND), said, (0,))
 
 
 def test_what_did_not_succeed_is_looked_at_and_retried_by_the_commands_that_are_printed(
@@ -379,8 +379,8 @@ def test_what_did_not_succeed_is_looked_at_and_retried_by_the_commands_that_are_
     with odd_relay() as relay:
         variables = {"ANTHROPIC_BASE_URL": f"http://{relay.host}", "ANTHROPIC_API_KEY": "key"}
         program = Program(folder=tmp_path, variables=variables)
-        told = done(program, REAL).stderr.decode()
-        steps = re.findall(r"(?:continue|inspect)  +(.*)", told)
+        said = done(program, REAL).stderr.decode()
+        steps = re.findall(r"(?:continue|inspect)  +(.*)", said)
         codes = [done(program, step).returncode for step in steps]
     assert codes == [0, 3]  # they are refused again
 
@@ -390,7 +390,7 @@ def test_the_cheapest_way_of_an_estimate_can_be_taken(tmp_path: Path, sandbox: S
     write_prompts(tmp_path / "p.jsonl", 30)
     (tmp_path / "claude-batch.toml").write_text(BATCHES)
     program = Program(folder=tmp_path, variables=sandbox.variables)
-    told = done(program, "claude-batch estimate p.jsonl").stdout.decode()
-    command = re.findall(r"claude-batch run [^\n]*", told)[-1]
+    said = done(program, "claude-batch estimate p.jsonl").stdout.decode()
+    command = re.findall(r"claude-batch run [^\n]*", said)[-1]
     taken = done(program, f"{command} --no-stdout")
-    assert taken.returncode == 0, told + taken.stderr.decode()
+    assert taken.returncode == 0, said + taken.stderr.decode()

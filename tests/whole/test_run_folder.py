@@ -642,7 +642,7 @@ def test_a_shard_with_bad_lines_sends_nothing_until_they_are_left_out(program: P
     said = run.stderr.decode()
     assert (run.returncode, "in/b.jsonl:2" in said, "nothing of shard 2 was" in said) == (2, 1, 1)
     assert ids(program) == ALL[:60]
-    path.write_text('"good"\n"mended"\n')
+    path.write_text('"good"\n"fixed"\n')
     refused = program.run("resume", "out/", "--skip-invalid")
     assert (refused.returncode, b"put the old file back" in refused.stderr) == (5, True)
     path.write_text(bad)

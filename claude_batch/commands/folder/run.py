@@ -524,9 +524,7 @@ class FolderWork:
             stdout=bool(settings.options.stdout),
         )
         adjusted = {**settings.of_run.adjusted, **self._steering.changes}
-        adjusted.pop(
-            "max_cost", None
-        )  # others count with the shard's own part, which is its claim's
+        adjusted.pop("max_cost", None)  # others count with the shard's part, which its claim has
         settings = replace(
             settings,
             options=options,

@@ -25,11 +25,11 @@ class ShardStage:
 
     `is_first` of those that this process works on: what is said of each run is said of that one.
     `share` is how large a part it is of all that the process will do, by bytes: whether that may
-    cost so much is asked once. `on_begin` is called before anything is sent, when
-    nothing can refuse the run any more. `watching` opens what watches the shard for others, where
-    that is kept from one to the next. `ending` returns how the run ended as one of a shard that has
-    its screen to itself. `interrupted` is the exit code of a process that was asked to
-    stop as the last answers arrived: the shard is finished, and no other one is to begin.
+    cost so much is asked once. `on_begin` is called when nothing can refuse the run any more, but
+    before anything is sent. `watching` opens what watches the shard for others, where that is kept
+    from one to the next. `ending` rewrites the summary of a process that works on this shard alone.
+    `interrupted` is the exit code of a process that was asked to stop as the last answers arrived:
+    the shard is finished, and no other one is to begin.
     """
 
     claim: HeldClaim

@@ -30,15 +30,15 @@ BREAKER_FAILURES = 8
 """A circuit breaker opens after this many failures in a row ..."""
 
 OPENS_AFTER_S = 30.0
-"""... or after a second one when the first was this long ago, in seconds, and nothing was answered
-since: where few requests are left, or each takes long to fail, 8 would take minutes."""
+"""... or after a second one, when the first was this long ago, in seconds, and no answer came
+since: with few requests left, or slow failures, eight would take minutes."""
 
 MAX_OPEN_S = 20.0
 """The longest a breaker stays open before a probe, in seconds."""
 
 _DOWN_COUNT = 5
-"""Where it opens because nothing else has come for long, the wait is that after so many probes: a
-request that is about to go elsewhere should not be spent on the next one."""
+"""A breaker that opens after OPENS_AFTER_S waits as long as one that opens for the fifth time: the
+request is about to go to a fallback, and should not be spent on an early probe."""
 
 _OPEN_JITTER = (0.5, 1.0)
 """Range of the random factor on that time."""

@@ -11,15 +11,15 @@ from claude_batch.core.model.snapshot import Phase, Snapshot
 from claude_batch.core.scheduling.progress import RunFacts
 
 PACE_WINDOW_S, SHOWN_WINDOW_S = 300.0, 60.0
-"""How fast a run folder gets on is a mean over so many seconds: shards begin slowly, with pauses
-between. The longer one is for the time that is left, the shorter one is shown as the rate."""
+"""Windows, in seconds, over which the rate of a run folder is averaged: shards begin slowly, with
+pauses between. The longer one is for the time left, the shorter one for the rate that is shown."""
 
 PACE_AFTER_S = 10.0
 """Observed for less than this, in seconds, the pace is what processes say of themselves."""
 
 BEGINNING_S, BETWEEN_S = 60.0, 5.0
-"""A shard that was claimed may be checked, and wait for its first answers, for so many seconds; the
-next one is claimed within so many."""
+"""The longest, in seconds, that a claimed shard may take until its first answers, and that may pass
+between the end of one shard and the claim on the next."""
 
 _CALM = {Phase.STARTING, Phase.RUNNING, Phase.FINISHED}
 """Phases of a shard among others in which the run of all of them goes on."""

@@ -29,7 +29,7 @@ _TICK_S = 1.0
 """How often a holder looks whether storage is late, in seconds."""
 
 _STOPPED_S = 5.0
-"""A thread that wakes so much too late, in seconds, belongs to a process that did not run."""
+"""A thread that wakes this late, in seconds, belongs to a process that was stopped."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = re.compile(r"(\d+)-(\d+)")

@@ -93,7 +93,7 @@ class FolderFiles(Protocol):
     def forget_copies(self, finished: Mapping[int, int], shards: int) -> None:
         """Have copies of finished shards removed from this host, when this process ends.
 
-        `finished` are the epochs in which shards were finished, of so many `shards`.
+        `finished` maps each finished shard to its epoch; `shards` is the number of all shards.
         """
 
 

@@ -45,9 +45,9 @@ def hold_copies(path: Path) -> int:
 def remove_copies(path: Path, finished: Mapping[int, int], shards: int) -> None:
     """Remove the copies that are not needed, unless another process of this host uses them.
 
-    `finished` are the epochs in which shards were finished, of so many `shards`. Of a later epoch,
-    a retry, say, that was killed, this host may have what has not been shipped: it stays. So does
-    what is known of tables that were written here.
+    `finished` maps each finished shard to its epoch; `shards` is the number of all shards. Files of
+    a later epoch stay: a retry that was killed may have left results here that were not shipped.
+    So does the record of tables that were written here.
     """
     with suppress(OSError):
         fcntl.flock(hold_copies(path), fcntl.LOCK_EX | fcntl.LOCK_NB)
