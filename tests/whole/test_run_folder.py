@@ -402,8 +402,8 @@ def test_rows_of_tables_become_one_table(program: Program) -> None:
     assert rows[30]["text"] == "two\nlines"
     assert ids(program)[-2:] == ["30", "31"]
     assert [row["answer_file"] for row in rows] == ["x.csv"] * 30 + ["y.csv"] * 2
-    assert program.run("results", "out/", "-o", "all.parquet").returncode == 0
-    assert b"answer_file" in (program.folder / "all.parquet").read_bytes()
+    assert program.run("results", "out/", "-o", "all.tsv").returncode == 0
+    assert b"answer_file" in (program.folder / "all.tsv").read_bytes()
     alone = program.run("run", "rows/x.csv", "--out", "alone/", *prompt)
     assert (alone.returncode, program.run("results", "alone/", "-o", "x.csv").returncode) == (0, 0)
     assert "answer_file" not in (program.folder / "x.csv").read_text()
